@@ -1,0 +1,232 @@
+//! The `set` options of a rule set, with pf's defaults (pf.conf(5), OPTIONS).
+
+use std::fmt;
+use std::time::Duration;
+
+/// Everything a rule file can `set`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `set limit`: bounds of the memory pools.
+    pub limits: Limits,
+    /// `set timeout`: life-times of states without traffic.
+    pub timeouts: Timeouts,
+    /// `set block-policy`: what a bare `block` in a later rule means.
+    pub block_policy: BlockPolicy,
+    /// `set state-policy`: whether a state is bound to the port its initiator is on.
+    pub state_policy: StatePolicy,
+    /// `set skip on`: ports, by role or interface name, whose side abstains.
+    pub skip: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            block_policy: BlockPolicy::Drop,
+            state_policy: StatePolicy::IfBound,
+            skip: Vec::new(),
+        }
+    }
+}
+
+/// What a bare `block` does with the packet (`set block-policy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockPolicy {
+    /// The packet disappears.
+    Drop,
+    /// TCP gets a RST, everything else an ICMP unreachable.
+    Return,
+}
+
+/// Whether states remember the side of their initiator (`set state-policy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatePolicy {
+    /// A frame that fits a state only from the wrong side is another flow. The default on a bridge.
+    IfBound,
+    /// The side is left out of the key.
+    Floating,
+}
+
+/// `set limit`: how many of each thing may exist, over all workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// State table entries; 100,000 as in pf.
+    pub states: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { states: 100_000 }
+    }
+}
+
+/// The named time-outs of pf.conf(5), in the order in which `-s timeouts` prints them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Timeout {
+    /// `tcp.first`: the first packet was seen.
+    TcpFirst,
+    /// `tcp.opening`: before both ends are established.
+    TcpOpening,
+    /// `tcp.established`: fully established.
+    TcpEstablished,
+    /// `tcp.closing`: the first FIN was seen.
+    TcpClosing,
+    /// `tcp.finwait`: both FINs were seen.
+    TcpFinWait,
+    /// `tcp.closed`: one end sent a RST, or both FINs are acknowledged.
+    TcpClosed,
+    /// `tcp.tsdiff`: allowed clock drift of TCP timestamps.
+    TcpTsDiff,
+    /// `udp.first`: the first packet was seen.
+    UdpFirst,
+    /// `udp.single`: the source sent more than one packet, the destination none.
+    UdpSingle,
+    /// `udp.multiple`: both hosts have sent packets.
+    UdpMultiple,
+    /// `icmp.first`: the query was seen.
+    IcmpFirst,
+    /// `icmp.error`: an ICMP error came back for the query.
+    IcmpError,
+    /// `other.first`: as `udp.first`, for other protocols.
+    OtherFirst,
+    /// `other.single`: as `udp.single`.
+    OtherSingle,
+    /// `other.multiple`: as `udp.multiple`.
+    OtherMultiple,
+    /// `frag`: an unfinished datagram is thrown away.
+    Frag,
+    /// `interval`: between sweeps; kept for pf's listings, weir's wheel needs none.
+    Interval,
+    /// `adaptive.start`: a number of states, not seconds.
+    AdaptiveStart,
+    /// `adaptive.end`: a number of states, not seconds.
+    AdaptiveEnd,
+    /// `src.track`: a source node without states.
+    SrcTrack,
+}
+
+impl Timeout {
+    /// Every time-out, in printing order.
+    pub const ALL: [Self; 20] = [
+        Self::TcpFirst,
+        Self::TcpOpening,
+        Self::TcpEstablished,
+        Self::TcpClosing,
+        Self::TcpFinWait,
+        Self::TcpClosed,
+        Self::TcpTsDiff,
+        Self::UdpFirst,
+        Self::UdpSingle,
+        Self::UdpMultiple,
+        Self::IcmpFirst,
+        Self::IcmpError,
+        Self::OtherFirst,
+        Self::OtherSingle,
+        Self::OtherMultiple,
+        Self::Frag,
+        Self::Interval,
+        Self::AdaptiveStart,
+        Self::AdaptiveEnd,
+        Self::SrcTrack,
+    ];
+
+    /// The name that pf.conf(5) gives it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TcpFirst => "tcp.first",
+            Self::TcpOpening => "tcp.opening",
+            Self::TcpEstablished => "tcp.established",
+            Self::TcpClosing => "tcp.closing",
+            Self::TcpFinWait => "tcp.finwait",
+            Self::TcpClosed => "tcp.closed",
+            Self::TcpTsDiff => "tcp.tsdiff",
+            Self::UdpFirst => "udp.first",
+            Self::UdpSingle => "udp.single",
+            Self::UdpMultiple => "udp.multiple",
+            Self::IcmpFirst => "icmp.first",
+            Self::IcmpError => "icmp.error",
+            Self::OtherFirst => "other.first",
+            Self::OtherSingle => "other.single",
+            Self::OtherMultiple => "other.multiple",
+            Self::Frag => "frag",
+            Self::Interval => "interval",
+            Self::AdaptiveStart => "adaptive.start",
+            Self::AdaptiveEnd => "adaptive.end",
+            Self::SrcTrack => "src.track",
+        }
+    }
+
+    /// The time-out of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|timeout| timeout.name() == name)
+    }
+
+    /// Whether the value counts states, as the adaptive pair does, rather than seconds.
+    pub const fn counts_states(self) -> bool {
+        matches!(self, Self::AdaptiveStart | Self::AdaptiveEnd)
+    }
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A value for each [`Timeout`], in seconds (the adaptive pair: in states).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts([u32; Timeout::ALL.len()]);
+
+impl Timeouts {
+    /// The largest life-time that can be set: thirty days.
+    pub const MAX_SECONDS: u32 = 30 * 24 * 3600;
+
+    /// The value as `set timeout` takes it.
+    pub const fn get(&self, timeout: Timeout) -> u32 {
+        self.0[timeout as usize]
+    }
+
+    /// The value as a length of time.
+    pub const fn duration(&self, timeout: Timeout) -> Duration {
+        Duration::from_secs(self.get(timeout) as u64)
+    }
+
+    /// Sets one value.
+    pub const fn set(&mut self, timeout: Timeout, value: u32) {
+        self.0[timeout as usize] = value;
+    }
+}
+
+impl Default for Timeouts {
+    /// pf's `set optimization normal`.
+    fn default() -> Self {
+        let mut all = Self([0; Timeout::ALL.len()]);
+        for (timeout, value) in [
+            (Timeout::TcpFirst, 120),
+            (Timeout::TcpOpening, 30),
+            (Timeout::TcpEstablished, 86_400),
+            (Timeout::TcpClosing, 900),
+            (Timeout::TcpFinWait, 45),
+            (Timeout::TcpClosed, 90),
+            (Timeout::TcpTsDiff, 30),
+            (Timeout::UdpFirst, 60),
+            (Timeout::UdpSingle, 30),
+            (Timeout::UdpMultiple, 60),
+            (Timeout::IcmpFirst, 20),
+            (Timeout::IcmpError, 10),
+            (Timeout::OtherFirst, 60),
+            (Timeout::OtherSingle, 30),
+            (Timeout::OtherMultiple, 60),
+            (Timeout::Frag, 60),
+            (Timeout::Interval, 10),
+            (Timeout::AdaptiveStart, 60_000),
+            (Timeout::AdaptiveEnd, 120_000),
+            (Timeout::SrcTrack, 0),
+        ] {
+            all.set(timeout, value);
+        }
+        all
+    }
+}

@@ -1,0 +1,5 @@
+//! weir: a transparent bridge firewall.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,110 @@
+//! Why a frame was dropped. Every drop has exactly one reason, every reason a counter, a name and a
+//! line that explains it.
+
+use std::fmt;
+
+/// Declares [`Reason`], so that a new one is one line.
+macro_rules! reasons {
+    ($($variant:ident, $name:literal, $text:literal;)+) => {
+        /// Why a frame was dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason {
+            $(#[doc = $text] $variant,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the listings.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name in logs, listings and metrics.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// One sentence for the manual and the verbose listing.
+            pub const fn description(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Before judgement.
+    NoRuleset, "no-ruleset", "No rule set is in force yet, or the rules were flushed.";
+    // Layer 2.
+    Runt, "runt", "The frame is shorter than an Ethernet header.";
+    TooManyTags, "too-many-tags", "More than two VLAN tags.";
+    TruncatedTag, "truncated-tag", "The frame ends inside a VLAN tag.";
+    EtherType, "ethertype", "Neither IP nor ARP.";
+    Pppoe, "pppoe", "A PPPoE frame, which this version does not look into.";
+    MalformedArp, "malformed-arp", "An ARP packet that is not Ethernet and IPv4, or too short.";
+    SplitHeader, "split-header", "The headers do not lie in the first segment of the frame.";
+    // IP.
+    TruncatedIp, "truncated-ip", "The frame ends before the IP packet does.";
+    IpVersion, "ip-version", "The version field does not fit the ethertype.";
+    IpHeaderLength, "ip-header-length", "The IP header length is impossible.";
+    IpChecksum, "ip-checksum", "The IPv4 header checksum is wrong.";
+    IpOptions, "ip-options", "IPv4 options or IPv6 extension headers that need allow-opts.";
+    ExtensionHeader, "extension-header", "A malformed IPv6 extension header, or too many of them.";
+    Fragment, "fragment", "A fragment, which this version does not reassemble.";
+    SourceAddress, "source-address", "A source address that no host can have (multicast).";
+    // Transport.
+    TruncatedTcp, "truncated-tcp", "The packet ends inside the TCP header.";
+    TcpHeaderLength, "tcp-header-length", "The TCP data offset is impossible.";
+    TcpFlags, "tcp-flags", "A combination of TCP flags that no stack sends.";
+    TcpChecksum, "tcp-checksum", "A SYN, FIN or RST with a wrong checksum.";
+    TruncatedUdp, "truncated-udp", "The packet ends inside the UDP header.";
+    UdpLength, "udp-length", "The UDP length does not fit the packet.";
+    TruncatedIcmp, "truncated-icmp", "The packet ends inside the ICMP header.";
+    IcmpQuote, "icmp-quote", "An ICMP error whose quoted packet cannot be read.";
+    NdHopLimit, "nd-hop-limit", "Neighbour discovery from beyond the link (hop limit not 255).";
+    // Judgement.
+    BlockRule, "block-rule", "A block rule matched.";
+    NoRule, "no-rule", "No rule spoke for the packet.";
+    TcpNoState, "tcp-no-state", "A TCP segment that only a new connection's SYN could make pass.";
+    TcpWindow, "tcp-window", "A TCP segment outside the windows of its state.";
+    TcpBadAck, "tcp-bad-ack", "A TCP segment that acknowledges what was never sent.";
+    TcpBadReset, "tcp-bad-reset", "A RST that does not fit the state's sequence numbers.";
+    TcpBadSyn, "tcp-bad-syn", "A SYN on an established connection.";
+    IcmpUnmatched, "icmp-unmatched", "An ICMP error about a packet that no state knows.";
+    IcmpWindow, "icmp-window", "An ICMP error about a TCP segment outside the windows of its state.";
+    StateLimit, "state-limit", "The state table is full.";
+    // Output.
+    OutputFull, "output-full", "The output queue of the port was full.";
+    HandoverFull, "handover-full", "The ring to the worker that owns the flow was full.";
+    ReflectLimit, "reflect-limit", "The answer to a blocked packet was held back by the rate limit.";
+    ReflectUnfit, "reflect-unfit", "The blocked packet may not be answered (RFC 1122, 3.2.2).";
+}
+
+impl Reason {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::Reason;
+
+    #[test]
+    fn names_are_distinct_and_in_order() {
+        let names: HashSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Reason::COUNT);
+        for (i, &reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason as usize, i);
+        }
+    }
+}

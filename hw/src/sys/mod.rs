@@ -1,0 +1,4 @@
+//! Everything that cannot be proven by the compiler: shared memory and raw system calls. The rest of
+//! the crate is safe code on top of it.
+
+pub mod memory;

@@ -1,0 +1,3 @@
+//! weir's command line. Speaks only the control protocol.
+
+#![forbid(unsafe_code)]

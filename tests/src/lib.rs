@@ -1,0 +1,3 @@
+//! What crosses weir's crates.
+
+#![forbid(unsafe_code)]
