@@ -85,7 +85,8 @@ impl Counters {
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.ports.iter_mut().zip(&other.ports) {
             let mine = mine.traffic.as_flattened_mut().as_flattened_mut();
-            for (mine, theirs) in mine.iter_mut().zip(theirs.traffic.as_flattened().as_flattened()) {
+            for (mine, theirs) in mine.iter_mut().zip(theirs.traffic.as_flattened().as_flattened())
+            {
                 mine.merge(theirs);
             }
         }

@@ -349,9 +349,5 @@ fn account_end(entry: &Entry, records: &mut Records) {
 /// The port that the initiator is on; for a floating state the LAN stands for "any".
 fn initiator_port(entry: &Entry) -> PortIndex {
     let sides = entry.key().sides;
-    if entry.has(flag::INITIATOR_UPPER) {
-        PortIndex(sides & 7)
-    } else {
-        PortIndex(sides >> 3 & 7)
-    }
+    if entry.has(flag::INITIATOR_UPPER) { PortIndex(sides & 7) } else { PortIndex(sides >> 3 & 7) }
 }

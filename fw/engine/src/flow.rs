@@ -12,7 +12,7 @@ use crate::packet::{Address, Network, Packet, Quote, Tags};
 
 /// Key of a flow: tag stack, protocol, both endpoints, and the ports of the bridge they are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowKey {
+pub(crate) struct FlowKey {
     /// Address of the endpoint on the port with the lower index, high half first.
     pub(crate) lower: [u64; 2],
     /// Address of the other endpoint.
@@ -29,11 +29,11 @@ const FLOATING: u8 = 0x40;
 
 /// The secret of the flow hash. Equal in all workers of a process.
 #[derive(Clone, Copy)]
-pub struct HashKey(u64, u64);
+pub(crate) struct HashKey(u64, u64);
 
 impl HashKey {
     /// From sixteen random bytes.
-    pub const fn new(bytes: [u8; 16]) -> Self {
+    pub(crate) const fn new(bytes: [u8; 16]) -> Self {
         let key = u128::from_le_bytes(bytes);
         Self(key as u64, (key >> 64) as u64)
     }
@@ -103,8 +103,7 @@ impl FlowKey {
         } else {
             (false, family | path.to.0 << 3 | path.from.0)
         };
-        let (lower, upper) =
-            if sender_is_lower { (sender, receiver) } else { (receiver, sender) };
+        let (lower, upper) = if sender_is_lower { (sender, receiver) } else { (receiver, sender) };
         let key = Self {
             lower: halves(lower.0),
             upper: halves(upper.0),

@@ -12,16 +12,20 @@ use crate::engine::{Engine, deadline, tick};
 use crate::flow::{FlowKey, Path, owner};
 use crate::frame::{Checksum, Frames, PortIndex};
 use crate::log::{CAPTURE, LogAction, LogRecord, LogSink};
-use crate::packet::{Network, Packet, Quote, Tcp, Transport, checksum, icmp, protocol, tcp};
+use crate::packet::{Icmp, Network, Packet, Quote, Tcp, Transport, checksum, icmp, protocol, tcp};
 use crate::prefetch;
 use crate::reason::Reason;
 use crate::reflect;
 use crate::ruleset::Program;
 use crate::ruleset::program::Side;
 use crate::state::entry::{NONE, flag};
-use crate::state::tcp::{Segment, flags};
+use crate::state::tcp::Segment;
 use crate::state::{datagram, tcp as tracker};
 use crate::time::Instant;
+
+/// Code of "port unreachable" (RFC 792; RFC 4443, 3.1).
+const V4_PORT_UNREACHABLE: u8 = 3;
+const V6_PORT_UNREACHABLE: u8 = 4;
 
 /// What is to be done with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +90,8 @@ impl Engine {
         self.counters.judged += frames.len() as u64;
         if self.is_open(now) {
             self.counters.unfiltered += frames.len() as u64;
-            verdicts.extend((0..frames.len()).map(|i| Verdict::Forward(path(frames.meta(i).port).to)));
+            verdicts
+                .extend((0..frames.len()).map(|i| Verdict::Forward(path(frames.meta(i).port).to)));
             return;
         }
         let Some(program) = self.program.take() else {
@@ -149,10 +154,8 @@ impl Engine {
             };
             let path = path(packet.port);
             let (key, sender_is_lower) = match &packet.transport {
-                Transport::IcmpError(_, quote) => {
-                    FlowKey::of_quote(&packet, quote, path, floating)
-                }
-                Transport::IcmpOther(icmp) if icmp::is_neighbour_discovery(&packet, *icmp) => {
+                Transport::IcmpError(_, quote) => FlowKey::of_quote(&packet, quote, path, floating),
+                Transport::IcmpOther(icmp) if is_neighbour_discovery(&packet, *icmp) => {
                     lanes.push(Lane::Control(packet));
                     continue;
                 }
@@ -439,7 +442,9 @@ impl Engine {
         let code = match answer {
             Return::Drop => return blocked,
             Return::Rst { .. } if !is_tcp => return blocked,
-            Return::Auto if !is_tcp => Some(if ipv6 { icmp::V6_PORT } else { icmp::V4_PORT }),
+            Return::Auto if !is_tcp => {
+                Some(if ipv6 { V6_PORT_UNREACHABLE } else { V4_PORT_UNREACHABLE })
+            }
             Return::Auto | Return::Rst { .. } => None,
             Return::Icmp { v4, v6 } => match if ipv6 { v6 } else { v4 } {
                 None => return blocked,
@@ -537,6 +542,12 @@ enum Outcome {
     Blocked,
 }
 
+/// Neighbour solicitation or advertisement; the parser has seen to the hop limit (RFC 4861, 7.1).
+const fn is_neighbour_discovery(packet: &Packet, icmp: Icmp) -> bool {
+    matches!(packet.network, Network::Ipv6)
+        && matches!(icmp.kind, icmp::v6::NEIGHBOUR_SOLICITATION | icmp::v6::NEIGHBOUR_ADVERTISEMENT)
+}
+
 const fn family(packet: &Packet) -> usize {
     match packet.network {
         Network::Ipv4 => 0,
@@ -565,10 +576,8 @@ fn track_tcp<F: Frames>(
 
 /// SYN, FIN and RST count only with a right checksum: the host would ignore them otherwise.
 fn verify<F: Frames>(packet: &Packet, header: &Tcp, frames: &F, i: usize) -> Result<(), Reason> {
-    let matters = header.flags & (flags::SYN | flags::FIN | flags::RST) != 0;
-    if matters
-        && frames.meta(i).checksum != Checksum::Valid
-        && !checksum::verify(packet, frames, i)
+    let matters = header.flags & (tcp::flags::SYN | tcp::flags::FIN | tcp::flags::RST) != 0;
+    if matters && frames.meta(i).checksum != Checksum::Valid && !checksum::verify(packet, frames, i)
     {
         return Err(Reason::TcpChecksum);
     }
@@ -576,10 +585,12 @@ fn verify<F: Frames>(packet: &Packet, header: &Tcp, frames: &F, i: usize) -> Res
 }
 
 fn segment(packet: &Packet, header: &Tcp, head: &[u8]) -> Segment {
-    let scale = if header.flags & flags::SYN == 0 {
+    let scale = if header.flags & tcp::flags::SYN == 0 {
         None
     } else {
-        tcp::window_scale(head, packet)
+        tcp::Header::new(head, usize::from(packet.transport_offset), head.len())
+            .ok()
+            .and_then(|header| header.options().window_scale())
     };
     Segment { header: *header, payload: packet.payload, scale }
 }

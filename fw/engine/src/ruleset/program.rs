@@ -6,14 +6,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hasher;
 use std::net::IpAddr;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
-use std::hash::Hasher;
 use weir_config::options::{Options, StatePolicy, Timeout};
 use weir_config::rules::{
     Action, Address as RuleAddress, Direction, Endpoint, Family, Interface, KeepState, Ports,
-    Return, RuleSet,
+    RuleSet,
 };
 
 use crate::flow::Path;
@@ -149,16 +149,16 @@ impl Program {
         self.timeouts[timeout as usize]
     }
 
-    pub(crate) const fn action(&self, rule: u32) -> Action {
+    pub(crate) fn action(&self, rule: u32) -> Action {
         self.rules[rule as usize].action
     }
 
-    pub(crate) const fn keeps_state(&self, rule: u32) -> bool {
+    pub(crate) fn keeps_state(&self, rule: u32) -> bool {
         matches!(self.rules[rule as usize].state, KeepState::Keep)
     }
 
     /// `log`: of the packet that makes a state, and of every one.
-    pub(crate) const fn logs(&self, rule: u32) -> (bool, bool) {
+    pub(crate) fn logs(&self, rule: u32) -> (bool, bool) {
         let rule = &self.rules[rule as usize];
         (rule.log, rule.log_all)
     }
@@ -355,12 +355,4 @@ impl Endpoints {
 
 fn range(first: IpAddr, last: IpAddr) -> (u128, u128) {
     (Address::from(first).0, Address::from(last).0)
-}
-
-/// What a block rule sends back.
-pub(crate) const fn answer(action: Action) -> Option<Return> {
-    match action {
-        Action::Pass => None,
-        Action::Block(answer) => Some(answer),
-    }
 }

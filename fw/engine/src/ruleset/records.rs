@@ -95,7 +95,8 @@ impl Records {
 
     /// Counts that the rules 0 to `tried - 1` were compared with a packet.
     pub(crate) fn count_evaluation(&mut self, tried: u32) {
-        if let Some(&record) = tried.checked_sub(1).and_then(|last| self.by_number.get(last as usize))
+        if let Some(&record) =
+            tried.checked_sub(1).and_then(|last| self.by_number.get(last as usize))
         {
             self.records[record as usize].ended += 1;
         }

@@ -42,7 +42,9 @@ pub(crate) struct Entry {
 
 /// What is known of one end of a connection. For TCP as in pf's `pf_state_peer`; protocols without
 /// sequence numbers use `state` only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
 #[repr(C)]
 pub(crate) struct Peer {
     /// Highest sequence number sent, plus one.

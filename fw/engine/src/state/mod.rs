@@ -8,6 +8,6 @@ pub(crate) mod datagram;
 pub(crate) mod entry;
 pub(crate) mod index;
 pub(crate) mod table;
-pub mod tcp;
+pub(crate) mod tcp;
 pub(crate) mod view;
 pub(crate) mod wheel;
