@@ -103,12 +103,12 @@ impl Engine {
         let mut lanes = std::mem::take(&mut self.lanes);
         self.parse(&round, frames, &mut lanes);
         self.look_up(&mut lanes);
-        for (i, lane) in lanes.drain(..).enumerate() {
+        for (i, lane) in lanes.iter().enumerate() {
             let verdict = match lane {
-                Lane::Decided(verdict) => verdict,
-                Lane::Control(packet) => self.forward(&packet),
-                Lane::Stateless(packet) => self.admit(&round, frames, i, &packet, None, log),
-                Lane::Flow(flow) => self.judge_flow(&round, frames, i, &flow, log),
+                Lane::Decided(verdict) => *verdict,
+                Lane::Control(packet) => self.forward(packet),
+                Lane::Stateless(packet) => self.admit(&round, frames, i, packet, None, log),
+                Lane::Flow(flow) => self.judge_flow(&round, frames, i, flow, log),
             };
             match verdict {
                 Verdict::Drop(reason) | Verdict::Reflect(reason) => self.note(reason),
@@ -117,6 +117,7 @@ impl Engine {
             }
             verdicts.push(verdict);
         }
+        lanes.clear();
         self.lanes = lanes;
         self.program = Some(program);
     }
