@@ -69,12 +69,11 @@ pub const fn fold(sum: u64) -> u16 {
     sum as u16
 }
 
-/// Whether the checksum of an IPv4 header without options is right.
+/// Whether the checksum of an IPv4 header is right; options come in words of four bytes.
 #[inline]
-pub fn ipv4_header_is_right(header: &[u8; 20]) -> bool {
-    let (words, _) = header.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
-    fold(sum) == 0xffff
+pub fn ipv4_header_is_right(fixed: &[u8; 20], options: &[u8]) -> bool {
+    let words = fixed.as_chunks::<4>().0.iter().chain(options.as_chunks::<4>().0);
+    fold(words.map(|&word| u64::from(u32::from_ne_bytes(word))).sum()) == 0xffff
 }
 
 /// The checksum after a 16-bit field changed from `old` to `new` (RFC 1624, equation 3).

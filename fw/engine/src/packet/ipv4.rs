@@ -97,10 +97,7 @@ impl<'a> Ipv4<'a> {
 
     /// Whether the header checksum is right.
     pub fn checksum_is_right(&self) -> bool {
-        let mut sum = checksum::Sum::default();
-        sum.feed(self.fixed);
-        sum.feed(self.options);
-        sum.folded() == 0xffff
+        checksum::ipv4_header_is_right(self.fixed, self.options)
     }
 }
 
@@ -154,6 +151,7 @@ pub const fn is_source(address: u32) -> bool {
 }
 
 /// Checks the IPv4 packet at `at` of a frame: header, its checksum, lengths, no fragment, source.
+#[inline]
 pub(super) fn parse(head: &[u8], at: usize, meta: Meta) -> Result<Layer, Reason> {
     let available = meta.length as usize - at;
     let header = Ipv4::new(head, at, meta.length as usize)?;

@@ -122,6 +122,7 @@ pub(super) struct Chain {
 /// before `end`. Fails with [`Reason::ExtensionHeader`] for what is malformed, out of order (RFC
 /// 8200, 4.1), repeated or deprecated (routing type 0, RFC 5095), [`Reason::Fragment`] or
 /// [`Reason::SplitHeader`].
+#[inline]
 pub(super) fn walk(head: &[u8], mut at: usize, mut next: u8, end: usize) -> Result<Chain, Reason> {
     let mut options = false;
     let mut routing = None;
@@ -174,6 +175,7 @@ pub(super) fn final_destination(packet: &Packet, head: &[u8]) -> Option<Address>
 }
 
 /// Checks the IPv6 packet at `at` of a frame: header, lengths, extension headers, source.
+#[inline]
 pub(super) fn parse(head: &[u8], at: usize, meta: Meta) -> Result<Layer, Reason> {
     let available = meta.length as usize - at;
     let header = Ipv6::new(head, at, meta.length as usize)?;
@@ -207,7 +209,7 @@ mod tests {
     use crate::packet::Address;
     use crate::reason::Reason;
 
-    /// 2001:db8::1 > 2001:db8::2, TCP, class 0xb8, flow 0x12345, hop limit 64.
+    /// `2001:db8::1 > 2001:db8::2`, TCP, class 0xb8, flow 0x12345, hop limit 64.
     const PLAIN: [u8; 40] = [
         0x6b, 0x81, 0x23, 0x45, 0, 20, 6, 64, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         1, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,

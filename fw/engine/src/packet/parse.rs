@@ -1,8 +1,8 @@
 //! The parser: a frame's first segment in, a [`Packet`] or the reason to drop the frame out.
 //!
-//! Untagged TCP over IPv4 without IP options goes through [`Packet::parse`] itself, which reads one
+//! Untagged TCP over IPv4 without IP options goes through [`Packet::parse_from`] itself, which reads one
 //! fixed-size array and takes one branch; whatever is not that, or is wrong with it, goes through
-//! [`parse_any`], which looks at one header after the other and names the reason.
+//! `parse_any`, which looks at one header after the other and names the reason.
 
 use super::bytes::{be16, be32};
 use super::ethernet::{self, Ethernet, ethertype};
@@ -10,7 +10,7 @@ use super::{
     Address, Network, Packet, Tags, Tcp, Transport, arp, checksum, icmp, ipv4, ipv6, protocol, tcp,
     udp,
 };
-use crate::frame::Meta;
+use crate::frame::{Meta, PortIndex};
 use crate::reason::Reason;
 
 /// What the network layer says, IPv4 or IPv6.
@@ -37,15 +37,44 @@ const IP: usize = ethernet::HEADER;
 const TCP: usize = IP + ipv4::HEADER;
 
 impl Packet {
+    /// What a slot for a packet holds before the first is parsed into it.
+    pub const BLANK: Self = Self {
+        source: Address(0),
+        destination: Address(0),
+        source_port: 0,
+        destination_port: 0,
+        tags: Tags { outer: 0, inner: 0 },
+        length: 0,
+        payload: 0,
+        network_offset: 0,
+        transport_offset: 0,
+        port: PortIndex(0),
+        network: Network::Arp,
+        protocol: 0,
+        ttl: 0,
+        tos: 0,
+        options: false,
+        transport: Transport::Other,
+    };
+
     /// Parses the frame whose first segment is `head`. Fails with the reason to drop it.
     #[inline]
     pub fn parse(head: &[u8], meta: &Meta) -> Result<Self, Reason> {
+        let mut packet = Self::BLANK;
+        packet.parse_from(head, meta).map(|()| packet)
+    }
+
+    /// As [`Packet::parse`], in place: twice as fast for a batch, since 128 bytes that were just
+    /// written in small pieces are not copied. After a failure the slot holds nothing of use.
+    #[inline]
+    pub fn parse_from(&mut self, head: &[u8], meta: &Meta) -> Result<(), Reason> {
         if let Some(bytes) = head.first_chunk::<SIMPLE>()
             && let Some(packet) = parse_simple(bytes, head.len(), *meta)
         {
-            return Ok(packet);
+            *self = packet;
+            return Ok(());
         }
-        parse_any(head, *meta)
+        self.parse_any(head, *meta)
     }
 }
 
@@ -69,7 +98,7 @@ fn parse_simple(bytes: &[u8; SIMPLE], first_segment: usize, meta: Meta) -> Optio
         & (bytes[6] & 1 == 0)
         & ipv4::is_source(source)
         & tcp::flags_are_possible(bytes[TCP + 13])
-        & checksum::ipv4_header_is_right(ip);
+        & checksum::ipv4_header_is_right(ip, &[]);
     if !simple {
         return None;
     }
@@ -99,72 +128,63 @@ fn parse_simple(bytes: &[u8; SIMPLE], first_segment: usize, meta: Meta) -> Optio
     })
 }
 
-/// Parses any frame, one header after the other.
-#[inline(never)]
-fn parse_any(head: &[u8], meta: Meta) -> Result<Packet, Reason> {
-    // From here on the first segment does not reach beyond the frame.
-    let head = head.get(..meta.length as usize).unwrap_or(head);
-    let frame = Ethernet::new(head)?;
-    if ethernet::is_group(frame.source()) {
-        return Err(Reason::SourceAddress);
-    }
-    let at = frame.length();
-    let (network, layer) = match frame.ethertype() {
-        ethertype::IPV4 => (Network::Ipv4, ipv4::parse(head, at, meta)?),
-        ethertype::IPV6 => (Network::Ipv6, ipv6::parse(head, at, meta)?),
-        ethertype::ARP => return parse_arp(head, &frame, meta),
-        ethertype::PPPOE_DISCOVERY | ethertype::PPPOE_SESSION => return Err(Reason::Pppoe),
-        _ => return Err(Reason::EtherType),
-    };
-    let mut packet = Packet {
-        source: layer.source,
-        destination: layer.destination,
-        source_port: 0,
-        destination_port: 0,
-        tags: frame.tags(),
-        length: layer.length,
-        payload: (layer.end - layer.transport) as u32,
-        network_offset: at as u16,
-        transport_offset: layer.transport as u16,
-        port: meta.port,
-        network,
-        protocol: layer.protocol,
-        ttl: layer.ttl,
-        tos: layer.tos,
-        options: layer.options,
-        transport: Transport::Other,
-    };
-    packet.parse_transport(head, &layer, meta.gso_size > 0)?;
-    Ok(packet)
-}
-
-fn parse_arp(head: &[u8], frame: &Ethernet<'_>, meta: Meta) -> Result<Packet, Reason> {
-    let at = frame.length();
-    let arp = arp::Arp::new(head, at, meta.length as usize)?;
-    if !ipv4::is_source(arp.sender().0 as u32) {
-        return Err(Reason::SourceAddress);
-    }
-    Ok(Packet {
-        source: arp.sender(),
-        destination: arp.target(),
-        source_port: 0,
-        destination_port: 0,
-        tags: frame.tags(),
-        length: arp::LENGTH as u32,
-        payload: 0,
-        network_offset: at as u16,
-        transport_offset: (at + arp::LENGTH) as u16,
-        port: meta.port,
-        network: Network::Arp,
-        protocol: 0,
-        ttl: 0,
-        tos: 0,
-        options: false,
-        transport: Transport::Other,
-    })
-}
-
 impl Packet {
+    /// Parses any frame, one header after the other.
+    #[inline(never)]
+    fn parse_any(&mut self, head: &[u8], meta: Meta) -> Result<(), Reason> {
+        // From here on the first segment does not reach beyond the frame.
+        let head = head.get(..meta.length as usize).unwrap_or(head);
+        let frame = Ethernet::new(head)?;
+        if ethernet::is_group(frame.source()) {
+            return Err(Reason::SourceAddress);
+        }
+        let at = frame.length();
+        let (network, layer) = match frame.ethertype() {
+            ethertype::IPV4 => (Network::Ipv4, ipv4::parse(head, at, meta)?),
+            ethertype::IPV6 => (Network::Ipv6, ipv6::parse(head, at, meta)?),
+            ethertype::ARP => return self.parse_arp(head, &frame, meta),
+            ethertype::PPPOE_DISCOVERY | ethertype::PPPOE_SESSION => return Err(Reason::Pppoe),
+            _ => return Err(Reason::EtherType),
+        };
+        *self = Self {
+            source: layer.source,
+            destination: layer.destination,
+            tags: frame.tags(),
+            length: layer.length,
+            payload: (layer.end - layer.transport) as u32,
+            network_offset: at as u16,
+            transport_offset: layer.transport as u16,
+            port: meta.port,
+            network,
+            protocol: layer.protocol,
+            ttl: layer.ttl,
+            tos: layer.tos,
+            options: layer.options,
+            ..Self::BLANK
+        };
+        self.parse_transport(head, &layer, meta.gso_size > 0)
+    }
+
+    fn parse_arp(&mut self, head: &[u8], frame: &Ethernet<'_>, meta: Meta) -> Result<(), Reason> {
+        let at = frame.length();
+        let arp = arp::Arp::new(head, at, meta.length as usize)?;
+        if !ipv4::is_source(arp.sender().0 as u32) {
+            return Err(Reason::SourceAddress);
+        }
+        *self = Self {
+            source: arp.sender(),
+            destination: arp.target(),
+            tags: frame.tags(),
+            length: arp::LENGTH as u32,
+            network_offset: at as u16,
+            transport_offset: (at + arp::LENGTH) as u16,
+            port: meta.port,
+            network: Network::Arp,
+            ..Self::BLANK
+        };
+        Ok(())
+    }
+
     /// Fills in ports, payload and transport. `train` says that lengths may be those of one segment.
     #[inline]
     fn parse_transport(&mut self, head: &[u8], layer: &Layer, train: bool) -> Result<(), Reason> {
@@ -290,7 +310,9 @@ mod tests {
         };
         let frame = plain.frame();
         assert_eq!(parse(&frame), Ok(expected));
-        assert_eq!(super::parse_any(&frame, meta(frame.len())), Ok(expected));
+        let mut slowly = Packet::BLANK;
+        assert_eq!(slowly.parse_any(&frame, meta(frame.len())), Ok(()));
+        assert_eq!(slowly, expected);
         let mut padded = frame;
         padded.resize(100, 0);
         assert_eq!(parse(&padded), Ok(expected));
@@ -387,7 +409,7 @@ mod tests {
         }
         let multicast = build::udp(([0xff02, 0, 0, 0, 0, 0, 0, 1], 1), THERE6).frame();
         assert_eq!(parse(&multicast), Err(Reason::SourceAddress));
-        for fragment in [ipv4::MORE_FRAGMENTS, 1, ipv4::MORE_FRAGMENTS | 185] {
+        for fragment in [ipv4::MORE_FRAGMENTS, 1, ipv4::MORE_FRAGMENTS | 0xb9] {
             assert_eq!(parse(&syn().fragment(fragment).frame()), Err(Reason::Fragment));
         }
         assert!(parse(&syn().fragment(0x8000).frame()).is_ok());

@@ -204,7 +204,7 @@ impl SackBlocks<'_> {
 
 /// Goes through the options of a header. Ends at the end-of-list option, at the end of the header
 /// and at the first option whose length is impossible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options<'a>(&'a [u8]);
 
 impl<'a> Options<'a> {
