@@ -6,4 +6,5 @@
 pub mod frame;
 pub mod packet;
 pub mod reason;
+pub mod reflect;
 pub mod time;
