@@ -45,8 +45,8 @@ impl Budget {
         Self { cost, burst: cost * burst.saturating_sub(1) as u64, balanced: Instant(0) }
     }
 
-    /// Takes leave for one answer. Fails with [`Reason::ReflectLimit`].
-    pub fn take(&mut self, now: Instant) -> Result<(), Reason> {
+    /// Spends one answer. Fails with [`Reason::ReflectLimit`].
+    pub fn spend(&mut self, now: Instant) -> Result<(), Reason> {
         let balanced = self.balanced.max(now);
         if self.cost == 0 || balanced.0 - now.0 > self.burst {
             return Err(Reason::ReflectLimit);
@@ -389,15 +389,15 @@ mod tests {
         let mut budget = Budget::new(1000, 3);
         let start = Instant::from_secs(5);
         for _ in 0..3 {
-            assert_eq!(budget.take(start), Ok(()));
+            assert_eq!(budget.spend(start), Ok(()));
         }
-        assert_eq!(budget.take(start), Err(Reason::ReflectLimit));
+        assert_eq!(budget.spend(start), Err(Reason::ReflectLimit));
         let later = start.after(Duration::from_millis(1));
-        assert_eq!(budget.take(later), Ok(()));
-        assert_eq!(budget.take(later), Err(Reason::ReflectLimit));
+        assert_eq!(budget.spend(later), Ok(()));
+        assert_eq!(budget.spend(later), Err(Reason::ReflectLimit));
         let second = start.after(Duration::from_secs(1));
-        assert_eq!((0..10).filter(|_| budget.take(second).is_ok()).count(), 3);
-        assert_eq!(Budget::new(0, 5).take(start), Err(Reason::ReflectLimit));
-        assert_eq!(Budget::new(5, 0).take(start), Err(Reason::ReflectLimit));
+        assert_eq!((0..10).filter(|_| budget.spend(second).is_ok()).count(), 3);
+        assert_eq!(Budget::new(0, 5).spend(start), Err(Reason::ReflectLimit));
+        assert_eq!(Budget::new(5, 0).spend(start), Err(Reason::ReflectLimit));
     }
 }

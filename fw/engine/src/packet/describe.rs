@@ -89,8 +89,8 @@ fn arp_packet(f: &mut fmt::Formatter<'_>, bytes: &[u8], length: u32) -> fmt::Res
         _ if packet[..6] != [0, 1, 8, 0, 6, 4] => f.write_str("ARP, Unknown")?,
         arp::REQUEST => write!(f, "ARP, Request who-has {target} tell {sender}")?,
         arp::REPLY => {
-            let [.., a, b, c, d, e, g] = *packet.first_chunk::<14>().unwrap_or(&[0; 14]);
-            write!(f, "ARP, Reply {sender} is-at {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")?;
+            write!(f, "ARP, Reply {sender} is-at {:02x}", packet[8])?;
+            packet[9..14].iter().try_for_each(|byte| write!(f, ":{byte:02x}"))?;
         }
         other => write!(f, "ARP, Unknown ({other})")?,
     }
@@ -418,7 +418,7 @@ fn tcp_options(f: &mut fmt::Formatter<'_>, bytes: &[u8], whole: bool) -> fmt::Re
     let mut options = Options::new(bytes);
     f.write_str(", options [")?;
     let mut comma = "";
-    while let Some(option) = options.next() {
+    for option in options.by_ref() {
         f.write_str(comma)?;
         comma = ",";
         match option {
