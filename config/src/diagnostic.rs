@@ -133,11 +133,11 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-fn snippet<'a>(
-    place: &'a Place,
+fn snippet(
+    place: &Place,
     kind: AnnotationKind,
     label: Option<String>,
-) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
     let mut annotation = kind.span(place.marked());
     if let Some(label) = label {
         annotation = annotation.label(label);

@@ -3,7 +3,7 @@
 //! destination port. Families are inferred from addresses; pairs of different families are left out
 //! in silence.
 
-use super::grammar::RuleLine;
+use super::grammar::{RuleLine, Verb};
 use super::resolve::{ResolvedHost, Resolver};
 use crate::names::{self, ICMP, ICMP6, TCP, UDP};
 use crate::options::BlockPolicy;
@@ -71,13 +71,13 @@ fn resolve(
 ) -> Option<Resolved> {
     let or_none = |list: Vec<_>| if list.is_empty() { vec![None] } else { list };
     let any = || vec![ResolvedHost { not: false, address: Address::Any, family: None }];
-    let action = match &line.block {
-        None => Some(Action::Pass),
-        Some(None) => Some(Action::Block(match policy {
+    let action = match &line.verb {
+        Verb::Pass => Some(Action::Pass),
+        Verb::Block(None) => Some(Action::Block(match policy {
             BlockPolicy::Drop => Return::Drop,
             BlockPolicy::Return => Return::Auto,
         })),
-        Some(Some(answer)) => resolver.answer(answer).map(Action::Block),
+        Verb::Block(Some(answer)) => resolver.answer(answer).map(Action::Block),
     };
     let log = match &line.log {
         Some(words) => resolver.log(words).map(Some),
@@ -370,15 +370,12 @@ fn label_text(label: &str, rule: &Rule, number: usize) -> String {
             ("$proto", &|| rule.protocol.map_or_else(|| "ip".to_owned(), protocol_text)),
             ("$nr", &|| number.to_string()),
         ];
-        match known.iter().find(|(name, _)| rest.starts_with(name)) {
-            Some((name, value)) => {
-                text.push_str(&value());
-                rest = &rest[name.len()..];
-            }
-            None => {
-                text.push('$');
-                rest = &rest[1..];
-            }
+        if let Some((name, value)) = known.iter().find(|(name, _)| rest.starts_with(name)) {
+            text.push_str(&value());
+            rest = &rest[name.len()..];
+        } else {
+            text.push('$');
+            rest = &rest[1..];
         }
     }
     text + rest

@@ -65,8 +65,7 @@ impl<'t, 's> ParseError<Input<'t, 's>> for Fault<'t, 's> {
 #[derive(Debug)]
 pub(super) struct RuleLine<'t, 's> {
     pub(super) keyword: &'t Token<'s>,
-    /// `None`: `pass`. `Some(None)`: a bare `block`.
-    pub(super) block: Option<Option<Answer<'t, 's>>>,
+    pub(super) verb: Verb<'t, 's>,
     pub(super) direction: Option<Direction>,
     pub(super) log: Option<Log<'t, 's>>,
     pub(super) quick: bool,
@@ -91,6 +90,13 @@ pub(super) enum Stage {
     Protocol,
     Hosts,
     Options,
+}
+
+#[derive(Debug)]
+pub(super) enum Verb<'t, 's> {
+    Pass,
+    /// `None`: what `set block-policy` says.
+    Block(Option<Answer<'t, 's>>),
 }
 
 /// What `block` answers.
@@ -176,7 +182,7 @@ pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 
             stage = at;
         }
     };
-    let (input, block) = action(input)?;
+    let (input, verb) = action(input)?;
     let (input, direction) = opt(direction).parse(input)?;
     reached(direction.is_some(), Stage::Direction);
     let (input, (log, quick)) = log_quick(input)?;
@@ -199,7 +205,7 @@ pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 
         input,
         RuleLine {
             keyword,
-            block,
+            verb,
             direction,
             log,
             quick,
@@ -214,8 +220,9 @@ pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 
     ))
 }
 
-fn action<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Option<Option<Answer<'t, 's>>>> {
-    alt((map(word("pass"), |_| None), map(preceded(word("block"), opt(answer)), Some))).parse(input)
+fn action<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Verb<'t, 's>> {
+    alt((map(word("pass"), |_| Verb::Pass), map(preceded(word("block"), opt(answer)), Verb::Block)))
+        .parse(input)
 }
 
 fn answer<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Answer<'t, 's>> {

@@ -374,16 +374,14 @@ pub(super) fn value(text: &str) -> Vec<(Kind, String)> {
                 break;
             }
             Lexeme::Token(kind, text) => words.push((kind, text.to_owned())),
-            Lexeme::Quote(quote) => match quoted(rest, quote) {
-                Some((length, text)) => {
-                    words.push((Kind::Quoted, text.into_owned()));
-                    rest = &rest[length..];
-                }
-                None => {
+            Lexeme::Quote(quote) => {
+                let Some((length, text)) = quoted(rest, quote) else {
                     words.push((Kind::Stray, quote.to_string()));
                     break;
-                }
-            },
+                };
+                words.push((Kind::Quoted, text.into_owned()));
+                rest = &rest[length..];
+            }
         }
     }
     words

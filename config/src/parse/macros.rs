@@ -107,12 +107,10 @@ impl Macros {
             Some(Some(index)) => Ok(*index),
             Some(None) => Err(()),
             None => {
-                let mut message = format!("macro `{}` is not defined", words::shorten(&token.text));
+                let message = format!("macro `{}` is not defined", words::shorten(&token.text));
                 let known = self.names.keys().map(String::as_str);
-                if let Some(near) = words::nearest(&token.text, known) {
-                    message.push_str(&format!(", did you mean `${near}`?"));
-                }
-                report.error(token.span, message);
+                let near = words::nearest(&token.text, known);
+                report.error(token.span, words::with_hint(message, "$", near));
                 Err(())
             }
         }
@@ -129,23 +127,19 @@ impl Macros {
             report.error(name.span, fault);
             return None;
         }
-        match self.read_value(&tokens[2..], report) {
-            Ok(value) => {
-                let echo = format!("{} = \"{value}\"", name.text);
-                if !self.is_fixed(&name.text) {
-                    let end = tokens[tokens.len() - 2].span.end;
-                    let span = Span { end, ..name.span };
-                    self.insert(name.text.to_string(), Some(span), value);
-                }
-                Some(echo)
+        let fixed = self.is_fixed(&name.text);
+        let Ok(value) = self.read_value(&tokens[2..], report) else {
+            if !fixed {
+                self.names.insert(name.text.to_string(), None);
             }
-            Err(()) => {
-                if !self.is_fixed(&name.text) {
-                    self.names.insert(name.text.to_string(), None);
-                }
-                None
-            }
+            return None;
+        };
+        let echo = format!("{} = \"{value}\"", name.text);
+        if !fixed {
+            let end = tokens[tokens.len() - 2].span.end;
+            self.insert(name.text.to_string(), Some(Span { end, ..name.span }), value);
         }
+        Some(echo)
     }
 
     /// The pieces of a value with single blanks between them.
@@ -155,13 +149,13 @@ impl Macros {
         for (at, token) in tokens.iter().enumerate() {
             let piece: Cow<'_, str> = match token.kind {
                 Kind::Word | Kind::Quoted => Cow::Borrowed(&*token.text),
-                Kind::Macro => match self.find(token, report) {
-                    Ok(index) => Cow::Owned(self.definitions[index as usize].value.clone()),
-                    Err(()) => {
+                Kind::Macro => {
+                    let Ok(index) = self.find(token, report) else {
                         result = Err(());
                         continue;
-                    }
-                },
+                    };
+                    Cow::Owned(self.definitions[index as usize].value.clone())
+                }
                 Kind::End if at > 0 => break,
                 Kind::End => {
                     report.error(token.span, "the macro has no value: `\"\"` is the empty one");

@@ -27,7 +27,7 @@ use self::report::Report;
 use self::resolve::Resolver;
 use self::set::Settings;
 pub(crate) use self::words::nearest;
-use self::words::{STATEMENTS, refusal, rule_words, shorten};
+use self::words::{STATEMENTS, refusal, rule_words, shorten, with_hint};
 use crate::diagnostic::Diagnostics;
 use crate::rules::{Rule, RuleSet};
 use crate::source::{SourceFile, Sources, Span};
@@ -192,11 +192,8 @@ impl Reader<'_> {
                 )
             }
             Kind::Word => refusal(text).unwrap_or_else(|| {
-                let mut message = format!("unknown statement `{}`", shorten(text));
-                if let Some(near) = nearest(text, STATEMENTS.iter().copied()) {
-                    message.push_str(&format!(", did you mean `{near}`?"));
-                }
-                message
+                let message = format!("unknown statement `{}`", shorten(text));
+                with_hint(message, "", nearest(text, STATEMENTS.iter().copied()))
             }),
             _ => format!("unexpected {} at the beginning of a statement", shown(first)),
         };
@@ -215,13 +212,10 @@ impl Reader<'_> {
         } else if words::is_keyword(text) {
             out_of_place(text)
         } else {
-            let mut message = format!("unexpected {}", shown(at));
+            let message = format!("unexpected {}", shown(at));
             let near =
                 nearest(text, expected.iter().copied()).or_else(|| nearest(text, rule_words()));
-            if let Some(near) = near {
-                message.push_str(&format!(", did you mean `{near}`?"));
-            }
-            message
+            with_hint(message, "", near)
         };
         let expected = expected.into_iter().map(str::to_owned).collect();
         self.report.expected_at(at, message, expected, &self.macros);
@@ -245,7 +239,7 @@ impl Reader<'_> {
             {
                 return message;
             }
-            let mut message = format!("expected {wanted}, found {}", shown(at));
+            let message = format!("expected {wanted}, found {}", shown(at));
             let mut keywords =
                 expected.iter().copied().filter(|word| !word.contains(' ')).peekable();
             let near = if keywords.peek().is_some() {
@@ -253,13 +247,7 @@ impl Reader<'_> {
             } else {
                 nearest(&at.text, known)
             };
-            if at.kind == Kind::Word
-                && let Some(near) = near
-                && near != at.text
-            {
-                message.push_str(&format!(", did you mean `{near}`?"));
-            }
-            message
+            with_hint(message, "", near.filter(|near| at.kind == Kind::Word && *near != at.text))
         });
         let expected = expected.into_iter().map(str::to_owned).collect();
         self.report.expected_at(at, message, expected, &self.macros);

@@ -8,7 +8,7 @@ use nom::sequence::{pair, preceded};
 use super::grammar::{Input, InterfaceItem, Parsed, list, plain, symbol, word};
 use super::lexer::Token;
 use super::resolve::Resolver;
-use super::words::{nearest, refusal, shorten};
+use super::words::{nearest, refusal, shorten, with_hint};
 use crate::options::{BlockPolicy, Options, StatePolicy, Timeout, Timeouts};
 
 /// A `set` line as written.
@@ -139,11 +139,8 @@ impl Settings {
             SetLine::Skip(items) => self.skip(items, resolver, echo),
             SetLine::Unknown(name) => {
                 let message = refusal(&name.text).unwrap_or_else(|| {
-                    let mut message = format!("unknown option `{}`", shorten(&name.text));
-                    if let Some(near) = nearest(&name.text, NAMES.iter().copied()) {
-                        message.push_str(&format!(", did you mean `{near}`?"));
-                    }
-                    message
+                    let message = format!("unknown option `{}`", shorten(&name.text));
+                    with_hint(message, "", nearest(&name.text, NAMES.iter().copied()))
                 });
                 resolver.error::<()>(name, message);
             }
@@ -190,11 +187,9 @@ fn limit_value(
         return resolver.error(name, format!("`limit {}` is not built yet", name.text));
     }
     if name.text != "states" {
-        let mut message = format!("unknown limit `{}`", shorten(&name.text));
-        if nearest(&name.text, std::iter::once("states")).is_some() {
-            message.push_str(", did you mean `states`?");
-        }
-        return resolver.error(name, message);
+        let message = format!("unknown limit `{}`", shorten(&name.text));
+        let near = nearest(&name.text, std::iter::once("states"));
+        return resolver.error(name, with_hint(message, "", near));
     }
     match resolver.number(number, "limit", u32::MAX)? {
         0 => resolver.error(number, "a limit of 0 states would stop all traffic that keeps state"),
@@ -208,11 +203,9 @@ fn timeout_value(
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<(Timeout, u32)> {
     let Some(timeout) = Timeout::from_name(&name.text) else {
-        let mut message = format!("unknown time-out `{}`", shorten(&name.text));
+        let message = format!("unknown time-out `{}`", shorten(&name.text));
         let known = Timeout::ALL.iter().map(|timeout| timeout.name());
-        if let Some(near) = nearest(&name.text, known) {
-            message.push_str(&format!(", did you mean `{near}`?"));
-        }
+        let message = with_hint(message, "", nearest(&name.text, known));
         return resolver.error(name, message);
     };
     let (what, max) = if timeout.counts_states() {

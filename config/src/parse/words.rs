@@ -180,6 +180,14 @@ pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
         .map(|(_, known)| known)
 }
 
+/// A message with the near miss behind it, if there is one. `mark` is what the word begins with.
+pub(super) fn with_hint(message: String, mark: &str, near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("{message}, did you mean `{mark}{near}`?"),
+        None => message,
+    }
+}
+
 /// Damerau and Levenshtein's distance (optimal string alignment): one for a letter that is wrong,
 /// missing or too many, or for two letters that changed places.
 fn distance(a: &[u8], b: &[u8]) -> usize {
