@@ -38,6 +38,15 @@ impl<'t, 's> Fault<'t, 's> {
     }
 }
 
+impl Fault<'_, '_> {
+    fn or_expected(mut self, expected: &'static str) -> Self {
+        if self.message.is_none() {
+            self.expected.push(expected);
+        }
+        self
+    }
+}
+
 impl<'t, 's> ParseError<Input<'t, 's>> for Fault<'t, 's> {
     fn from_error_kind(input: Input<'t, 's>, _: ErrorKind) -> Self {
         Self { at: &input[0], expected: Vec::new(), message: None }
@@ -279,7 +288,7 @@ fn log<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Log<'t, 's>> {
     if !input[0].is_symbol("(") {
         return Ok((input, words));
     }
-    let mut one = cut(alt((word("all"), plain("all"))));
+    let mut one = cut(alt((word("all"), word("to"), plain("another option"))));
     loop {
         let (rest, word) = one.parse(&input[1..])?;
         words.push(word);
@@ -297,7 +306,15 @@ fn log<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Log<'t, 's>> {
     Ok((input, words))
 }
 
-fn interface<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, InterfaceItem<'t, 's>> {
+pub(super) fn interface<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, InterfaceItem<'t, 's>> {
+    let refused = match &*input[0].text {
+        "rdomain" => "`rdomain` is not available on a transparent bridge",
+        "any" => "`on any` is said by leaving `on` out",
+        _ => "",
+    };
+    if input[0].kind == Kind::Word && !refused.is_empty() {
+        return Err(Err::Failure(Fault::message(&input[0], refused)));
+    }
     map(pair(opt(symbol("!")), plain("an interface, `lan` or `wan`")), |(not, name)| {
         InterfaceItem { not: not.is_some(), name }
     })
@@ -492,7 +509,9 @@ pub(super) fn list<'t, 's: 't, T>(
                 let message = "the `{` is never closed";
                 return Err(Err::Failure(Fault::message(brace, message)));
             } else {
-                let (rest, one) = cut(&mut item).parse(input)?;
+                let (rest, one) = cut(&mut item).parse(input).map_err(|fault| {
+                    fault.map(|fault| if wanted.is_none() { fault.or_expected("}") } else { fault })
+                })?;
                 items.push(one);
                 wanted = None;
                 input = rest;

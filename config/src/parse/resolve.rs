@@ -62,6 +62,7 @@ impl Resolver<'_, '_> {
         known: impl Iterator<Item = &'static str>,
     ) -> Resolved<T> {
         let message = format!("unknown {what} `{}`", shorten(&at.text));
+        let known = known.take(if self.report.found.is_full() { 0 } else { usize::MAX });
         let message = with_hint(message, "", nearest(&at.text, known));
         self.error(at, message)
     }
@@ -86,10 +87,8 @@ impl Resolver<'_, '_> {
     pub(super) fn interface_name(&mut self, at: &Token<'_>) -> Resolved<String> {
         const LONGEST: usize = 15; // IFNAMSIZ less its closing zero
         let name = &*at.text;
-        if at.kind == Kind::Word
-            && let Some(message) = refusal(name)
-        {
-            return self.error(at, message);
+        if matches!(name, "egress" | "self") {
+            return self.error(at, refusal(name)?);
         }
         let mut characters = name.chars();
         let fits = characters.next().is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -211,7 +210,10 @@ impl Resolver<'_, '_> {
         {
             format!("`{shown}`: put blanks around the `-` of a range")
         } else if let Some(short) = short_v4(text) {
-            format!("`{shown}` is no whole address: write `{short}` or `{shown}/` and a length")
+            let bits = 8 * text.split('.').count();
+            format!(
+                "`{shown}` is no whole address: write `{short}`, or `{shown}/{bits}` for a network"
+            )
         } else if text.ends_with(":network")
             || text.ends_with(":broadcast")
             || text.ends_with(":peer")
@@ -290,6 +292,9 @@ impl Resolver<'_, '_> {
             return self.error(at, "a port range needs a port on both sides of the `:`");
         }
         let message = format!("unknown service `{}`", shorten(text));
+        if self.report.found.is_full() {
+            return self.error(at, message);
+        }
         let message = with_hint(message, "", nearest(text, names::service_names()));
         self.error(at, message)
     }

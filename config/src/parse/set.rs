@@ -2,10 +2,10 @@
 
 use nom::Parser;
 use nom::branch::alt;
-use nom::combinator::{cut, map, opt, value};
+use nom::combinator::{cut, map, value};
 use nom::sequence::{pair, preceded};
 
-use super::grammar::{Input, InterfaceItem, Parsed, list, plain, symbol, word};
+use super::grammar::{Input, InterfaceItem, Parsed, interface, list, plain, word};
 use super::lexer::Token;
 use super::resolve::Resolver;
 use super::words::{nearest, refusal, shorten, with_hint};
@@ -36,7 +36,7 @@ pub(super) fn set<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, SetLine<'t, 's
             map(preceded(word("timeout"), cut(list(timeout))), SetLine::Timeout),
             map(preceded(word("block-policy"), cut(block_policy)), SetLine::BlockPolicy),
             map(preceded(word("state-policy"), cut(state_policy)), SetLine::StatePolicy),
-            map(preceded(pair(word("skip"), cut(word("on"))), cut(list(port))), SetLine::Skip),
+            map(preceded(pair(word("skip"), cut(word("on"))), cut(list(interface))), SetLine::Skip),
             map(plain("another option"), SetLine::Unknown),
         ))),
     )
@@ -61,13 +61,6 @@ fn state_policy<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, StatePolicy> {
         value(StatePolicy::IfBound, word("if-bound")),
         value(StatePolicy::Floating, word("floating")),
     ))
-    .parse(input)
-}
-
-fn port<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, InterfaceItem<'t, 's>> {
-    map(pair(opt(symbol("!")), plain("an interface, `lan` or `wan`")), |(not, name)| {
-        InterfaceItem { not: not.is_some(), name }
-    })
     .parse(input)
 }
 
