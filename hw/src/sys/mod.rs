@@ -1,4 +1,6 @@
 //! Everything that cannot be proven by the compiler: shared memory and raw system calls. The rest of
 //! the crate is safe code on top of it.
 
+pub(crate) mod ledger;
 pub mod memory;
+pub(crate) mod netmap;
