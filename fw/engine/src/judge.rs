@@ -22,6 +22,7 @@ use crate::ruleset::Program;
 use crate::ruleset::program::Side;
 use crate::state::entry::{NONE, flag};
 use crate::state::tcp::Segment;
+use crate::state::wheel::is_due;
 use crate::state::{datagram, tcp as tracker};
 use crate::time::Instant;
 
@@ -252,7 +253,7 @@ impl Engine {
     fn find_live(&mut self, round: &Round<'_>, flow: &Lane) -> Option<u32> {
         let entry = self.table.find(&flow.key, flow.hash, flow.candidate)?;
         let deadline = deadline(self.table.get(entry), round.program);
-        if (round.tick.wrapping_sub(deadline) as i32) < 0 {
+        if !is_due(deadline, round.tick) {
             return Some(entry);
         }
         self.end(entry);
