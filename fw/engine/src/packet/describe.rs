@@ -360,6 +360,7 @@ fn name(number: u8) -> Option<&'static str> {
         50 => "ESP",
         51 => "AH",
         89 => "OSPF",
+        59 => "no next header",
         103 => "PIM",
         112 => "VRRP",
         protocol::SCTP => "sctp",

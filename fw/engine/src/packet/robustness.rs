@@ -31,7 +31,7 @@ impl Random {
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        ((self.next() >> 32) * bound as u64 >> 32) as usize
+        (((self.next() >> 32) * bound as u64) >> 32) as usize
     }
 }
 
@@ -365,7 +365,7 @@ proptest! {
                 ip.header().destination_addr().into(),
                 ip.header().slice().as_ptr(),
             ),
-            other => panic!("{other:?}"),
+            other @ etherparse::NetSlice::Arp(_) => panic!("{other:?}"),
         };
         let offset = |pointer: *const u8| pointer as usize - frame.as_ptr() as usize;
         prop_assert_eq!(ours.source, source.into());
@@ -395,7 +395,7 @@ proptest! {
                 prop_assert_eq!(ours.source_port, ports[0]);
                 (icmp.slice().as_ptr(), icmp.payload().as_ptr())
             }
-            other => panic!("{other:?}"),
+            other @ etherparse::TransportSlice::Igmp(_) => panic!("{other:?}"),
         };
         prop_assert_eq!(usize::from(ours.transport_offset), offset(begins));
         prop_assert_eq!(frame.len() - ours.payload as usize, offset(payload_begins));
