@@ -119,6 +119,10 @@ fn definitions_on_the_command_line_are_checked() {
         defines.define("pass=1"),
         Err("`pass` is a word of the language and cannot name a macro".into())
     );
+    let json = serde_json::to_string(&defines).expect("JSON");
+    assert_eq!(json, r#"[["a","b=c"]]"#);
+    assert_eq!(serde_json::from_str::<Defines>(&json).expect("the same"), defines);
+    assert!(serde_json::from_str::<Defines>(r#"[["in","x"]]"#).is_err());
     assert_eq!(defines.define("=1"), Err("a macro needs a name".into()));
 }
 
