@@ -12,10 +12,16 @@
 
 pub mod frame;
 pub mod netmap;
+pub mod nic;
+pub mod open;
+pub mod packet;
 pub mod port;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod xdp;
 
 pub use frame::{Checksum, Frame, Gso, GsoKind, Meta};
+pub use nic::{Interface, Notice, Prepared, Refusal, prepare};
+pub use open::{Io, OpenError, Opened, WorkerPorts, open};
 pub use port::{Kind, Port, PortError, Stats};
 pub use sys::memory::{Buffer, Memory, Pool};

@@ -170,6 +170,11 @@ impl Memory {
         self.count
     }
 
+    /// How many buffers are in the common queue: free, and in no worker's own cache.
+    pub fn free_count(&self) -> usize {
+        self.free.len()
+    }
+
     /// Begin of the mapping, for the kernel.
     pub(crate) const fn base(&self) -> NonNull<u8> {
         self.base
