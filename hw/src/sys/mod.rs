@@ -3,7 +3,9 @@
 
 pub(crate) mod bpf;
 pub(crate) mod ethtool;
+pub(crate) mod ledger;
 pub mod memory;
+pub(crate) mod netmap;
 pub(crate) mod packet;
 pub(crate) mod ring;
 pub(crate) mod socket;
