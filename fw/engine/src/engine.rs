@@ -87,7 +87,7 @@ pub struct Engine {
     pub(crate) counters: Counters,
     pub(crate) budget: Budget,
     /// Scratch of [`Engine::judge`], one a frame of the batch.
-    pub(crate) lanes: Vec<Lane>,
+    pub(crate) lanes: Box<[Lane]>,
     /// After time-outs were changed: the next entry to be scheduled anew.
     sweep: Option<u32>,
 }
@@ -129,7 +129,7 @@ impl Engine {
             records: Records::default(),
             counters: Counters::default(),
             budget: Budget::default(),
-            lanes: Vec::with_capacity(Self::BATCH),
+            lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
             sweep: None,
         }
     }

@@ -54,6 +54,9 @@ impl Path {
 }
 
 impl FlowKey {
+    /// The key of nothing.
+    pub(crate) const BLANK: Self = Self { lower: [0; 2], upper: [0; 2], tail: 0, sides: 0 };
+
     /// The key of a packet and whether its sender is the lower endpoint. `floating` leaves the
     /// bridge's ports out (`set state-policy floating`).
     #[inline]

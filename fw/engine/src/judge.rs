@@ -41,28 +41,41 @@ pub enum Verdict {
     Handover(u16),
 }
 
-/// A frame between the steps.
+/// A frame between the steps. The slots are reused from batch to batch and filled in place.
 #[derive(Debug)]
-pub(crate) enum Lane {
-    /// Not a frame that rules or states speak about.
-    Decided(Verdict),
-    /// ARP, or neighbour discovery of a host on the link: passes without a rule.
-    Control(Packet),
-    /// ICMP that neither asks nor reports an error: the rules decide about each one.
-    Stateless(Packet),
-    /// Part of a flow.
-    Flow(Flow),
-}
-
-/// A packet and where its state should be.
-#[derive(Debug)]
-pub(crate) struct Flow {
+pub(crate) struct Lane {
     packet: Packet,
     key: FlowKey,
-    sender_is_lower: bool,
     hash: u64,
     /// The entry that probably is the flow's, or [`NONE`].
     candidate: u32,
+    sender_is_lower: bool,
+    step: Step,
+}
+
+/// What the first step has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Not a frame that rules or states speak about.
+    Decided(Verdict),
+    /// ARP, or neighbour discovery of a host on the link: passes without a rule.
+    Control,
+    /// ICMP that neither asks nor reports an error: the rules decide about each one.
+    Stateless,
+    /// Part of a flow.
+    Flow,
+}
+
+impl Lane {
+    /// An unused slot.
+    pub(crate) const BLANK: Self = Self {
+        packet: Packet::BLANK,
+        key: FlowKey::BLANK,
+        hash: 0,
+        candidate: NONE,
+        sender_is_lower: false,
+        step: Step::Control,
+    };
 }
 
 /// What does not change within a batch.
@@ -101,14 +114,15 @@ impl Engine {
         };
         let round = Round { now, tick: tick(now), program: &program };
         let mut lanes = std::mem::take(&mut self.lanes);
-        self.parse(&round, frames, &mut lanes);
-        self.look_up(&mut lanes);
-        for (i, lane) in lanes.iter().enumerate() {
-            let verdict = match lane {
-                Lane::Decided(verdict) => *verdict,
-                Lane::Control(packet) => self.forward(packet),
-                Lane::Stateless(packet) => self.admit(&round, frames, i, packet, None, log),
-                Lane::Flow(flow) => self.judge_flow(&round, frames, i, flow, log),
+        let lanes_used = &mut lanes[..frames.len()];
+        self.parse(&round, frames, lanes_used);
+        self.look_up(lanes_used);
+        for (i, lane) in lanes_used.iter().enumerate() {
+            let verdict = match lane.step {
+                Step::Decided(verdict) => verdict,
+                Step::Control => self.forward(&lane.packet),
+                Step::Stateless => self.admit(&round, frames, i, &lane.packet, None, log),
+                Step::Flow => self.judge_flow(&round, frames, i, lane, log),
             };
             match verdict {
                 Verdict::Drop(reason) | Verdict::Reflect(reason) => self.note(reason),
@@ -117,7 +131,6 @@ impl Engine {
             }
             verdicts.push(verdict);
         }
-        lanes.clear();
         self.lanes = lanes;
         self.program = Some(program);
     }
@@ -134,59 +147,54 @@ impl Engine {
     }
 
     /// Step 1: descriptors, flow hashes, owners.
-    fn parse<F: Frames>(&mut self, round: &Round<'_>, frames: &F, lanes: &mut Vec<Lane>) {
+    fn parse<F: Frames>(&mut self, round: &Round<'_>, frames: &F, lanes: &mut [Lane]) {
         /// Frames ahead of the one being parsed whose headers are asked for.
         const AHEAD: usize = 4;
         let floating = round.program.is_floating();
-        for i in 0..frames.len() {
+        for (i, lane) in lanes.iter_mut().enumerate() {
             if i + AHEAD < frames.len()
                 && let Some(first) = frames.head(i + AHEAD).first()
             {
                 prefetch::read(first);
             }
             let meta = frames.meta(i);
-            let packet = match Packet::parse(frames.head(i), &meta) {
-                Ok(packet) => packet,
-                Err(reason) => {
-                    self.tally(2, meta.port, Direction::In, Outcome::Blocked).add(meta.length);
-                    lanes.push(Lane::Decided(Verdict::Drop(reason)));
-                    continue;
-                }
-            };
+            if let Err(reason) = lane.packet.parse_from(frames.head(i), &meta) {
+                self.tally(2, meta.port, Direction::In, Outcome::Blocked).add(meta.length);
+                lane.step = Step::Decided(Verdict::Drop(reason));
+                continue;
+            }
+            let packet = &lane.packet;
             let path = path(packet.port);
-            let (key, sender_is_lower) = match &packet.transport {
-                Transport::IcmpError(_, quote) => FlowKey::of_quote(&packet, quote, path, floating),
-                Transport::IcmpOther(icmp) if is_neighbour_discovery(&packet, *icmp) => {
-                    lanes.push(Lane::Control(packet));
-                    continue;
-                }
-                Transport::IcmpOther(_) => {
-                    lanes.push(Lane::Stateless(packet));
+            (lane.key, lane.sender_is_lower) = match &packet.transport {
+                Transport::Tcp(_) | Transport::Udp => FlowKey::of_packet(packet, path, floating),
+                Transport::IcmpError(_, quote) => FlowKey::of_quote(packet, quote, path, floating),
+                Transport::IcmpOther(icmp) => {
+                    let control = is_neighbour_discovery(packet, *icmp);
+                    lane.step = if control { Step::Control } else { Step::Stateless };
                     continue;
                 }
                 _ if packet.network == Network::Arp => {
-                    lanes.push(Lane::Control(packet));
+                    lane.step = Step::Control;
                     continue;
                 }
-                _ => FlowKey::of_packet(&packet, path, floating),
+                _ => FlowKey::of_packet(packet, path, floating),
             };
-            let hash = key.hash(self.key);
-            let owner = owner(hash, self.workers);
-            if owner == self.worker {
-                self.table.prefetch_index(hash);
-                let candidate = NONE;
-                lanes.push(Lane::Flow(Flow { packet, key, sender_is_lower, hash, candidate }));
+            lane.hash = lane.key.hash(self.key);
+            let owner = owner(lane.hash, self.workers);
+            lane.step = if owner == self.worker {
+                self.table.prefetch_index(lane.hash);
+                Step::Flow
             } else {
-                lanes.push(Lane::Decided(Verdict::Handover(owner)));
-            }
+                Step::Decided(Verdict::Handover(owner))
+            };
         }
     }
 
     /// Step 2: candidates from the index.
     fn look_up(&self, lanes: &mut [Lane]) {
         for lane in lanes {
-            if let Lane::Flow(flow) = lane {
-                flow.candidate = self.table.candidate(flow.hash);
+            if lane.step == Step::Flow {
+                lane.candidate = self.table.candidate(lane.hash);
             }
         }
     }
@@ -197,7 +205,7 @@ impl Engine {
         round: &Round<'_>,
         frames: &mut F,
         i: usize,
-        flow: &Flow,
+        flow: &Lane,
         log: &mut L,
     ) -> Verdict {
         let packet = &flow.packet;
@@ -205,6 +213,9 @@ impl Engine {
             && checksum::finish_partial(packet, frames, i)
         {
             self.counters.finished_checksums += 1;
+        }
+        if packet.options && !may_have_options(packet) {
+            return self.block(packet, Direction::In, Reason::IpOptions);
         }
         self.counters.searches += 1;
         let entry = self.find_live(round, flow);
@@ -223,7 +234,7 @@ impl Engine {
     }
 
     /// The flow's state; one whose time has come but which the wheel has not reached is ended here.
-    fn find_live(&mut self, round: &Round<'_>, flow: &Flow) -> Option<u32> {
+    fn find_live(&mut self, round: &Round<'_>, flow: &Lane) -> Option<u32> {
         let entry = self.table.find(&flow.key, flow.hash, flow.candidate)?;
         let deadline = deadline(self.table.get(entry), round.program);
         if (round.tick.wrapping_sub(deadline) as i32) < 0 {
@@ -239,7 +250,7 @@ impl Engine {
         round: &Round<'_>,
         frames: &F,
         i: usize,
-        flow: &Flow,
+        flow: &Lane,
         entry: u32,
         log: &mut L,
     ) -> Option<Verdict> {
@@ -333,7 +344,7 @@ impl Engine {
         frames: &mut F,
         i: usize,
         packet: &Packet,
-        flow: Option<&Flow>,
+        flow: Option<&Lane>,
         log: &mut L,
     ) -> Verdict {
         let program = round.program;
@@ -393,7 +404,7 @@ impl Engine {
         round: &Round<'_>,
         frames: &F,
         i: usize,
-        flow: &Flow,
+        flow: &Lane,
         rules: [Option<u32>; 2],
     ) -> Result<(), Reason> {
         let packet = &flow.packet;
@@ -547,6 +558,12 @@ enum Outcome {
 const fn is_neighbour_discovery(packet: &Packet, icmp: Icmp) -> bool {
     matches!(packet.network, Network::Ipv6)
         && matches!(icmp.kind, icmp::v6::NEIGHBOUR_SOLICITATION | icmp::v6::NEIGHBOUR_ADVERTISEMENT)
+}
+
+/// IP options need `allow-opts`, which is not built; IGMP carries the router alert by design
+/// (RFC 2236, 2), MLD too, which is no flow.
+const fn may_have_options(packet: &Packet) -> bool {
+    packet.protocol == protocol::IGMP
 }
 
 const fn family(packet: &Packet) -> usize {

@@ -309,11 +309,8 @@ pub(crate) fn track(
 
     let window = u32::from(header.window);
     // The window of a SYN is not scaled; it is kept as if it were.
-    let kept = if segment.has(flags::SYN) {
-        scaled_down(window, source.scale & SHIFT)
-    } else {
-        window
-    };
+    let kept =
+        if segment.has(flags::SYN) { scaled_down(window, source.scale & SHIFT) } else { window };
     source.max_win = source.max_win.max(kept as u16);
     if end.after(Seq(source.seq_lo)) {
         source.seq_lo = end.0;
