@@ -12,6 +12,7 @@ pub mod arp;
 pub mod build;
 mod bytes;
 pub mod checksum;
+pub mod describe;
 pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;

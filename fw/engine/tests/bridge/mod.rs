@@ -11,23 +11,23 @@ use weir_engine::{
 };
 
 /// The side of the protected network.
-pub const LAN: PortIndex = PortIndex::LAN;
+pub(crate) const LAN: PortIndex = PortIndex::LAN;
 /// The side of the router.
-pub const WAN: PortIndex = PortIndex::WAN;
+pub(crate) const WAN: PortIndex = PortIndex::WAN;
 
 /// A verdict on a frame from the LAN or the WAN that passes.
-pub const PASSES: Option<Reason> = None;
+pub(crate) const PASSES: Option<Reason> = None;
 
-pub struct Bridge {
-    pub engines: Vec<Engine>,
-    pub shared: Arc<Shared>,
-    pub now: Instant,
-    pub log: Vec<LogRecord>,
+pub(crate) struct Bridge {
+    pub(crate) engines: Vec<Engine>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) now: Instant,
+    pub(crate) log: Vec<LogRecord>,
     /// The frame that the last verdict left, rewritten if it was reflected.
-    pub frame: Vec<u8>,
+    pub(crate) frame: Vec<u8>,
 }
 
-pub fn ports() -> PortNames {
+pub(crate) fn ports() -> PortNames {
     let name = |role: &str, interface: &str| PortName {
         role: role.to_owned(),
         interface: interface.to_owned(),
@@ -35,24 +35,24 @@ pub fn ports() -> PortNames {
     PortNames(vec![name("lan", "eth0"), name("wan", "eth1")])
 }
 
-pub fn compile(rules: &str) -> Arc<Program> {
+pub(crate) fn compile(rules: &str) -> Arc<Program> {
     let parsed = parse(&[SourceFile::new("test", rules)], &Defines::default());
     let set = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics.render(false)));
     Arc::new(Program::compile(&set, &ports()).unwrap())
 }
 
 impl Bridge {
-    pub fn new(rules: &str) -> Self {
+    pub(crate) fn new(rules: &str) -> Self {
         Self::with_workers(rules, 1)
     }
 
-    pub fn with_workers(rules: &str, workers: u16) -> Self {
+    pub(crate) fn with_workers(rules: &str, workers: u16) -> Self {
         let mut bridge = Self::without_rules(workers);
         bridge.load(rules);
         bridge
     }
 
-    pub fn without_rules(workers: u16) -> Self {
+    pub(crate) fn without_rules(workers: u16) -> Self {
         const STATES: u32 = 5_000;
         let now = Instant::from_secs(1_000);
         let shared = Arc::new(Shared::default());
@@ -66,7 +66,7 @@ impl Bridge {
         Self { engines, shared, now, log: Vec::new(), frame: Vec::new() }
     }
 
-    pub fn load(&mut self, rules: &str) {
+    pub(crate) fn load(&mut self, rules: &str) {
         let program = compile(rules);
         for engine in &mut self.engines {
             engine.install(self.now, program.clone());
@@ -74,7 +74,7 @@ impl Bridge {
     }
 
     /// Lets time pass, with a round of every worker in each tenth of a second.
-    pub fn wait(&mut self, time: Duration) {
+    pub(crate) fn wait(&mut self, time: Duration) {
         let end = self.now.after(time);
         while self.now < end {
             self.now = self.now.after(Duration::from_millis(100)).min(end);
@@ -85,7 +85,7 @@ impl Bridge {
     }
 
     /// The verdict of the worker that owns the flow, the frame arriving at worker 0.
-    pub fn judge(&mut self, port: PortIndex, frame: &[u8]) -> Verdict {
+    pub(crate) fn judge(&mut self, port: PortIndex, frame: &[u8]) -> Verdict {
         let mut worker = 0;
         for _ in 0..2 {
             let mut frames = Owned::new();
@@ -107,7 +107,7 @@ impl Bridge {
     }
 
     /// Sends a frame in; says why it does not leave by the other port.
-    pub fn send(&mut self, port: PortIndex, frame: &[u8]) -> Option<Reason> {
+    pub(crate) fn send(&mut self, port: PortIndex, frame: &[u8]) -> Option<Reason> {
         match self.judge(port, frame) {
             Verdict::Forward(out) => {
                 assert_ne!(out, port, "a bridge never sends a frame back");
@@ -118,7 +118,7 @@ impl Bridge {
         }
     }
 
-    pub fn states(&self) -> Vec<StateView> {
+    pub(crate) fn states(&self) -> Vec<StateView> {
         let mut states = Vec::new();
         for engine in &self.engines {
             let mut cursor = Some(0);
@@ -130,11 +130,11 @@ impl Bridge {
     }
 
     /// The lines of `-ss`.
-    pub fn listing(&self) -> Vec<String> {
+    pub(crate) fn listing(&self) -> Vec<String> {
         self.states().iter().map(|state| state.line(&ports()).to_string()).collect()
     }
 
-    pub fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         let mut all = Counters::default();
         for engine in &self.engines {
             all.merge(engine.counters());
