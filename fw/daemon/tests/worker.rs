@@ -39,8 +39,8 @@ struct House {
 fn program(text: &str) -> Arc<Program> {
     let parsed = parse(&[SourceFile::new("test", text)], &Defines::default());
     let rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
-    let names = ["lan", "wan"]
-        .map(|role| PortName { role: role.into(), interface: format!("{role}0") });
+    let names =
+        ["lan", "wan"].map(|role| PortName { role: role.into(), interface: format!("{role}0") });
     Arc::new(Program::compile(&rules, &PortNames(names.into())).unwrap())
 }
 
