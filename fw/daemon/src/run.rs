@@ -97,7 +97,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     match Settings::gather(arguments).and_then(|settings| run(&settings)) {
         Ok(code) => code,
         Err(text) => {
-            error!("{text}");
+            text.lines().for_each(|line| error!("{line}"));
             ExitCode::FAILURE
         }
     }
