@@ -23,8 +23,13 @@ pub struct WebServer {
 }
 
 impl WebServer {
-    /// The page that every path shows.
+    /// The page that every path shows but `/bytes/N`, which shows [`WebServer::pattern`].
     pub const PAGE: &str = "Hello from behind the weir.\n";
+
+    /// A document of `length` bytes that differs from itself shifted by less than 64 KiB.
+    pub fn pattern(length: usize) -> Vec<u8> {
+        (0..length).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect()
+    }
 
     /// Listens on a port of a host.
     pub fn start(host: &Host, port: u16) -> Self {
@@ -80,20 +85,22 @@ fn answer(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut lines = BufReader::new(stream);
+    let mut request = String::new();
+    lines.read_line(&mut request)?;
     let mut line = String::new();
     // The request ends with an empty line.
     while lines.read_line(&mut line)? > 2 {
         line.clear();
     }
-    let page = WebServer::PAGE;
+    let path = request.split_whitespace().nth(1).unwrap_or_default();
+    let page = match path.strip_prefix("/bytes/").and_then(|length| length.parse().ok()) {
+        Some(length) => WebServer::pattern(length),
+        None => WebServer::PAGE.into(),
+    };
     let length = page.len();
     let mut stream = stream;
-    stream.write_all(
-        format!(
-            "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{page}"
-        )
-        .as_bytes(),
-    )
+    write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n")?;
+    stream.write_all(&page)
 }
 
 /// A UDP server on IPv4 and IPv6 that sends everything back.

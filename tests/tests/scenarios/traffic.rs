@@ -119,7 +119,7 @@ fn a_host_gets_its_address_by_dhcp(between: Between, family: Family) {
         &leases,
         &pid,
     ]);
-    dnsmasq.wait_line("DHCP, ");
+    dnsmasq.wait_line("IP range");
     let address = match family {
         Family::Inet => {
             lab.client.namespace.ip(&["-4", "addr", "flush", "dev", "eth0"]);
@@ -149,7 +149,7 @@ fn lease(lab: &Lab) -> String {
     said.lines().find(|line| line.starts_with("bound ")).unwrap_or(&said).to_owned()
 }
 
-/// As `lease`, for DHCPv6.
+/// As `lease`, for `DHCPv6`.
 fn lease6(lab: &Lab) -> String {
     let script = lab.folder().join("lease.sh");
     write_script(&script, "#!/bin/sh\necho \"$reason ip=$new_ip6_address\"\n");
@@ -219,7 +219,7 @@ fn a_jumbo_packet_passes(between: Between, family: Family) {
     full_packets(between, family, 9000);
 }
 
-/// Packets of exactly the MTU pass, by ping and as segments of a long transfer.
+/// Packets of exactly the MTU pass, by ping and as segments of a long transfer, which arrives whole.
 fn full_packets(between: Between, family: Family, mtu: u32) {
     let lab = Lab::with(Topology { mtu, ..Topology::default() });
     let bridge = Bridge::start(&lab, between, "pass\n");
@@ -234,13 +234,23 @@ fn full_packets(between: Between, family: Family, mtu: u32) {
             .run(&["ping", "-n", "-M", "do", "-s", &size, "-c", "3", "-i", "0.01", "-W", "5", &to]);
         assert!(said.stdout.contains(" 0% packet loss"), "{}{}", said.stdout, said.stderr);
     }
-    let report = iperf(&lab, family, &["-n", "50M"]);
-    assert_eq!(received(&report), 50 << 20, "{report}");
+    let _web = WebServer::start(&lab.server, 80);
+    let _web = WebServer::start(&lab.client, 80);
+    for (from, to) in [(&lab.client, &lab.server), (&lab.server, &lab.client)] {
+        let url = format!("http://{}/bytes/20000000", to.socket(family, 80));
+        let file = lab.folder().join("download");
+        let file = file.to_string_lossy();
+        let command =
+            ["curl", "-sS", "--noproxy", "*", "-g", "--max-time", "60", "-o", &*file, &url];
+        from.run(&command).expect_success();
+        let downloaded = std::fs::read(&*file).expect("curl wrote it");
+        assert!(downloaded == WebServer::pattern(20_000_000), "the download is damaged");
+    }
     bridge.assert_no_mismatch();
 }
 
 /// Runs iperf3 from the client to the server and returns its report.
-pub fn iperf(lab: &Lab, family: Family, flags: &[&str]) -> Value {
+pub(crate) fn iperf(lab: &Lab, family: Family, flags: &[&str]) -> Value {
     let server = lab.server.namespace.start(&["iperf3", "-s", "-1", "--forceflush"]);
     server.wait_line("Server listening");
     let to = lab.server.address(family).to_string();
@@ -281,12 +291,13 @@ fn short_connections_all_succeed(between: Between, family: Family) {
     let said = ab(&lab, family, 10_000);
     assert!(said.contains("Complete requests:      10000"), "{said}");
     assert!(said.contains("Failed requests:        0"), "{said}");
-    assert_eq!(web.served(), 10_000);
+    // ab opens a few more than it needs.
+    assert!(web.served() >= 10_000, "{}", web.served());
     bridge.assert_no_mismatch();
 }
 
 /// Requests a page of port 80 that many times, each over a new connection, and returns the report.
-pub fn ab(lab: &Lab, family: Family, requests: u32) -> String {
+pub(crate) fn ab(lab: &Lab, family: Family, requests: u32) -> String {
     let url = format!("http://{}/", lab.server.socket(family, 80));
     lab.client
         .run(&["ab", "-q", "-s", "20", "-c", "16", "-n", &requests.to_string(), &url])

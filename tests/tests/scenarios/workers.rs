@@ -1,1 +1,24 @@
-//! x
+//! Two workers: flows arrive anywhere, are judged by their owner, in order.
+
+use weir_tests::lab::{Family, Io, Lab, WebServer, Weir, WeirOptions};
+
+use crate::traffic::{ab, iperf};
+use crate::{assert_no_mismatch, on_every_port};
+
+on_every_port! {
+    two_workers_share_many_flows
+}
+
+fn two_workers_share_many_flows(io: Io, family: Family) {
+    let lab = Lab::new();
+    let options = WeirOptions { workers: 2, ..WeirOptions::new(io, "pass\n") };
+    let weir = Weir::start(&lab, &options);
+    let _web = WebServer::start(&lab.server, 80);
+    let said = ab(&lab, family, 3_000);
+    assert!(said.contains("Failed requests:        0"), "{said}");
+    let report = iperf(&lab, family, &["-t", "3", "-P", "8"]);
+    assert!(report["end"]["sum_received"]["bytes"].as_u64() > Some(0), "{report}");
+    assert_no_mismatch(&weir);
+    assert_eq!(weir.counter("handover-full"), 0);
+    assert!(weir.greeting.contains("workers"), "{}", weir.greeting);
+}
