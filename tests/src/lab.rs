@@ -28,7 +28,7 @@ mod weir;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
@@ -250,6 +250,11 @@ impl Default for Lab {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// A file in `config/etc`, the folder of what weir ships.
+pub fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/etc").join(name)
 }
 
 /// Waits until a condition holds. Panics with `what` when [`PATIENCE`] is over.

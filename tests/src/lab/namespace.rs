@@ -34,13 +34,13 @@ impl Namespace {
 
     /// Deletes the namespaces of labs whose process is no more, and ends what still runs in them.
     pub fn sweep() {
-        let Ok(entries) = std::fs::read_dir(FOLDER) else { return };
-        for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-            let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').nth(1));
-            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-                delete(&name);
-            }
-        }
+        delete_those_of(|pid| !Path::new("/proc").join(pid).exists());
+    }
+
+    /// Deletes all namespaces of this process, for a signal handler's thread that will end it.
+    pub fn remove_all() {
+        let ourselves = std::process::id().to_string();
+        delete_those_of(|pid| pid == ourselves);
     }
 
     /// Its name, for `ip netns exec`.
@@ -104,6 +104,16 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         delete(&self.name);
+    }
+}
+
+fn delete_those_of(owner: impl Fn(&str) -> bool) {
+    let Ok(entries) = std::fs::read_dir(FOLDER) else { return };
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').nth(1));
+        if pid.is_some_and(&owner) {
+            delete(&name);
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use super::{Lab, PATIENCE, eventually};
 /// What moves weir's frames (`--io`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Io {
+    /// Whatever weir finds best.
+    Auto,
     /// `AF_XDP`.
     Xdp,
     /// `AF_PACKET`.
@@ -23,6 +25,7 @@ pub enum Io {
 impl fmt::Display for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Auto => "auto",
             Self::Xdp => "xdp",
             Self::Packet => "packet",
         })
@@ -105,6 +108,11 @@ impl Weir {
     /// Waits for a line of its log.
     pub fn wait_log(&self, text: &str) -> String {
         self.process.wait_line(text)
+    }
+
+    /// As [`Weir::wait_log`], for those who can do without: `None` if the line does not come.
+    pub fn log_line(&self, text: &str) -> Option<String> {
+        self.process.line_within(PATIENCE, |line| line.contains(text))
     }
 
     /// Its control socket.

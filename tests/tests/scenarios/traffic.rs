@@ -8,7 +8,7 @@ use serde_json::Value;
 use weir_tests::frames;
 use weir_tests::lab::{
     Capture, EchoServer, Family, Host, Io, Lab, PATIENCE, RawSocket, Topology, WebServer,
-    eventually,
+    eventually, shipped,
 };
 
 use crate::{Between, Bridge, curl, on_every_port, over_every_bridge};
@@ -96,7 +96,7 @@ fn neighbours_are_resolved(between: Between, family: Family) {
 
 fn a_host_gets_its_address_by_dhcp(between: Between, family: Family) {
     let lab = Lab::new();
-    let rules = crate::examples::shipped("weir.conf");
+    let rules = std::fs::read_to_string(shipped("weir.conf")).expect("is shipped");
     let _bridge = Bridge::start(&lab, between, &rules);
     let range = match family {
         Family::Inet => "--dhcp-range=192.0.2.100,192.0.2.120,10m",
