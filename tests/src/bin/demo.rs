@@ -131,7 +131,8 @@ fn changing(show: &mut Show, lab: &Lab, weir: &mut Weir, rules: &str) {
 fn curl(show: &mut Show, name: &str, from: &Host, to: &Host, family: Family, port: u16) -> String {
     let url = format!("http://{}/", to.socket(family, port));
     show.command(&format!("{name} curl {url}"));
-    let output = from.run(&["curl", "-sS", "-g", "--noproxy", "*", "--connect-timeout", "1", &url]);
+    let fetched =
+        from.run(&["curl", "-sS", "-g", "--noproxy", "*", "--connect-timeout", "1", &url]);
     let said = fetched.stdout + &fetched.stderr;
     output(&said);
     said
