@@ -78,9 +78,19 @@ impl Process {
     /// Starts a command without a standard input; what it prints on either stream is collected line
     /// by line.
     pub fn start(command: &mut Command) -> Self {
+        Self::start_on(command, Stdio::null())
+    }
+
+    /// As [`Process::start`], for programs that end at the end of their input: it does not come
+    /// before the `Process` goes out of scope.
+    pub fn start_with_open_input(command: &mut Command) -> Self {
+        Self::start_on(command, Stdio::piped())
+    }
+
+    fn start_on(command: &mut Command, input: Stdio) -> Self {
         let shown = format!("{command:?}");
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -2,8 +2,10 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType};
+use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags};
 
 use super::namespace::Namespace;
@@ -45,6 +47,18 @@ impl RawSocket {
     /// Sends frames, many a system call. Returns how many the interface took: it drops what its
     /// queue cannot hold, as any interface does.
     pub fn send_all(&self, frames: &[Vec<u8>]) -> usize {
+        self.send_rounds(frames, |round| round == 0)
+    }
+
+    /// Sends the same frames again and again until a time has passed. Returns how many the interface
+    /// took.
+    pub fn flood(&self, frames: &[Vec<u8>], duration: Duration) -> usize {
+        let begin = Instant::now();
+        self.send_rounds(frames, |_| begin.elapsed() < duration)
+    }
+
+    /// Sends all frames once for every number, counted from 0, of which `more` is true.
+    fn send_rounds(&self, frames: &[Vec<u8>], more: impl Fn(u64) -> bool) -> usize {
         let slices: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|f| [IoSlice::new(f)]).collect();
         let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> =
             frames.iter().map(|_| SendAncillaryBuffer::default()).collect();
@@ -54,18 +68,19 @@ impl RawSocket {
             .map(|(slice, control)| MMsgHdr::new(slice, control))
             .collect();
         let mut sent = 0;
-        let mut rest = &mut messages[..];
-        while !rest.is_empty() {
-            match rustix::net::sendmmsg(&self.socket, rest, SendFlags::empty()) {
-                Ok(0) => break,
-                Ok(count) => {
-                    sent += count;
-                    rest = &mut std::mem::take(&mut rest)[count..];
-                }
-                Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::AGAIN) => {
-                    rest = &mut std::mem::take(&mut rest)[1..];
-                }
-                Err(error) => panic!("sending frames: {error}"),
+        for _ in (0..).take_while(|&round| more(round)) {
+            let mut rest = &mut messages[..];
+            while !rest.is_empty() {
+                let done = match rustix::net::sendmmsg(&self.socket, rest, SendFlags::empty()) {
+                    Ok(count) => {
+                        sent += count;
+                        count.max(1)
+                    }
+                    // This one was dropped.
+                    Err(Errno::NOBUFS | Errno::AGAIN) => 1,
+                    Err(error) => panic!("sending frames: {error}"),
+                };
+                rest = &mut rest[done..];
             }
         }
         sent
