@@ -68,7 +68,7 @@ pub enum Checksum {
     /// Verified by the NIC, or made by a host on this machine that does not damage frames.
     Complete,
     /// The port cannot tell, and its peer may have left the checksum to offload hardware
-    /// (veth and virtio under AF_XDP or netmap): where the field holds exactly the pseudo-header
+    /// (veth and virtio under `AF_XDP` or netmap): where the field holds exactly the pseudo-header
     /// sum it has to be finished before the frame leaves.
     MaybePartial,
     /// To be finished: the one's complement sum from `start` to the end of the frame belongs at

@@ -74,9 +74,9 @@ pub trait Port: Send {
 pub enum Kind {
     /// netmap rings.
     Netmap,
-    /// AF_XDP, driver mode.
+    /// `AF_XDP`, driver mode.
     Xdp,
-    /// AF_PACKET with virtio-net headers.
+    /// `AF_PACKET` with virtio-net headers.
     Packet,
     /// The memory port: netmap's rings with a double of its kernel side.
     Memory,

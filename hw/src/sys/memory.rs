@@ -60,7 +60,7 @@ impl Memory {
     pub fn new(count: u32, stride: usize) -> io::Result<Arc<Self>> {
         let length = (count as usize)
             .checked_mul(stride)
-            .filter(|&length| length > 0 && stride % 64 == 0)
+            .filter(|&length| length > 0 && stride.is_multiple_of(64))
             .ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory of
         // ours.
@@ -142,6 +142,11 @@ impl Memory {
     /// How many buffers there are.
     pub const fn count(&self) -> u32 {
         self.count
+    }
+
+    /// How many buffers are in the common queue: free, and in no worker's own cache.
+    pub fn free_count(&self) -> usize {
+        self.free.len()
     }
 
     /// Begin of the mapping, for the kernel.

@@ -1,4 +1,8 @@
 //! Everything that cannot be proven by the compiler: shared memory and raw system calls. The rest of
 //! the crate is safe code on top of it.
 
+pub(crate) mod bpf;
+pub(crate) mod ethtool;
 pub mod memory;
+pub(crate) mod packet;
+pub(crate) mod socket;

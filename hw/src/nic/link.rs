@@ -1,0 +1,206 @@
+//! Links and addresses by netlink (`rtnetlink(7)`), one question and its whole answer at a time.
+
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+/// A netlink socket, in the network namespace of the thread that made it.
+pub(super) struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+/// What the kernel tells about an interface.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) mac: [u8; 6],
+    pub(super) mtu: u32,
+    pub(super) up: bool,
+    pub(super) carrier: bool,
+    pub(super) loopback: bool,
+    pub(super) ethernet: bool,
+    /// Index of the bridge, bond or team that it belongs to.
+    pub(super) master: Option<u32>,
+    /// Index of the interface below it, if that is in the same namespace.
+    pub(super) below: Option<u32>,
+    /// `veth`, `vlan`, `bridge` ...; hardware has none.
+    pub(super) kind: Option<String>,
+    pub(super) receive_queues: u32,
+}
+
+/// An address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) address: IpAddr,
+    pub(super) prefix: u8,
+    /// Made by the kernel when the interface came up, not by an administrator.
+    pub(super) own_link_local: bool,
+}
+
+impl Netlink {
+    pub(super) fn new() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// All interfaces. One whose description this build cannot read is left out.
+    pub(super) fn links(&mut self) -> io::Result<Vec<Link>> {
+        let answers = self.ask(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
+        let links = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(message) => Some(link(message)),
+            _ => None,
+        });
+        Ok(links.collect())
+    }
+
+    /// The addresses of one interface.
+    pub(super) fn addresses(&mut self, index: u32) -> io::Result<Vec<Address>> {
+        let answers =
+            self.ask(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
+        let addresses = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
+                address(&message)
+            }
+            _ => None,
+        });
+        Ok(addresses.collect())
+    }
+
+    /// Sets an interface up or down.
+    pub(super) fn set_up(&mut self, index: u32, up: bool) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.change_mask = LinkFlags::Up;
+        if up {
+            message.header.flags = LinkFlags::Up;
+        }
+        self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
+    }
+
+    /// Sends a request and collects what comes until the kernel says that this was all.
+    fn ask(
+        &mut self,
+        request: RouteNetlinkMessage,
+        flags: u16,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut message =
+            NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(request));
+        message.header.flags = NLM_F_REQUEST | flags;
+        message.header.sequence_number = self.sequence;
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+
+        let mut answers = Vec::new();
+        loop {
+            let (received, _) = self.socket.recv_from_full()?;
+            let mut rest = received.as_slice();
+            // struct nlmsghdr: 16 bytes, the message's length first, messages aligned to 4.
+            while let Some(length) = rest.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) {
+                let length = length as usize;
+                if length < 16 || length > rest.len() {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                let parsed = NetlinkMessage::deserialize(&rest[..length]);
+                rest = &rest[length.next_multiple_of(4).min(rest.len())..];
+                let Ok(message) = parsed else { continue };
+                if message.header.sequence_number != self.sequence {
+                    continue;
+                }
+                match message.payload {
+                    NetlinkPayload::Done(_) => return Ok(answers),
+                    // Code 0 is the acknowledgement.
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    NetlinkPayload::InnerMessage(inner) => answers.push(inner),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn link(message: LinkMessage) -> Link {
+    let header = &message.header;
+    let mut link = Link {
+        index: header.index,
+        name: String::new(),
+        mac: [0; 6],
+        mtu: 0,
+        up: header.flags.contains(LinkFlags::Up),
+        carrier: header.flags.contains(LinkFlags::LowerUp),
+        loopback: header.flags.contains(LinkFlags::Loopback),
+        ethernet: header.link_layer_type == LinkLayerType::Ether,
+        master: None,
+        below: None,
+        kind: None,
+        receive_queues: 1,
+    };
+    let mut elsewhere = false;
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Address(bytes) => link.mac = bytes.try_into().unwrap_or_default(),
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Controller(index) if index != 0 => link.master = Some(index),
+            LinkAttribute::Link(index) if index != 0 => link.below = Some(index),
+            LinkAttribute::LinkNetNsId(_) => elsewhere = true,
+            LinkAttribute::NumRxQueues(count) => link.receive_queues = count.max(1),
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    if let LinkInfo::Kind(kind) = info {
+                        link.kind = Some(kind_name(&kind));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if elsewhere {
+        link.below = None;
+    }
+    link
+}
+
+fn kind_name(kind: &InfoKind) -> String {
+    kind.to_string()
+}
+
+fn address(message: &AddressMessage) -> Option<Address> {
+    let mut found = None;
+    let mut by_kernel = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => found = Some(*address),
+            AddressAttribute::Address(address) => found = found.or(Some(*address)),
+            AddressAttribute::Protocol(protocol) => {
+                by_kernel = Some(*protocol == AddressProtocol::LinkLocal);
+            }
+            _ => {}
+        }
+    }
+    let address = found?;
+    let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    Some(Address {
+        address,
+        prefix: message.header.prefix_len,
+        // Before Linux 5.18 the kernel does not tell who made an address.
+        own_link_local: link_local && by_kernel.unwrap_or(true),
+    })
+}
