@@ -2,8 +2,8 @@
 //! filter, in labs of the same shape, in the same run, round by round in turn, so that whatever
 //! else the machine does meets all of them. Medians and the spread of all rounds.
 //!
-//! `weir-compare [--rounds N] [--seconds N]`; five rounds and two seconds a figure if nothing is
-//! said. The filters get the same twenty rules, of which the last lets everything pass.
+//! `weir-compare [--rounds N] [--seconds N] [--only WORD]`; five rounds, two seconds a figure and
+//! every contender if nothing is said. The filters get the same twenty rules, of which the last lets everything pass.
 //!
 //! How to read it: the kernel forwards in the context of the sender's system call, so that generator
 //! and bridge share a core; a process in user space has one of its own. Packet rates of the two are
@@ -86,8 +86,8 @@ enum Running<'a> {
 }
 
 fn main() -> ExitCode {
-    let Some((rounds, seconds)) = arguments() else {
-        eprintln!("usage: weir-compare [--rounds N] [--seconds N]");
+    let Some((rounds, seconds, only)) = arguments() else {
+        eprintln!("usage: weir-compare [--rounds N] [--seconds N] [--only WORD]");
         return ExitCode::from(2);
     };
     if !rustix::process::geteuid().is_root() {
@@ -104,6 +104,9 @@ fn main() -> ExitCode {
     let mut results = [const { [const { Vec::new() }; FIGURES.len()] }; CONTENDERS.len()];
     for round in 1..=rounds {
         for (contender, results) in CONTENDERS.iter().zip(&mut results) {
+            if !contender.name.contains(&only) {
+                continue;
+            }
             let measured = measure(contender, seconds);
             eprintln!("round {round}/{rounds}: {:<38} {measured:.3?}", contender.name);
             for (figure, results) in measured.into_iter().zip(results) {
@@ -115,18 +118,20 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn arguments() -> Option<(u32, u64)> {
-    let (mut rounds, mut seconds) = (5, 2);
+/// Rounds, seconds a figure, and what is in the name of every contender that takes part.
+fn arguments() -> Option<(u32, u64, String)> {
+    let (mut rounds, mut seconds, mut only) = (5, 2, String::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let value = arguments.next()?;
         match argument.as_str() {
             "--rounds" => rounds = value.parse().ok()?,
             "--seconds" => seconds = value.parse().ok()?,
+            "--only" => only = value,
             _ => return None,
         }
     }
-    Some((rounds, seconds)).filter(|&(rounds, seconds)| rounds > 0 && seconds > 0)
+    Some((rounds, seconds, only)).filter(|&(rounds, seconds, _)| rounds > 0 && seconds > 0)
 }
 
 /// Builds a lab around a contender and takes its figures.
@@ -251,7 +256,8 @@ fn connections(lab: &Lab) -> f64 {
 fn table(results: &[[Vec<f64>; FIGURES.len()]; CONTENDERS.len()]) -> String {
     let mut out =
         format!("\n| | {} |\n|---|{}\n", FIGURES.join(" | "), "---|".repeat(FIGURES.len()));
-    for (contender, results) in CONTENDERS.iter().zip(results) {
+    let took_part = |results: &[Vec<f64>; FIGURES.len()]| !results[0].is_empty();
+    for (contender, results) in CONTENDERS.iter().zip(results).filter(|(_, r)| took_part(r)) {
         let _ = write!(out, "| {} |", contender.name);
         for figure in results {
             let (low, middle, high) = spread(figure);
@@ -261,6 +267,9 @@ fn table(results: &[[Vec<f64>; FIGURES.len()]; CONTENDERS.len()]) -> String {
         out.push('\n');
     }
     for (weir, peer) in RATIOS {
+        if !took_part(&results[weir]) || !took_part(&results[peer]) {
+            continue;
+        }
         let _ = write!(out, "| *{} / {}* |", CONTENDERS[weir].name, CONTENDERS[peer].name);
         for (ours, theirs) in results[weir].iter().zip(&results[peer]) {
             let _ = write!(out, " {:.2} |", spread(ours).1 / spread(theirs).1);
