@@ -197,6 +197,14 @@ impl Timeouts {
     pub const fn set(&mut self, timeout: Timeout, value: u32) {
         self.0[timeout as usize] = value;
     }
+
+    /// Sets the adaptive pair to what it is without a word from the user: 60 % and 120 % of
+    /// `set limit states` (pf.conf(5)).
+    pub(crate) fn follow_limit(&mut self, states: u32) {
+        let share = |tenths| u32::try_from(u64::from(states) * tenths / 10).unwrap_or(u32::MAX);
+        self.set(Timeout::AdaptiveStart, share(6));
+        self.set(Timeout::AdaptiveEnd, share(12));
+    }
 }
 
 impl Default for Timeouts {

@@ -66,3 +66,108 @@ pub trait Frames {
     /// Makes frame `i` a single segment of `length` bytes with a finished checksum, no train.
     fn set_length(&mut self, i: usize, length: usize);
 }
+
+/// Frames that own their bytes, for tests, simulation and replay: what a port would lend.
+#[derive(Clone, Debug, Default)]
+pub struct Owned {
+    frames: Vec<OwnedFrame>,
+}
+
+/// One frame of [`Owned`].
+#[derive(Clone, Debug)]
+struct OwnedFrame {
+    meta: Meta,
+    /// The first segment, up to `first`, and the room behind it.
+    buffer: Vec<u8>,
+    first: usize,
+    /// The other segments.
+    more: Vec<Vec<u8>>,
+}
+
+impl Owned {
+    /// Size of a buffer, as the ports have it, unless the frame itself is longer.
+    pub const BUFFER: usize = 2048;
+
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a frame of one segment, as it comes from the wire.
+    pub fn push(&mut self, port: PortIndex, bytes: &[u8]) {
+        self.push_segments(port, &[bytes]);
+    }
+
+    /// Adds a frame of several segments.
+    pub fn push_segments(&mut self, port: PortIndex, segments: &[&[u8]]) {
+        let (first, more) = segments.split_first().map_or((&[][..], &[][..]), |(f, m)| (*f, m));
+        let mut buffer = first.to_vec();
+        buffer.resize(first.len().max(Self::BUFFER), 0);
+        let length = segments.iter().map(|segment| segment.len()).sum::<usize>() as u32;
+        self.frames.push(OwnedFrame {
+            meta: Meta { port, checksum: Checksum::Unknown, gso_size: 0, length },
+            buffer,
+            first: first.len(),
+            more: more.iter().map(|segment| segment.to_vec()).collect(),
+        });
+    }
+
+    /// The metadata of frame `i`, to be changed.
+    pub fn meta_mut(&mut self, i: usize) -> &mut Meta {
+        &mut self.frames[i].meta
+    }
+
+    /// All bytes of frame `i`.
+    pub fn bytes(&self, i: usize) -> Vec<u8> {
+        let frame = &self.frames[i];
+        let mut bytes = frame.buffer[..frame.first].to_vec();
+        bytes.extend(frame.more.iter().flatten());
+        bytes
+    }
+
+    /// Forgets all frames.
+    pub fn clear(&mut self) {
+        self.frames.clear();
+    }
+}
+
+impl Frames for Owned {
+    fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    fn meta(&self, i: usize) -> Meta {
+        self.frames[i].meta
+    }
+
+    fn head(&self, i: usize) -> &[u8] {
+        let frame = &self.frames[i];
+        &frame.buffer[..frame.first]
+    }
+
+    fn head_mut(&mut self, i: usize) -> &mut [u8] {
+        let frame = &mut self.frames[i];
+        &mut frame.buffer[..frame.first]
+    }
+
+    fn segment(&self, i: usize, k: usize) -> Option<&[u8]> {
+        let frame = self.frames.get(i)?;
+        match k {
+            0 => Some(&frame.buffer[..frame.first]),
+            _ => frame.more.get(k - 1).map(Vec::as_slice),
+        }
+    }
+
+    fn room_mut(&mut self, i: usize) -> &mut [u8] {
+        &mut self.frames[i].buffer
+    }
+
+    fn set_length(&mut self, i: usize, length: usize) {
+        let frame = &mut self.frames[i];
+        frame.first = length;
+        frame.more.clear();
+        frame.meta.length = length as u32;
+        frame.meta.gso_size = 0;
+        frame.meta.checksum = Checksum::Valid;
+    }
+}

@@ -1,9 +1,33 @@
 //! weir's firewall, sans-IO: frames, time and rule sets in; verdicts, crafted frames and log
 //! records out. No sockets, threads, clock or randomness of its own.
+//!
+//! An [`Engine`] serves one worker. It is handed its memory, a compiled [`Program`], batches of
+//! [`Frames`] and the time; it answers with a [`Verdict`] a frame. [`judge`] is the way of a frame
+//! from top to bottom.
 
 #![deny(unsafe_code)]
 
+pub mod counters;
+pub mod engine;
+mod flow;
 pub mod frame;
+pub mod judge;
+pub mod log;
 pub mod packet;
+mod prefetch;
 pub mod reason;
+pub mod reflect;
+pub mod ruleset;
+mod state;
 pub mod time;
+
+pub use counters::Counters;
+pub use engine::{Engine, Setup, Shared};
+pub use frame::{Checksum, Frames, Meta, PortIndex};
+pub use judge::Verdict;
+pub use log::{LogAction, LogRecord, LogSink};
+pub use reason::Reason;
+pub use ruleset::records::RuleCounters;
+pub use ruleset::{CompileError, PortName, PortNames, Program};
+pub use state::view::{PeerView, StateView};
+pub use time::Instant;

@@ -43,7 +43,7 @@ reasons! {
     TruncatedTag, "truncated-tag", "The frame ends inside a VLAN tag.";
     EtherType, "ethertype", "Neither IP nor ARP.";
     Pppoe, "pppoe", "A PPPoE frame, which this version does not look into.";
-    MalformedArp, "malformed-arp", "An ARP packet that is not Ethernet and IPv4, or too short.";
+    MalformedArp, "malformed-arp", "An ARP packet that is not a request or reply of IPv4 over Ethernet.";
     SplitHeader, "split-header", "The headers do not lie in the first segment of the frame.";
     // IP.
     TruncatedIp, "truncated-ip", "The frame ends before the IP packet does.";
@@ -53,7 +53,7 @@ reasons! {
     IpOptions, "ip-options", "IPv4 options or IPv6 extension headers that need allow-opts.";
     ExtensionHeader, "extension-header", "A malformed IPv6 extension header, or too many of them.";
     Fragment, "fragment", "A fragment, which this version does not reassemble.";
-    SourceAddress, "source-address", "A source address that no host can have (multicast).";
+    SourceAddress, "source-address", "A source address (Ethernet or IP) that no host can have: multicast or broadcast.";
     // Transport.
     TruncatedTcp, "truncated-tcp", "The packet ends inside the TCP header.";
     TcpHeaderLength, "tcp-header-length", "The TCP data offset is impossible.";
@@ -61,9 +61,11 @@ reasons! {
     TcpChecksum, "tcp-checksum", "A SYN, FIN or RST with a wrong checksum.";
     TruncatedUdp, "truncated-udp", "The packet ends inside the UDP header.";
     UdpLength, "udp-length", "The UDP length does not fit the packet.";
+    UdpPort, "udp-port", "A UDP datagram to port 0.";
     TruncatedIcmp, "truncated-icmp", "The packet ends inside the ICMP header.";
+    IcmpFamily, "icmp-family", "ICMP in an IPv6 packet or ICMPv6 in an IPv4 packet.";
     IcmpQuote, "icmp-quote", "An ICMP error whose quoted packet cannot be read.";
-    NdHopLimit, "nd-hop-limit", "Neighbour discovery from beyond the link (hop limit not 255).";
+    NdHopLimit, "nd-hop-limit", "Neighbour or router discovery from beyond the link (hop limit not 255).";
     // Judgement.
     BlockRule, "block-rule", "A block rule matched.";
     NoRule, "no-rule", "No rule spoke for the packet.";

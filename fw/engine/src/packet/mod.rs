@@ -2,6 +2,23 @@
 //!
 //! Panic contract: no input makes the parser panic; offsets in a [`Packet`] lie inside the first
 //! segment it was parsed from.
+//!
+//! [`Packet::parse`] is in [`parse`]; each header has a file with its offsets, a checked reader and
+//! setters that keep the checksum right.
+
+#![forbid(unsafe_code)]
+
+pub mod arp;
+pub mod build;
+mod bytes;
+pub mod checksum;
+pub mod ethernet;
+pub mod icmp;
+pub mod ipv4;
+pub mod ipv6;
+pub mod parse;
+pub mod tcp;
+pub mod udp;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -45,7 +62,7 @@ impl From<IpAddr> for Address {
 }
 
 /// The VLAN ids of a frame, outermost first; 0 where there is no tag (IEEE 802.1Q, 802.1ad; a
-/// priority tag, VID 0, does not tell flows apart).
+/// priority tag, VID 0, does not tell flows apart and is left out).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tags {
     /// VID of the outer tag.
@@ -166,7 +183,8 @@ pub struct Packet {
     pub ttl: u8,
     /// Type of service or traffic class.
     pub tos: u8,
-    /// IPv4 options, or IPv6 extension headers other than none, are there.
+    /// IPv4 options or IPv6 extension headers are there (an atomic fragment header, RFC 6946, does
+    /// not count).
     pub options: bool,
     /// The transport header.
     pub transport: Transport,

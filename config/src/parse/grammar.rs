@@ -1,0 +1,536 @@
+//! The grammar on words, as nom parsers over the slice of a statement's tokens. What they build
+//! still holds the words themselves; [`super::resolve`] turns them into numbers and addresses, so
+//! that one statement can have many errors there.
+//!
+//! The slice always ends with [`Kind::End`], which no parser consumes: `input[0]` exists.
+
+use nom::branch::alt;
+use nom::combinator::{map, opt, value};
+use nom::error::{ErrorKind, ParseError};
+use nom::sequence::{delimited, pair, preceded};
+use nom::{Err, IResult, Parser};
+
+use super::lexer::{Kind, Token};
+use super::words;
+use crate::rules::{Direction, Family, KeepState};
+
+pub(super) type Input<'t, 's> = &'t [Token<'s>];
+pub(super) type Parsed<'t, 's, T> = IResult<Input<'t, 's>, T, Fault<'t, 's>>;
+
+/// Where the grammar gave up.
+#[derive(Debug)]
+pub(super) struct Fault<'t, 's> {
+    /// The first word that does not fit.
+    pub(super) at: &'t Token<'s>,
+    /// What fits there.
+    pub(super) expected: Vec<&'static str>,
+    /// A better sentence than "expected ...".
+    pub(super) message: Option<String>,
+}
+
+impl<'t, 's> Fault<'t, 's> {
+    fn expected(at: &'t Token<'s>, expected: &'static str) -> Self {
+        Self { at, expected: vec![expected], message: None }
+    }
+
+    fn message(at: &'t Token<'s>, message: impl Into<String>) -> Self {
+        Self { at, expected: Vec::new(), message: Some(message.into()) }
+    }
+}
+
+impl<'t, 's> ParseError<Input<'t, 's>> for Fault<'t, 's> {
+    fn from_error_kind(input: Input<'t, 's>, _: ErrorKind) -> Self {
+        Self { at: &input[0], expected: Vec::new(), message: None }
+    }
+
+    fn append(_: Input<'t, 's>, _: ErrorKind, other: Self) -> Self {
+        other
+    }
+
+    /// The alternative that got further knows better; equal ones both say what they expected.
+    fn or(mut self, mut other: Self) -> Self {
+        match self.at.span.start.cmp(&other.at.span.start) {
+            std::cmp::Ordering::Less => other,
+            std::cmp::Ordering::Greater => self,
+            std::cmp::Ordering::Equal => {
+                self.expected.append(&mut other.expected);
+                self.message = self.message.or(other.message);
+                self
+            }
+        }
+    }
+}
+
+/// A rule as written.
+#[derive(Debug)]
+pub(super) struct RuleLine<'t, 's> {
+    pub(super) keyword: &'t Token<'s>,
+    /// `None`: `pass`. `Some(None)`: a bare `block`.
+    pub(super) block: Option<Option<Answer<'t, 's>>>,
+    pub(super) direction: Option<Direction>,
+    pub(super) log: Option<Log<'t, 's>>,
+    pub(super) quick: bool,
+    pub(super) interfaces: Vec<InterfaceItem<'t, 's>>,
+    pub(super) family: Option<Family>,
+    pub(super) protocols: Vec<&'t Token<'s>>,
+    pub(super) from: Side<'t, 's>,
+    pub(super) to: Side<'t, 's>,
+    pub(super) options: Options<'t, 's>,
+    /// How far the fixed order of the words got, to name what is missing or misplaced.
+    pub(super) stage: Stage,
+}
+
+/// The fixed order of the words of a rule; whatever comes last comes in any order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Action,
+    Direction,
+    Log,
+    Interface,
+    Family,
+    Protocol,
+    Hosts,
+    Options,
+}
+
+/// What `block` answers.
+#[derive(Debug)]
+pub(super) enum Answer<'t, 's> {
+    Drop,
+    Return,
+    Rst { ttl: Option<&'t Token<'s>> },
+    Icmp { v4: Option<&'t Token<'s>>, v6: Option<&'t Token<'s>> },
+}
+
+/// `log` with the words in its parentheses.
+pub(super) type Log<'t, 's> = Vec<&'t Token<'s>>;
+
+#[derive(Debug)]
+pub(super) struct InterfaceItem<'t, 's> {
+    pub(super) not: bool,
+    pub(super) name: &'t Token<'s>,
+}
+
+/// What stands behind `from` or `to`.
+#[derive(Debug, Default)]
+pub(super) struct Side<'t, 's> {
+    pub(super) hosts: Vec<Host<'t, 's>>,
+    pub(super) ports: Vec<Port<'t, 's>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Host<'t, 's> {
+    pub(super) not: Option<&'t Token<'s>>,
+    pub(super) first: &'t Token<'s>,
+    pub(super) rest: HostRest<'t, 's>,
+}
+
+#[derive(Debug)]
+pub(super) enum HostRest<'t, 's> {
+    None,
+    Mask(&'t Token<'s>),
+    RangeEnd(&'t Token<'s>),
+}
+
+/// `[op] port` or `port op port`; the operator's text is the token's.
+#[derive(Debug)]
+pub(super) struct Port<'t, 's> {
+    pub(super) operator: Option<&'t Token<'s>>,
+    pub(super) first: &'t Token<'s>,
+    pub(super) second: Option<&'t Token<'s>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Options<'t, 's> {
+    pub(super) flags: Option<Flags<'t, 's>>,
+    pub(super) icmp: Option<Icmp<'t, 's>>,
+    pub(super) state: Option<(&'t Token<'s>, KeepState)>,
+    pub(super) label: Option<&'t Token<'s>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Flags<'t, 's> {
+    pub(super) keyword: &'t Token<'s>,
+    /// `None` is `any`.
+    pub(super) masks: Option<(Option<&'t Token<'s>>, &'t Token<'s>)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Icmp<'t, 's> {
+    pub(super) keyword: &'t Token<'s>,
+    pub(super) items: Vec<IcmpItem<'t, 's>>,
+}
+
+#[derive(Debug)]
+pub(super) struct IcmpItem<'t, 's> {
+    pub(super) kind: &'t Token<'s>,
+    pub(super) code: Option<&'t Token<'s>>,
+}
+
+/// A rule, and what of the statement it does not understand.
+pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 's>> {
+    let keyword = &input[0];
+    let mut stage = Stage::Action;
+    let mut reached = |found: bool, at: Stage| {
+        if found {
+            stage = at;
+        }
+    };
+    let (input, block) = action(input)?;
+    let (input, direction) = opt(direction).parse(input)?;
+    reached(direction.is_some(), Stage::Direction);
+    let (input, (log, quick)) = log_quick(input)?;
+    reached(log.is_some() || quick, Stage::Log);
+    let (input, interfaces) = opt(preceded(word("on"), cut(list(interface)))).parse(input)?;
+    reached(interfaces.is_some(), Stage::Interface);
+    let (input, family) = opt(family).parse(input)?;
+    reached(family.is_some(), Stage::Family);
+    let (input, protocols) =
+        opt(preceded(word("proto"), cut(list(plain("a protocol"))))).parse(input)?;
+    reached(protocols.is_some(), Stage::Protocol);
+    let (input, (from, to, found)) = hosts(input)?;
+    reached(found, Stage::Hosts);
+    let before = input.len();
+    let (input, options) = options(input)?;
+    reached(input.len() < before, Stage::Options);
+    let interfaces = interfaces.unwrap_or_default();
+    let protocols = protocols.unwrap_or_default();
+    Ok((
+        input,
+        RuleLine {
+            keyword,
+            block,
+            direction,
+            log,
+            quick,
+            interfaces,
+            family,
+            protocols,
+            from,
+            to,
+            options,
+            stage,
+        },
+    ))
+}
+
+fn action<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Option<Option<Answer<'t, 's>>>> {
+    alt((map(word("pass"), |_| None), map(preceded(word("block"), opt(answer)), Some))).parse(input)
+}
+
+fn answer<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Answer<'t, 's>> {
+    let code = || plain("an ICMP code");
+    let ttl = delimited(
+        symbol("("),
+        cut(preceded(word("ttl"), plain("a time to live"))),
+        cut(symbol(")")),
+    );
+    alt((
+        map(word("drop"), |_| Answer::Drop),
+        map(word("return"), |_| Answer::Return),
+        map(preceded(word("return-rst"), opt(ttl)), |ttl| Answer::Rst { ttl }),
+        map(
+            pair(
+                word("return-icmp"),
+                opt(delimited(
+                    symbol("("),
+                    cut(pair(code(), opt(preceded(opt(symbol(",")), code())))),
+                    cut(symbol(")")),
+                )),
+            ),
+            |(_, codes)| {
+                let (v4, v6) = codes.map_or((None, None), |(v4, v6)| (Some(v4), v6));
+                Answer::Icmp { v4, v6 }
+            },
+        ),
+        map(
+            pair(word("return-icmp6"), opt(delimited(symbol("("), cut(code()), cut(symbol(")"))))),
+            |(_, v6)| Answer::Icmp { v4: None, v6 },
+        ),
+    ))
+    .parse(input)
+}
+
+fn direction<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Direction> {
+    alt((value(Direction::In, word("in")), value(Direction::Out, word("out")))).parse(input)
+}
+
+/// `log` and `quick`, each at most once, in either order.
+fn log_quick<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Option<Log<'t, 's>>, bool)> {
+    let (input, first) = opt(word("quick")).parse(input)?;
+    let (input, log) = opt(log).parse(input)?;
+    if first.is_some() {
+        return Ok((input, (log, true)));
+    }
+    let (input, second) = opt(word("quick")).parse(input)?;
+    Ok((input, (log, second.is_some())))
+}
+
+fn log<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Log<'t, 's>> {
+    let (mut input, _) = word("log")(input)?;
+    let mut words = Vec::new();
+    if !input[0].is_symbol("(") {
+        return Ok((input, words));
+    }
+    let mut one = cut(alt((word("all"), plain("all"))));
+    loop {
+        let (rest, word) = one.parse(&input[1..])?;
+        words.push(word);
+        input = rest;
+        if !input[0].is_symbol(",") {
+            break;
+        }
+    }
+    // `to pflog1` is two words; the resolver refuses `to` by name.
+    while matches!(input[0].kind, Kind::Word | Kind::Quoted) {
+        words.push(&input[0]);
+        input = &input[1..];
+    }
+    let (input, _) = cut(symbol(")")).parse(input)?;
+    Ok((input, words))
+}
+
+fn interface<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, InterfaceItem<'t, 's>> {
+    map(pair(opt(symbol("!")), plain("an interface, `lan` or `wan`")), |(not, name)| {
+        InterfaceItem { not: not.is_some(), name }
+    })
+    .parse(input)
+}
+
+fn family<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Family> {
+    alt((value(Family::Inet, word("inet")), value(Family::Inet6, word("inet6")))).parse(input)
+}
+
+/// `all`, or `from` and `to`, or nothing; the last value says whether there was anything.
+#[allow(clippy::type_complexity)]
+fn hosts<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Side<'t, 's>, Side<'t, 's>, bool)> {
+    let (input, all) = opt(word("all")).parse(input)?;
+    if all.is_some() {
+        return Ok((input, (Side::default(), Side::default(), true)));
+    }
+    let (input, from) = opt(preceded(word("from"), cut(side))).parse(input)?;
+    let (input, to) = opt(preceded(word("to"), cut(side))).parse(input)?;
+    let found = from.is_some() || to.is_some();
+    Ok((input, (from.unwrap_or_default(), to.unwrap_or_default(), found)))
+}
+
+fn side<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Side<'t, 's>> {
+    let ports = |input| preceded(word("port"), cut(list(port))).parse(input);
+    if input[0].is_word("port") {
+        return map(ports, |ports| Side { hosts: Vec::new(), ports }).parse(input);
+    }
+    map(pair(list(host), opt(ports)), |(hosts, ports)| Side {
+        hosts,
+        ports: ports.unwrap_or_default(),
+    })
+    .parse(input)
+}
+
+fn host<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Host<'t, 's>> {
+    let (input, not) = opt(symbol("!")).parse(input)?;
+    if input[0].is_symbol("<") {
+        return Err(Err::Failure(Fault::message(&input[0], "tables are not built yet")));
+    }
+    if input[0].is_symbol("(") {
+        let message = "the address of an interface is not available on a transparent bridge";
+        return Err(Err::Failure(Fault::message(&input[0], message)));
+    }
+    if not.is_some() && input[0].is_symbol("{") {
+        let message = "`!` cannot stand before a list: it belongs to a single address";
+        return Err(Err::Failure(Fault::message(&input[0], message)));
+    }
+    let (input, first) = alt((word("any"), plain("an address"))).parse(input)?;
+    let rest = alt((
+        map(preceded(symbol("/"), cut(plain("a prefix length"))), HostRest::Mask),
+        map(preceded(symbol("-"), cut(plain("the last address"))), HostRest::RangeEnd),
+    ));
+    let (input, rest) = opt(rest).parse(input)?;
+    Ok((input, Host { not, first, rest: rest.unwrap_or(HostRest::None) }))
+}
+
+fn port<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Port<'t, 's>> {
+    let unary =
+        alt((symbol("="), symbol("!="), symbol("<="), symbol(">="), symbol("<"), symbol(">")));
+    let binary = alt((symbol("><"), symbol("<>")));
+    let (input, operator) = opt(unary).parse(input)?;
+    let (input, first) = plain("a port")(input)?;
+    if operator.is_some() {
+        return Ok((input, Port { operator, first, second: None }));
+    }
+    let (input, second) = opt(pair(binary, cut(plain("a port")))).parse(input)?;
+    Ok(match second {
+        Some((operator, second)) => {
+            (input, Port { operator: Some(operator), first, second: Some(second) })
+        }
+        None => (input, Port { operator: None, first, second: None }),
+    })
+}
+
+/// What comes in any order at the end of a rule, each at most once.
+fn options<'t, 's>(mut input: Input<'t, 's>) -> Parsed<'t, 's, Options<'t, 's>> {
+    let mut found = Options::default();
+    loop {
+        let at = &input[0];
+        if at.kind != Kind::Word {
+            return Ok((input, found));
+        }
+        let twice = || {
+            let message = format!("`{}` stands twice in this rule", at.text);
+            Err(Err::Failure(Fault::message(at, message)))
+        };
+        let rest = &input[1..];
+        input = match &*at.text {
+            "flags" if found.flags.is_some() => return twice(),
+            "flags" => {
+                let (rest, masks) = cut(flags).parse(rest)?;
+                found.flags = Some(Flags { keyword: at, masks });
+                rest
+            }
+            "icmp-type" | "icmp6-type" if found.icmp.is_some() => {
+                let message = "a rule has one `icmp-type` or `icmp6-type`; several types go into a \
+                               list";
+                return Err(Err::Failure(Fault::message(at, message)));
+            }
+            "icmp-type" | "icmp6-type" => {
+                let (rest, items) = cut(list(icmp_item)).parse(rest)?;
+                found.icmp = Some(Icmp { keyword: at, items });
+                rest
+            }
+            "keep" | "no" if found.state.is_some() => {
+                let message = "`keep state` or `no state` stands twice in this rule";
+                return Err(Err::Failure(Fault::message(at, message)));
+            }
+            "keep" | "no" => {
+                let (rest, _) = cut(word("state")).parse(rest)?;
+                let keep = if at.text == "keep" { KeepState::Keep } else { KeepState::No };
+                found.state = Some((at, keep));
+                if keep == KeepState::Keep { state_options(rest)? } else { rest }
+            }
+            "label" if found.label.is_some() => return twice(),
+            "label" => {
+                let (rest, label) = cut(plain("a label")).parse(rest)?;
+                found.label = Some(label);
+                rest
+            }
+            _ => return Ok((input, found)),
+        };
+    }
+}
+
+/// State options are refused, by name where there is one.
+fn state_options<'t, 's>(input: Input<'t, 's>) -> Result<Input<'t, 's>, Err<Fault<'t, 's>>> {
+    if !input[0].is_symbol("(") {
+        return Ok(input);
+    }
+    let first = &input[1];
+    let message = match first.kind {
+        Kind::Word => words::refusal(&first.text)
+            .unwrap_or_else(|| "state options are not built yet".to_owned()),
+        _ => "state options are not built yet".to_owned(),
+    };
+    Err(Err::Failure(Fault::message(first, message)))
+}
+
+#[allow(clippy::type_complexity)]
+fn flags<'t, 's>(
+    input: Input<'t, 's>,
+) -> Parsed<'t, 's, Option<(Option<&'t Token<'s>>, &'t Token<'s>)>> {
+    let mask = || plain("the flags to look at, out of FSRPAUEW");
+    if input[0].is_word("any") {
+        return Ok((&input[1..], None));
+    }
+    if input[0].is_symbol("/") {
+        return map(mask(), |mask| Some((None, mask))).parse(&input[1..]);
+    }
+    let (input, set) = plain("`any`, or flags out of FSRPAUEW and `/`")(input)?;
+    map(preceded(symbol("/"), mask()), |mask| Some((Some(set), mask))).parse(input)
+}
+
+fn icmp_item<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, IcmpItem<'t, 's>> {
+    let code = preceded(word("code"), cut(plain("an ICMP code")));
+    map(pair(plain("an ICMP type"), opt(code)), |(kind, code)| IcmpItem { kind, code }).parse(input)
+}
+
+/// One item, or a list of them in braces: commas may be left out, lists may stand in lists, which
+/// means nothing more than if their items stood there. No recursion, so no depth is too deep.
+pub(super) fn list<'t, 's: 't, T>(
+    mut item: impl FnMut(Input<'t, 's>) -> Parsed<'t, 's, T>,
+) -> impl FnMut(Input<'t, 's>) -> Parsed<'t, 's, Vec<T>> {
+    move |mut input| {
+        if !input[0].is_symbol("{") {
+            return map(&mut item, |one| vec![one]).parse(input);
+        }
+        let mut items = Vec::new();
+        let mut open = Vec::new();
+        let mut wanted = None;
+        loop {
+            let at = &input[0];
+            if at.is_symbol("{") {
+                open.push(at);
+                wanted = Some("the list is empty");
+                input = &input[1..];
+            } else if at.is_symbol("}") {
+                if let Some(message) = wanted {
+                    return Err(Err::Failure(Fault::message(at, message)));
+                }
+                input = &input[1..];
+                open.pop();
+                if open.is_empty() {
+                    return Ok((input, items));
+                }
+            } else if at.is_symbol(",") && wanted.is_none() {
+                wanted = Some("a comma stands before the end of the list");
+                input = &input[1..];
+            } else if let (Kind::End, Some(&brace)) = (at.kind, open.last()) {
+                let message = "the `{` is never closed";
+                return Err(Err::Failure(Fault::message(brace, message)));
+            } else {
+                let (rest, one) = cut(&mut item).parse(input)?;
+                items.push(one);
+                wanted = None;
+                input = rest;
+            }
+        }
+    }
+}
+
+/// From here on an error is the user's, not a sign to try something else.
+fn cut<'t, 's: 't, P>(
+    parser: P,
+) -> impl Parser<Input<'t, 's>, Output = P::Output, Error = Fault<'t, 's>>
+where
+    P: Parser<Input<'t, 's>, Error = Fault<'t, 's>>,
+{
+    nom::combinator::cut(parser)
+}
+
+/// That keyword.
+pub(super) fn word<'t, 's: 't>(
+    word: &'static str,
+) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
+    move |input| match &input[0] {
+        at if at.is_word(word) => Ok((&input[1..], at)),
+        at => Err(Err::Error(Fault::expected(at, word))),
+    }
+}
+
+/// That symbol.
+pub(super) fn symbol<'t, 's: 't>(
+    symbol: &'static str,
+) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
+    move |input| match &input[0] {
+        at if at.is_symbol(symbol) => Ok((&input[1..], at)),
+        at => Err(Err::Error(Fault::expected(at, symbol))),
+    }
+}
+
+/// Any name or number, in quotes or not, but no keyword; the argument says what it should be.
+pub(super) fn plain<'t, 's: 't>(
+    expected: &'static str,
+) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
+    move |input| match &input[0] {
+        at if at.kind == Kind::Quoted => Ok((&input[1..], at)),
+        at if at.kind == Kind::Word && !words::is_keyword(&at.text) => Ok((&input[1..], at)),
+        at => Err(Err::Error(Fault::expected(at, expected))),
+    }
+}

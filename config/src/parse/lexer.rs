@@ -1,0 +1,390 @@
+//! From text to statements: words, symbols, quoted strings and macro uses with their spans, cut at
+//! the line ends that pf.conf(5) cuts at. The character level is nom's; every lexeme knows where it
+//! stands, so that each message can underline it.
+//!
+//! What pf's scanner does in silence is said here: a blank after the backslash that should continue
+//! a line, a comment whose backslash swallows the next line, a backslash that glues two words.
+
+use std::borrow::Cow;
+
+use nom::branch::alt;
+use nom::bytes::complete::{tag, take_while, take_while1};
+use nom::character::complete::{anychar, char, line_ending};
+use nom::combinator::{map, recognize};
+use nom::sequence::{pair, preceded, terminated};
+use nom::{IResult, Parser};
+
+use super::report::Report;
+use super::words;
+use crate::source::Span;
+
+/// The most words and symbols that a statement may have: enough for a list of a million hosts.
+pub const MAX_WORDS: usize = 2_000_000;
+
+/// A word of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Token<'s> {
+    pub(super) kind: Kind,
+    pub(super) text: Cow<'s, str>,
+    pub(super) span: Span,
+    /// The macro it came from, as an index into [`super::macros::Macros`].
+    pub(super) via: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A keyword, name, number, address ...: not in quotes.
+    Word,
+    /// What stood between quotes.
+    Quoted,
+    /// `$name`; the text is the name.
+    Macro,
+    /// `{ } ( ) < > ! = / , -` and the operators made of them.
+    Symbol,
+    /// A character that has no place in a rule file.
+    Stray,
+    /// The end of the statement.
+    End,
+}
+
+impl Token<'_> {
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        self.kind == Kind::Word && self.text == word
+    }
+
+    pub(super) fn is_symbol(&self, symbol: &str) -> bool {
+        self.kind == Kind::Symbol && self.text == symbol
+    }
+}
+
+/// What nom recognises; borrowed from the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lexeme<'s> {
+    Blank,
+    /// `\` at the end of a line; true if blanks stand between it and the line end.
+    Continuation(bool),
+    Comment,
+    Newline,
+    Token(Kind, &'s str),
+    /// An opening quote; what follows is read by [`quoted`].
+    Quote(char),
+}
+
+type Lexed<'s, T> = IResult<&'s str, T>;
+
+const fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\r')
+}
+
+const fn is_word_start(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | ':')
+}
+
+/// pf's `allowed_in_string`.
+const fn is_word(c: char) -> bool {
+    c.is_ascii_graphic()
+        && !matches!(
+            c,
+            '(' | ')' | '{' | '}' | '<' | '>' | '!' | '=' | '/' | '#' | ',' | '\\' | '"' | '\''
+        )
+}
+
+fn lexeme(input: &str) -> Lexed<'_, Lexeme<'_>> {
+    alt((
+        map(line_ending, |_| Lexeme::Newline),
+        map(take_while1(is_blank), |_| Lexeme::Blank),
+        map(take_while_from(is_word_start, is_word), |text| Lexeme::Token(Kind::Word, text)),
+        map(
+            preceded(char('$'), take_while1(|c: char| c.is_ascii_alphanumeric() || c == '_')),
+            |name| Lexeme::Token(Kind::Macro, name),
+        ),
+        map(alt((char('"'), char('\''))), Lexeme::Quote),
+        map(operator, |text| Lexeme::Token(Kind::Symbol, text)),
+        map(pair(char('#'), take_while(|c| c != '\n')), |_| Lexeme::Comment),
+        continuation,
+        map(recognize(anychar), |text| Lexeme::Token(Kind::Stray, text)),
+    ))
+    .parse(input)
+}
+
+fn take_while_from(
+    first: fn(char) -> bool,
+    rest: fn(char) -> bool,
+) -> impl FnMut(&str) -> Lexed<'_, &str> {
+    move |input| {
+        recognize(pair(nom::character::complete::satisfy(first), take_while(rest))).parse(input)
+    }
+}
+
+fn operator(input: &str) -> Lexed<'_, &str> {
+    alt((
+        alt((tag("!="), tag("<="), tag(">="), tag("<>"), tag("><"))),
+        alt((tag("{"), tag("}"), tag("("), tag(")"), tag("<"), tag(">"))),
+        alt((tag("!"), tag("="), tag("/"), tag(","), tag("-"))),
+    ))
+    .parse(input)
+}
+
+fn continuation(input: &str) -> Lexed<'_, Lexeme<'_>> {
+    let end_of_text = |input: &'_ str| -> bool { input.is_empty() };
+    let (rest, blanks) = preceded(char('\\'), take_while(is_blank)).parse(input)?;
+    if end_of_text(rest) {
+        return Ok((rest, Lexeme::Continuation(false)));
+    }
+    let (rest, _) = char('\n').parse(rest)?;
+    Ok((rest, Lexeme::Continuation(!matches!(blanks, "" | "\r"))))
+}
+
+/// A string after its opening quote, up to the closing one, which is consumed: the text without the
+/// backslashes that escape the quote or a blank and without line ends, as pf reads it. `None` if it
+/// is never closed.
+fn quoted(input: &str, quote: char) -> Option<(usize, Cow<'_, str>)> {
+    let plain = |c: char| c != quote && c != '\\' && c != '\n';
+    let simple: Lexed<'_, &str> = terminated(take_while(plain), char(quote)).parse(input);
+    if let Ok((rest, text)) = simple {
+        return Some((input.len() - rest.len(), Cow::Borrowed(text)));
+    }
+    let mut text = String::new();
+    let mut rest = input;
+    loop {
+        let piece: Lexed<'_, &str> = take_while(plain).parse(rest);
+        let (after, piece) = piece.ok()?;
+        text.push_str(piece);
+        let mut following = after.chars();
+        match following.next()? {
+            '\\' => match following.clone().next()? {
+                c if c == quote || c == ' ' || c == '\t' => {
+                    text.push(c);
+                    following.next();
+                }
+                '\n' => {
+                    following.next();
+                }
+                _ => text.push('\\'),
+            },
+            '\n' => {}
+            _ => return Some((input.len() - following.as_str().len(), Cow::Owned(text))),
+        }
+        rest = following.as_str();
+    }
+}
+
+/// Whether a string that goes on over line ends was more likely never meant to: a line inside it
+/// begins as a statement does.
+fn swallows_a_statement(raw: &str) -> bool {
+    raw.lines().skip(1).any(|line| {
+        let start: Lexed<'_, &str> =
+            preceded(take_while(is_blank), take_while_from(is_word_start, is_word)).parse(line);
+        start.is_ok_and(|(rest, word)| {
+            let rest = rest.trim_start_matches(is_blank);
+            rest.starts_with('=') && !rest.starts_with("==")
+                || words::begins_statement(word)
+                    && (rest.is_empty() || rest.len() < line.trim_start().len() - word.len())
+        })
+    })
+}
+
+/// Cuts one file into statements.
+pub(super) struct Lexer<'s> {
+    file: u32,
+    text: &'s str,
+    rest: &'s str,
+}
+
+impl<'s> Lexer<'s> {
+    pub(super) fn new(file: u32, text: &'s str) -> Self {
+        Self { file, text, rest: text.strip_prefix('\u{feff}').unwrap_or(text) }
+    }
+
+    fn offset(&self) -> u32 {
+        (self.text.len() - self.rest.len()) as u32
+    }
+
+    fn span_from(&self, start: u32) -> Span {
+        Span { file: self.file, start, end: self.offset() }
+    }
+
+    /// Reads the next statement into `tokens`, an [`Kind::End`] last; false at the end of the file.
+    /// Inside braces line ends count as blanks, unless the next line begins a statement: then a
+    /// brace was forgotten, and the parser says so.
+    pub(super) fn statement(
+        &mut self,
+        tokens: &mut Vec<Token<'s>>,
+        report: &mut Report<'_>,
+    ) -> bool {
+        tokens.clear();
+        let mut depth = 0_u32;
+        let mut line_begins = false;
+        loop {
+            let start = self.offset();
+            let before = self.rest;
+            let Ok((rest, lexeme)) = lexeme(self.rest) else {
+                return self.end(tokens, start);
+            };
+            self.rest = rest;
+            match lexeme {
+                Lexeme::Blank => {}
+                Lexeme::Comment => {
+                    let comment = &before[..before.len() - rest.len()];
+                    self.comment(comment, start, report);
+                }
+                Lexeme::Continuation(blank) => self.continued(blank, start, tokens, report),
+                Lexeme::Newline if tokens.is_empty() => {}
+                Lexeme::Newline if depth == 0 => return self.end(tokens, start),
+                Lexeme::Newline => line_begins = true,
+                Lexeme::Quote(quote) => {
+                    line_begins = false;
+                    self.string(quote, start, tokens, report);
+                }
+                Lexeme::Token(kind, text) => {
+                    if line_begins && kind == Kind::Word && cuts(tokens, text, rest) {
+                        self.rest = before;
+                        return self.end(tokens, last_end(tokens));
+                    }
+                    line_begins = false;
+                    if kind == Kind::Symbol {
+                        match text {
+                            "{" => depth = depth.saturating_add(1),
+                            "}" => depth = depth.saturating_sub(1),
+                            _ => {}
+                        }
+                    }
+                    let span = self.span_from(start);
+                    if tokens.len() < MAX_WORDS {
+                        tokens.push(Token { kind, text: Cow::Borrowed(text), span, via: None });
+                    } else if !report.is_spoilt() {
+                        report
+                            .error(span, format!("the statement has more than {MAX_WORDS} words"));
+                        report.spoil();
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(&self, tokens: &mut Vec<Token<'s>>, at: u32) -> bool {
+        if tokens.is_empty() {
+            return false;
+        }
+        // Point behind the last word rather than behind a comment.
+        let at = last_end(tokens).min(at);
+        let span = Span { file: self.file, start: at, end: at };
+        tokens.push(Token { kind: Kind::End, text: Cow::Borrowed(""), span, via: None });
+        true
+    }
+
+    /// pf reads a backslash at the end of a comment as a continuation: the next line is comment too.
+    fn comment(&mut self, mut comment: &'s str, mut start: u32, report: &mut Report<'_>) {
+        loop {
+            let Some(body) = comment.strip_suffix("\\\r").or_else(|| comment.strip_suffix('\\'))
+            else {
+                return;
+            };
+            let Some(next) = self.rest.strip_prefix('\n') else { return };
+            let length = next.find('\n').unwrap_or(next.len());
+            let (swallowed, rest) = next.split_at(length);
+            self.rest = rest;
+            let meaning = swallowed.trim_start();
+            if !meaning.is_empty() && !meaning.starts_with('#') {
+                let at = start + body.len() as u32;
+                let span = Span { file: self.file, start: at, end: at + 1 };
+                report.warning(
+                    span,
+                    "the comment ends with a backslash, so the next line is part of it and has no \
+                     effect",
+                );
+            }
+            start = self.offset() - length as u32;
+            comment = swallowed;
+        }
+    }
+
+    fn continued(&self, blank: bool, start: u32, tokens: &[Token<'s>], report: &mut Report<'_>) {
+        let span = Span { file: self.file, start, end: start + 1 };
+        if blank {
+            report.error(
+                span,
+                "a blank follows the backslash, so the line does not continue: remove the blank",
+            );
+            return;
+        }
+        let glued = tokens.last().filter(|last| last.kind == Kind::Word && last.span.end == start);
+        if let (Some(last), true) = (glued, self.rest.starts_with(is_word)) {
+            let message = format!(
+                "the backslash joins `{}` and the first word of the next line to one word: put a \
+                 blank before it",
+                words::shorten(&last.text)
+            );
+            report.error(span, message);
+        }
+    }
+
+    fn string(
+        &mut self,
+        quote: char,
+        start: u32,
+        tokens: &mut Vec<Token<'s>>,
+        report: &mut Report<'_>,
+    ) {
+        let found = quoted(self.rest, quote)
+            .filter(|(length, _)| !swallows_a_statement(&self.rest[..*length]));
+        if let Some((length, text)) = found {
+            self.rest = &self.rest[length..];
+            let span = self.span_from(start);
+            tokens.push(Token { kind: Kind::Quoted, text, span, via: None });
+            return;
+        }
+        let line_end = self.rest.find('\n').unwrap_or(self.rest.len());
+        let (text, rest) = self.rest.split_at(line_end);
+        self.rest = rest;
+        let span = self.span_from(start);
+        report.error(span, "the quoted string is never closed");
+        tokens.push(Token { kind: Kind::Quoted, text: Cow::Borrowed(text), span, via: None });
+        report.spoil();
+    }
+}
+
+fn last_end(tokens: &[Token<'_>]) -> u32 {
+    tokens.last().map_or(0, |last| last.span.end)
+}
+
+/// Whether a word at the beginning of a line shows that the braces before it were left open. Inside
+/// an anchor rules are at home.
+fn cuts(tokens: &[Token<'_>], word: &str, rest: &str) -> bool {
+    let in_block = tokens.iter().take(2).any(|token| words::opens_block(&token.text));
+    if in_block {
+        return false;
+    }
+    words::begins_statement(word)
+        || rest.trim_start_matches(is_blank).starts_with('=')
+            && !rest.trim_start_matches(is_blank).starts_with("==")
+}
+
+/// The words of a macro's value. Line ends are blanks there and a comment sign is no comment: what
+/// follows the macro in the rule must not vanish.
+pub(super) fn value(text: &str) -> Vec<(Kind, String)> {
+    let mut words = Vec::new();
+    let mut rest = text;
+    while let Ok((after, lexeme)) = lexeme(rest) {
+        rest = after;
+        match lexeme {
+            Lexeme::Blank | Lexeme::Newline | Lexeme::Continuation(_) => {}
+            Lexeme::Comment => {
+                words.push((Kind::Stray, "#".to_owned()));
+                break;
+            }
+            Lexeme::Token(kind, text) => words.push((kind, text.to_owned())),
+            Lexeme::Quote(quote) => match quoted(rest, quote) {
+                Some((length, text)) => {
+                    words.push((Kind::Quoted, text.into_owned()));
+                    rest = &rest[length..];
+                }
+                None => {
+                    words.push((Kind::Stray, quote.to_string()));
+                    break;
+                }
+            },
+        }
+    }
+    words
+}

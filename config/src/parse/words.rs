@@ -1,0 +1,229 @@
+//! The words of pf.conf(5): which begin a statement, which are reserved, which are refused by name
+//! and why, and which known word a mistyped one is near to.
+
+/// Why a word that pf knows is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// A bridge without addresses, routes and sockets cannot have it.
+    Bridge,
+    /// An issue to come adds it.
+    Later,
+    /// OpenBSD's pf dropped it itself; what to write instead.
+    Old(&'static str),
+}
+
+use Refusal::{Bridge, Later, Old};
+
+const NAT: &str = "translation is not available on a transparent bridge";
+
+/// Every word of pf.conf(5), old and new, that this version refuses.
+#[rustfmt::skip]
+const REFUSED: &[(&str, Refusal)] = &[
+    // Statements.
+    ("anchor", Later), ("load", Later), ("table", Later), ("include", Later), ("match", Later),
+    ("antispoof", Later), ("ether", Later), ("queue", Bridge), ("altq", Bridge),
+    ("nat", Old(NAT)), ("rdr", Old(NAT)), ("binat", Old(NAT)),
+    ("nat-anchor", Old(NAT)), ("rdr-anchor", Old(NAT)), ("binat-anchor", Old(NAT)),
+    ("dummynet-anchor", Bridge), ("dnpipe", Bridge), ("dnqueue", Bridge),
+    // What pf does with addresses, routes, sockets and queues of its own.
+    ("nat-to", Bridge), ("rdr-to", Bridge), ("binat-to", Bridge), ("af-to", Bridge),
+    ("route-to", Bridge), ("reply-to", Bridge), ("dup-to", Bridge), ("fastroute", Bridge),
+    ("rtable", Bridge), ("rdomain", Bridge), ("divert-to", Bridge), ("divert-reply", Bridge),
+    ("divert-packet", Bridge), ("user", Bridge), ("group", Bridge), ("received-on", Bridge),
+    ("least-states", Bridge), ("round-robin", Bridge), ("source-hash", Bridge),
+    ("random", Bridge), ("bitmask", Bridge), ("sticky-address", Bridge), ("static-port", Bridge),
+    ("self", Bridge), ("egress", Bridge), ("no-route", Bridge), ("route", Bridge),
+    // Criteria and effects to come.
+    ("urpf-failed", Later), ("os", Later), ("tag", Later), ("tagged", Later), ("once", Later),
+    ("probability", Later), ("max-pkt-rate", Later), ("fragment", Later), ("allow-opts", Later),
+    ("tos", Later), ("prio", Later), ("scrub", Later), ("modulate", Later), ("synproxy", Later),
+    ("delay", Later), ("ridentifier", Later), ("matches", Later), ("bridge-to", Later),
+    ("l3", Later), ("vlan", Later),
+    // State options.
+    ("max", Later), ("no-sync", Later), ("source-track", Later), ("max-src-states", Later),
+    ("max-src-conn", Later), ("max-src-conn-rate", Later), ("max-src-nodes", Later),
+    ("overload", Later), ("flush", Later), ("if-bound", Later), ("floating", Later),
+    ("sloppy", Later), ("pflow", Later),
+    // Scrub options.
+    ("no-df", Later), ("random-id", Later), ("min-ttl", Later), ("max-mss", Later),
+    ("set-tos", Later),
+    // `set` options.
+    ("optimization", Later), ("ruleset-optimization", Later), ("loginterface", Later),
+    ("hostid", Later), ("debug", Later), ("fingerprints", Later), ("reassemble", Later),
+    ("syncookies", Later), ("state-defaults", Later), ("keepcounters", Later),
+    ("require-order", Old("rules and options may stand in any order")),
+];
+
+/// The words of the language that this version takes.
+const KNOWN: &[&str] = &[
+    "pass",
+    "block",
+    "set",
+    "in",
+    "out",
+    "log",
+    "quick",
+    "on",
+    "inet",
+    "inet6",
+    "proto",
+    "all",
+    "from",
+    "to",
+    "any",
+    "port",
+    "flags",
+    "icmp-type",
+    "icmp6-type",
+    "code",
+    "keep",
+    "no",
+    "state",
+    "label",
+    "drop",
+    "return",
+    "return-rst",
+    "return-icmp",
+    "return-icmp6",
+    "ttl",
+    "limit",
+    "timeout",
+    "block-policy",
+    "state-policy",
+    "skip",
+];
+
+/// Words that may not name a macro. Some of pf's words only mean something inside parentheses or
+/// after `set`, where no name can stand; those are free, as they are in many files.
+pub(super) fn is_reserved(word: &str) -> bool {
+    const FREE: &[&str] = &[
+        "random",
+        "max",
+        "l3",
+        "vlan",
+        "egress",
+        "matches",
+        "delay",
+        "floating",
+        "bridge-to",
+        "optimization",
+        "hostid",
+        "skip",
+    ];
+    (KNOWN.contains(&word) || REFUSED.iter().any(|&(known, _)| known == word))
+        && !FREE.contains(&word)
+}
+
+/// Whether the word cannot be a name or a number in a rule. (`skip` is one of `set` only, and the
+/// name of a protocol.)
+pub(super) fn is_keyword(word: &str) -> bool {
+    word != "skip" && KNOWN.contains(&word)
+}
+
+/// Whether a line that begins with that word is a statement of its own.
+pub(super) fn begins_statement(word: &str) -> bool {
+    matches!(
+        word,
+        "pass" | "block" | "match" | "set" | "anchor" | "table" | "antispoof" | "include" | "load"
+    )
+}
+
+/// Whether rules may stand in the braces behind that word.
+pub(super) fn opens_block(word: &str) -> bool {
+    matches!(word, "anchor" | "rdr-anchor" | "nat-anchor" | "binat-anchor")
+}
+
+/// The message for a word that pf knows and this version refuses.
+pub(super) fn refusal(word: &str) -> Option<String> {
+    let &(_, refusal) = REFUSED.iter().find(|&&(known, _)| known == word)?;
+    Some(match refusal {
+        Bridge => format!("`{word}` is not available on a transparent bridge"),
+        Later => format!("`{word}` is not built yet"),
+        Old(instead) => format!("`{word}` is not part of the language any more: {instead}"),
+    })
+}
+
+/// Words that can stand in a rule, for near misses.
+pub(super) fn rule_words() -> impl Iterator<Item = &'static str> {
+    let statements = ["table", "load", "include", "antispoof"];
+    let kept = move |word: &&str| !statements.contains(word) && !word.starts_with("dn");
+    KNOWN.iter().copied().chain(REFUSED.iter().map(|&(word, _)| word).filter(kept))
+}
+
+/// Words that can begin a statement, for near misses.
+pub(super) const STATEMENTS: &[&str] =
+    &["pass", "block", "set", "match", "anchor", "table", "include", "antispoof", "load"];
+
+/// Text of a person as messages quote it: bounded and without control characters.
+pub(super) fn shorten(text: &str) -> String {
+    const SHOWN: usize = 40;
+    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+/// The known word that a mistyped one was probably meant to be: at most a third of it wrong.
+pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    if !(2..=32).contains(&word.len()) {
+        return None;
+    }
+    let lower = word.to_ascii_lowercase();
+    known
+        .filter(|known| known.len().abs_diff(word.len()) <= 2)
+        .map(|known| (distance(lower.as_bytes(), known.as_bytes()), known))
+        .filter(|&(distance, known)| {
+            distance * 3 <= known.len().max(word.len()) && distance < known.len()
+        })
+        .min_by_key(|&(distance, known)| (distance, known.len().abs_diff(word.len())))
+        .map(|(_, known)| known)
+}
+
+/// Damerau and Levenshtein's distance (optimal string alignment): one for a letter that is wrong,
+/// missing or too many, or for two letters that changed places.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut before: Vec<usize> = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, &x) in a.iter().enumerate() {
+        let mut row = vec![i + 1; b.len() + 1];
+        for (j, &y) in b.iter().enumerate() {
+            let substituted = last[j] + usize::from(x != y);
+            row[j + 1] = substituted.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && x == b[j - 1] && a[i - 1] == y {
+                row[j + 1] = row[j + 1].min(before[j - 1] + 1);
+            }
+        }
+        before = last;
+        last = row;
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_misses() {
+        let near = |word| nearest(word, rule_words());
+        assert_eq!(near("kep"), Some("keep"));
+        assert_eq!(near("qucik"), Some("quick"));
+        assert_eq!(near("form"), Some("from"));
+        assert_eq!(near("protp"), Some("proto"));
+        assert_eq!(near("xyzzy"), None);
+        assert_eq!(near("zz"), None);
+    }
+
+    #[test]
+    fn no_word_is_both_known_and_refused() {
+        for word in KNOWN {
+            assert_eq!(refusal(word), None, "{word}");
+        }
+        assert_eq!(
+            refusal("nat-to").as_deref(),
+            Some("`nat-to` is not available on a transparent bridge")
+        );
+        assert_eq!(refusal("anchor").as_deref(), Some("`anchor` is not built yet"));
+    }
+}

@@ -1,0 +1,86 @@
+//! The rule corpus in `tests/corpus`: `NAME.in` is typed; `NAME.ok` is what `weir ctl -nvf` prints;
+//! `NAME.err` is what goes to stderr. A refused file has no `.ok`; an accepted one has `.err` only
+//! if there are warnings. A first line `# -D name=value` stands for that flag. What is printed is
+//! fed back and must print itself.
+//!
+//! `WEIR_BLESS=1` writes the expected files anew; read the difference before you commit it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use weir_config::{Defines, Parsed, SourceFile, parse};
+
+fn corpus() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/corpus");
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .expect("the corpus is a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "in"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn printed(parsed: &Parsed) -> Option<String> {
+    let rules = parsed.rules.as_ref()?;
+    let echo = parsed.echo.iter().map(|line| format!("{line}\n"));
+    Some(echo.chain(rules.rules.iter().map(|rule| format!("{rule}\n"))).collect())
+}
+
+fn read(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
+/// One line a difference, so that a failed run shows all of them.
+fn compare(path: &Path, found: Option<&str>, faults: &mut Vec<String>) {
+    if std::env::var_os("WEIR_BLESS").is_some() {
+        match found {
+            Some(text) => fs::write(path, text).expect("the corpus is writable"),
+            None => drop(fs::remove_file(path)),
+        }
+        return;
+    }
+    let wanted = read(path);
+    if wanted.as_deref() != found {
+        faults.push(format!(
+            "{}:\n--- wanted\n{}--- found\n{}",
+            path.display(),
+            wanted.unwrap_or_else(|| "(nothing)\n".into()),
+            found.unwrap_or("(nothing)\n"),
+        ));
+    }
+}
+
+#[test]
+fn typed_and_printed() {
+    let files = corpus();
+    assert!(files.len() >= 60, "only {} files in the corpus", files.len());
+    let mut faults = Vec::new();
+    for path in &files {
+        let text = fs::read_to_string(path).expect("readable UTF-8");
+        let mut defines = Defines::default();
+        if let Some(definition) = text.lines().next().and_then(|line| line.strip_prefix("# -D ")) {
+            defines.define(definition).expect("a definition");
+        }
+        let name = path.file_name().expect("a name").to_string_lossy();
+        let parsed = parse(&[SourceFile::new(name, text)], &defines);
+        let stderr = parsed.diagnostics.to_string();
+        assert_eq!(parsed.rules.is_none(), parsed.diagnostics.has_errors(), "{}", path.display());
+        compare(&path.with_extension("ok"), printed(&parsed).as_deref(), &mut faults);
+        compare(&path.with_extension("err"), (!stderr.is_empty()).then_some(&*stderr), &mut faults);
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn what_is_printed_prints_itself() {
+    let mut fed_back = 0;
+    for path in corpus() {
+        let Some(text) = read(&path.with_extension("ok")) else { continue };
+        let again = parse(&[SourceFile::new("again", &*text)], &Defines::default());
+        assert_eq!(again.diagnostics.to_string(), "", "{}", path.display());
+        assert_eq!(printed(&again).as_deref(), Some(&*text), "{}", path.display());
+        fed_back += 1;
+    }
+    assert!(fed_back >= 40, "only {fed_back} accepted files in the corpus");
+}

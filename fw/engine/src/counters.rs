@@ -1,0 +1,106 @@
+//! What a worker counts, apart from its rules.
+
+use crate::reason::Reason;
+
+/// The most ports a bridge can have.
+pub const MAX_PORTS: usize = 4;
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of the IP packets, or of the frames of other protocols.
+    pub bytes: u64,
+}
+
+impl Tally {
+    /// Counts one in.
+    #[inline]
+    pub(crate) const fn add(&mut self, bytes: u32) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+
+    const fn merge(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+/// What one port has seen, as `pfctl -vvs Interfaces` breaks it down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// By family (IPv4, IPv6, others), direction (in, out), and what became of it (passed, blocked).
+    pub traffic: [[[Tally; 2]; 2]; 3],
+}
+
+/// Everything a worker counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// By port.
+    pub ports: [PortCounters; MAX_PORTS],
+    /// Drops by [`Reason`].
+    pub reasons: [u64; Reason::COUNT],
+    /// Look-ups in the state table.
+    pub searches: u64,
+    /// States made.
+    pub inserts: u64,
+    /// States ended, for whatever cause.
+    pub removals: u64,
+    /// Unproven states that had to make room for new ones.
+    pub evictions: u64,
+    /// Frames given to the worker that owns their flow.
+    pub handed_over: u64,
+    /// Frames judged here.
+    pub judged: u64,
+    /// Answers to blocked packets.
+    pub reflected: u64,
+    /// Frames passed unjudged while the filter was disabled.
+    pub unfiltered: u64,
+    /// Transport checksums that were left to hardware and finished here.
+    pub finished_checksums: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            ports: [PortCounters::default(); MAX_PORTS],
+            reasons: [0; Reason::COUNT],
+            searches: 0,
+            inserts: 0,
+            removals: 0,
+            evictions: 0,
+            handed_over: 0,
+            judged: 0,
+            reflected: 0,
+            unfiltered: 0,
+            finished_checksums: 0,
+        }
+    }
+}
+
+impl Counters {
+    /// Adds what another worker has counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.ports.iter_mut().zip(&other.ports) {
+            let mine = mine.traffic.as_flattened_mut().as_flattened_mut();
+            for (mine, theirs) in mine.iter_mut().zip(theirs.traffic.as_flattened().as_flattened())
+            {
+                mine.merge(theirs);
+            }
+        }
+        for (mine, theirs) in self.reasons.iter_mut().zip(&other.reasons) {
+            *mine += theirs;
+        }
+        self.searches += other.searches;
+        self.inserts += other.inserts;
+        self.removals += other.removals;
+        self.evictions += other.evictions;
+        self.handed_over += other.handed_over;
+        self.judged += other.judged;
+        self.reflected += other.reflected;
+        self.unfiltered += other.unfiltered;
+        self.finished_checksums += other.finished_checksums;
+    }
+}

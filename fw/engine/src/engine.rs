@@ -1,0 +1,353 @@
+//! The engine of one worker: what it owns and how the control side reaches it. What it does with
+//! frames is in [`judge`](crate::judge).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::counters::Counters;
+use crate::flow::{FlowKey, HashKey};
+use crate::frame::PortIndex;
+use crate::judge::Lane;
+use crate::reason::Reason;
+use crate::reflect::Budget;
+use crate::ruleset::Program;
+use crate::ruleset::records::{Records, RuleCounters};
+use crate::state::entry::{Entry, NONE, flag};
+use crate::state::table::Table;
+use crate::state::view::{Context, StateView};
+use crate::state::wheel::{TICK_NANOS, TICKS_PER_SECOND};
+use crate::time::Instant;
+
+/// States that one call of [`Engine::advance`] looks at, at most.
+const EXPIRY_BUDGET: usize = 64;
+
+/// How an engine is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Which of the workers it serves, from 0.
+    pub worker: u16,
+    /// How many workers there are, at most [`Engine::MAX_WORKERS`].
+    pub workers: u16,
+    /// Key of the flow hash; random, the same in all workers.
+    pub key: [u8; 16],
+    /// States that this worker's table can hold, at most [`Engine::MAX_STATES`].
+    pub states: u32,
+    /// The time now.
+    pub now: Instant,
+}
+
+/// What the engines of all workers share: the count behind `set limit states`. Touched only when
+/// states begin and end.
+#[derive(Debug, Default)]
+pub struct Shared {
+    states: AtomicU32,
+    high_water: AtomicU32,
+}
+
+impl Shared {
+    /// Takes one of `limit` places for a state.
+    pub(crate) fn reserve(&self, limit: u32) -> bool {
+        let taken = self.states.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |states| {
+            (states < limit).then_some(states + 1)
+        });
+        if let Ok(before) = taken {
+            self.high_water.fetch_max(before + 1, Ordering::Relaxed);
+        }
+        taken.is_ok()
+    }
+
+    fn release(&self) {
+        self.states.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// States in the tables of all workers.
+    pub fn states(&self) -> u32 {
+        self.states.load(Ordering::Relaxed)
+    }
+
+    /// The most there ever were at a time.
+    pub fn high_water(&self) -> u32 {
+        self.high_water.load(Ordering::Relaxed)
+    }
+}
+
+/// The firewall of one worker.
+pub struct Engine {
+    pub(crate) worker: u16,
+    pub(crate) workers: u16,
+    pub(crate) key: HashKey,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) program: Option<Arc<Program>>,
+    /// Counts the programs taken up.
+    pub(crate) epoch: u32,
+    /// Until when everything passes (`-d`).
+    pub(crate) open_until: Option<Instant>,
+    pub(crate) table: Table,
+    pub(crate) records: Records,
+    pub(crate) counters: Counters,
+    pub(crate) budget: Budget,
+    /// Scratch of [`Engine::judge`], one a frame of the batch.
+    pub(crate) lanes: Box<[Lane]>,
+    /// After time-outs were changed: the next entry to be scheduled anew.
+    sweep: Option<u32>,
+}
+
+impl Engine {
+    /// Frames that a batch holds at most.
+    pub const BATCH: usize = 64;
+    /// Workers that a state's id can tell apart.
+    pub const MAX_WORKERS: u16 = 64;
+    /// States that a state's id can tell apart.
+    pub const MAX_STATES: u32 = 1 << 26;
+
+    /// Bytes of memory for a table of so many states.
+    pub const fn memory_needed(states: u32) -> usize {
+        Table::memory_needed(states)
+    }
+
+    /// Bytes that a state takes, everything counted, when the table is full.
+    pub fn bytes_per_state(states: u32) -> f64 {
+        Table::bytes_per_state(states)
+    }
+
+    /// An engine without rules, which drops everything. `memory` must be zeroed.
+    ///
+    /// # Panics
+    /// If `memory` is smaller than [`Engine::memory_needed`], or a bound of [`Setup`] is exceeded.
+    pub fn new(setup: Setup, memory: &'static mut [u8], shared: Arc<Shared>) -> Self {
+        assert!(setup.worker < setup.workers && setup.workers <= Self::MAX_WORKERS);
+        assert!(setup.states > 0 && setup.states <= Self::MAX_STATES);
+        Self {
+            worker: setup.worker,
+            workers: setup.workers,
+            key: HashKey::new(setup.key),
+            shared,
+            program: None,
+            epoch: 0,
+            open_until: None,
+            table: Table::new(setup.states, memory, tick(setup.now)),
+            records: Records::default(),
+            counters: Counters::default(),
+            budget: Budget::default(),
+            lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
+            sweep: None,
+        }
+    }
+
+    /// Takes up a program. States live on, but those whose key a change of `state-policy` has made
+    /// unreachable: they end.
+    pub fn install(&mut self, now: Instant, program: Arc<Program>) {
+        let old = self.program.replace(program.clone());
+        self.records.install(&program);
+        self.epoch = self.epoch.wrapping_add(1);
+        if let Some(old) = old {
+            if old.is_floating() != program.is_floating() {
+                self.kill_all();
+            } else if old.options().timeouts != program.options().timeouts {
+                self.sweep = Some(0);
+            }
+        }
+        self.advance(now);
+    }
+
+    /// Lets everything pass until `until` (`-d`), or filters again (`-e`).
+    pub const fn open_until(&mut self, until: Option<Instant>) {
+        self.open_until = until;
+    }
+
+    /// Ends states whose time has come, within a budget; called once a round.
+    pub fn advance(&mut self, now: Instant) {
+        let Some(program) = self.program.clone() else {
+            return;
+        };
+        let now = tick(now);
+        for _ in 0..EXPIRY_BUDGET {
+            let Self { table, records, counters, shared, .. } = self;
+            let more = table.expire_next(
+                now,
+                self.key,
+                |entry| deadline(entry, &program),
+                |entry| {
+                    account_end(entry, records);
+                    counters.removals += 1;
+                    shared.release();
+                },
+            );
+            if !more {
+                break;
+            }
+        }
+        self.reschedule_some(&program);
+    }
+
+    /// After time-outs were changed, brings some entries' places in the wheel up to date.
+    fn reschedule_some(&mut self, program: &Program) {
+        let Some(from) = self.sweep else {
+            return;
+        };
+        let to = self.table.used().min(from + EXPIRY_BUDGET as u32);
+        for entry in from..to {
+            let state = self.table.get(entry);
+            if state.is_live() {
+                let deadline = deadline(state, program);
+                self.table.reschedule(entry, deadline);
+            }
+        }
+        self.sweep = (to < self.table.used()).then_some(to);
+    }
+
+    /// Ends a state.
+    pub(crate) fn end(&mut self, entry: u32) {
+        account_end(self.table.get(entry), &mut self.records);
+        self.table.remove(entry, self.key);
+        self.counters.removals += 1;
+        self.shared.release();
+    }
+
+    /// Makes a state, unproven; evicts the oldest unproven one if there is no room. `None` if there
+    /// is none to evict.
+    pub(crate) fn begin(
+        &mut self,
+        key: &FlowKey,
+        hash: u64,
+        flags: u8,
+        timeout: u8,
+        now: u32,
+        program: &Program,
+    ) -> Option<u32> {
+        let limit = program.options().limits.states;
+        if self.table.len() == self.table.capacity() || !self.shared.reserve(limit) {
+            let oldest = self.table.oldest_unproven()?;
+            self.end(oldest);
+            self.counters.evictions += 1;
+            if !self.shared.reserve(limit) {
+                return None;
+            }
+        }
+        let deadline = now.wrapping_add(program.ticks(timeout)).wrapping_add(1);
+        let entry = self.table.insert(key, hash, flags, timeout, now, deadline);
+        if entry.is_some() {
+            self.counters.inserts += 1;
+        } else {
+            self.shared.release();
+        }
+        entry
+    }
+
+    /// Counts a drop that happened outside the engine.
+    pub const fn note(&mut self, reason: Reason) {
+        self.counters.reasons[reason as usize] += 1;
+    }
+
+    /// What was counted since the start or the last [`Engine::clear_counters`].
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Counters of the rules in force, by number.
+    pub fn rule_counters(&mut self) -> Vec<RuleCounters> {
+        self.records.counters()
+    }
+
+    /// Zeroes all counters.
+    pub fn clear_counters(&mut self) {
+        self.counters = Counters::default();
+        self.records.clear();
+    }
+
+    /// States in this worker's table.
+    pub const fn state_count(&self) -> u32 {
+        self.table.len()
+    }
+
+    /// The most there ever were.
+    pub const fn state_high_water(&self) -> u32 {
+        self.table.high_water()
+    }
+
+    /// Appends the states among the next `max` places of the table, from `cursor` on (0 at first).
+    /// Returns where to go on, `None` at the end.
+    pub fn states(
+        &self,
+        now: Instant,
+        cursor: u32,
+        max: u32,
+        out: &mut Vec<StateView>,
+    ) -> Option<u32> {
+        let end = self.table.used().min(cursor.saturating_add(max));
+        out.extend((cursor..end).filter_map(|entry| self.view(entry, tick(now))));
+        (end < self.table.used()).then_some(end)
+    }
+
+    /// Ends the states that `matches` among the next `max` places of the table. Returns how many,
+    /// and where to go on.
+    pub fn kill(
+        &mut self,
+        now: Instant,
+        cursor: u32,
+        max: u32,
+        matches: &dyn Fn(&StateView) -> bool,
+    ) -> (u32, Option<u32>) {
+        let end = self.table.used().min(cursor.saturating_add(max));
+        let mut killed = 0;
+        for entry in cursor..end {
+            if self.view(entry, tick(now)).is_some_and(|view| matches(&view)) {
+                self.end(entry);
+                killed += 1;
+            }
+        }
+        (killed, (end < self.table.used()).then_some(end))
+    }
+
+    fn kill_all(&mut self) {
+        for entry in 0..self.table.used() {
+            if self.table.get(entry).is_live() {
+                self.end(entry);
+            }
+        }
+    }
+
+    fn view(&self, entry: u32, now: u32) -> Option<StateView> {
+        let program = self.program.as_ref()?;
+        let state = self.table.get(entry);
+        if !state.is_live() {
+            return None;
+        }
+        let left = deadline(state, program).wrapping_sub(now) as i32;
+        let context = Context {
+            id: u64::from(state.generation) << 32 | u64::from(self.worker) << 26 | u64::from(entry),
+            port: initiator_port(state),
+            age: now.wrapping_sub(self.table.created(entry)) / TICKS_PER_SECOND,
+            expires: left.max(0) as u32 / TICKS_PER_SECOND,
+            rules: state.rules.map(|record| self.records.number(record)),
+        };
+        Some(StateView::new(state, context))
+    }
+}
+
+/// The wheel's tick at a point in time.
+#[inline]
+pub(crate) const fn tick(now: Instant) -> u32 {
+    (now.0 / TICK_NANOS) as u32
+}
+
+/// The tick in which a state ends if no packet comes. One more than the time-out, since the last
+/// packet may have come at the end of its tick.
+#[inline]
+pub(crate) fn deadline(entry: &Entry, program: &Program) -> u32 {
+    entry.touched.wrapping_add(program.ticks(entry.timeout)).wrapping_add(1)
+}
+
+fn account_end(entry: &Entry, records: &mut Records) {
+    for record in entry.rules {
+        if record != NONE {
+            records.release(record);
+        }
+    }
+}
+
+/// The port that the initiator is on; for a floating state the LAN stands for "any".
+fn initiator_port(entry: &Entry) -> PortIndex {
+    let sides = entry.key().sides;
+    if entry.has(flag::INITIATOR_UPPER) { PortIndex(sides & 7) } else { PortIndex(sides >> 3 & 7) }
+}

@@ -1,0 +1,605 @@
+//! One batch of frames' way through the firewall, top to bottom: parse, look up, judge.
+//!
+//! The three steps run over the whole batch one after the other, so that the cache misses of the
+//! look-ups overlap: parsing computes a frame's flow hash and asks for its index line, looking up
+//! reads that line and asks for the entry, judging finds the entry in the cache.
+
+use weir_config::options::Timeout;
+use weir_config::rules::{Action, Direction, Return};
+
+use crate::counters::Tally;
+use crate::engine::{Engine, deadline, tick};
+use crate::flow::{FlowKey, Path, owner};
+use crate::frame::{Checksum, Frames, PortIndex};
+use crate::log::{CAPTURE, LogAction, LogRecord, LogSink};
+use crate::packet::{Icmp, Network, Packet, Quote, Tcp, Transport, checksum, icmp, protocol, tcp};
+use crate::prefetch;
+use crate::reason::Reason;
+use crate::reflect;
+use crate::ruleset::Program;
+use crate::ruleset::program::Side;
+use crate::state::entry::{NONE, flag};
+use crate::state::tcp::Segment;
+use crate::state::{datagram, tcp as tracker};
+use crate::time::Instant;
+
+/// Code of "port unreachable" (RFC 792; RFC 4443, 3.1).
+const V4_PORT_UNREACHABLE: u8 = 3;
+const V6_PORT_UNREACHABLE: u8 = 4;
+
+/// What is to be done with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It leaves by this port.
+    Forward(PortIndex),
+    /// It ends here.
+    Drop(Reason),
+    /// It was made into an answer, in place, and leaves by the port it came in by. The packet that
+    /// it was is dropped for this reason.
+    Reflect(Reason),
+    /// Its flow belongs to another worker, which is to judge it.
+    Handover(u16),
+}
+
+/// A frame between the steps. The slots are reused from batch to batch and filled in place.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    packet: Packet,
+    key: FlowKey,
+    hash: u64,
+    /// The entry that probably is the flow's, or [`NONE`].
+    candidate: u32,
+    sender_is_lower: bool,
+    step: Step,
+}
+
+/// What the first step has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Not a frame that rules or states speak about.
+    Decided(Verdict),
+    /// ARP, or neighbour discovery of a host on the link: passes without a rule.
+    Control,
+    /// ICMP that neither asks nor reports an error: the rules decide about each one.
+    Stateless,
+    /// Part of a flow.
+    Flow,
+}
+
+impl Lane {
+    /// An unused slot.
+    pub(crate) const BLANK: Self = Self {
+        packet: Packet::BLANK,
+        key: FlowKey::BLANK,
+        hash: 0,
+        candidate: NONE,
+        sender_is_lower: false,
+        step: Step::Control,
+    };
+}
+
+/// What does not change within a batch.
+struct Round<'a> {
+    now: Instant,
+    tick: u32,
+    program: &'a Program,
+}
+
+/// The path of a frame through a bridge of two ports.
+const fn path(port: PortIndex) -> Path {
+    Path { from: port, to: PortIndex(1 - (port.0 & 1)) }
+}
+
+impl Engine {
+    /// Judges a batch of at most [`Engine::BATCH`] frames; fills `verdicts` with one for each.
+    pub fn judge<F: Frames, L: LogSink>(
+        &mut self,
+        now: Instant,
+        frames: &mut F,
+        verdicts: &mut Vec<Verdict>,
+        log: &mut L,
+    ) {
+        verdicts.clear();
+        self.counters.judged += frames.len() as u64;
+        if self.is_open(now) {
+            self.counters.unfiltered += frames.len() as u64;
+            verdicts
+                .extend((0..frames.len()).map(|i| Verdict::Forward(path(frames.meta(i).port).to)));
+            return;
+        }
+        let Some(program) = self.program.take() else {
+            verdicts.resize(frames.len(), Verdict::Drop(Reason::NoRuleset));
+            self.counters.reasons[Reason::NoRuleset as usize] += frames.len() as u64;
+            return;
+        };
+        let round = Round { now, tick: tick(now), program: &program };
+        let mut lanes = std::mem::take(&mut self.lanes);
+        let lanes_used = &mut lanes[..frames.len()];
+        self.parse(&round, frames, lanes_used);
+        self.look_up(lanes_used);
+        for (i, lane) in lanes_used.iter().enumerate() {
+            let verdict = match lane.step {
+                Step::Decided(verdict) => verdict,
+                Step::Control => self.forward(&lane.packet),
+                Step::Stateless => self.admit(&round, frames, i, &lane.packet, None, log),
+                Step::Flow => self.judge_flow(&round, frames, i, lane, log),
+            };
+            match verdict {
+                Verdict::Drop(reason) | Verdict::Reflect(reason) => self.note(reason),
+                Verdict::Handover(_) => self.counters.handed_over += 1,
+                Verdict::Forward(_) => {}
+            }
+            verdicts.push(verdict);
+        }
+        self.lanes = lanes;
+        self.program = Some(program);
+    }
+
+    fn is_open(&mut self, now: Instant) -> bool {
+        match self.open_until {
+            Some(until) if now < until => true,
+            Some(_) => {
+                self.open_until = None;
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Step 1: descriptors, flow hashes, owners.
+    fn parse<F: Frames>(&mut self, round: &Round<'_>, frames: &F, lanes: &mut [Lane]) {
+        /// Frames ahead of the one being parsed whose headers are asked for.
+        const AHEAD: usize = 4;
+        let floating = round.program.is_floating();
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            if i + AHEAD < frames.len()
+                && let Some(first) = frames.head(i + AHEAD).first()
+            {
+                prefetch::read(first);
+            }
+            let meta = frames.meta(i);
+            if let Err(reason) = lane.packet.parse_from(frames.head(i), &meta) {
+                self.tally(2, meta.port, Direction::In, Outcome::Blocked).add(meta.length);
+                lane.step = Step::Decided(Verdict::Drop(reason));
+                continue;
+            }
+            let packet = &lane.packet;
+            let path = path(packet.port);
+            (lane.key, lane.sender_is_lower) = match &packet.transport {
+                Transport::Tcp(_) | Transport::Udp => FlowKey::of_packet(packet, path, floating),
+                Transport::IcmpError(_, quote) => FlowKey::of_quote(packet, quote, path, floating),
+                Transport::IcmpOther(icmp) => {
+                    let control = is_neighbour_discovery(packet, *icmp);
+                    lane.step = if control { Step::Control } else { Step::Stateless };
+                    continue;
+                }
+                _ if packet.network == Network::Arp => {
+                    lane.step = Step::Control;
+                    continue;
+                }
+                _ => FlowKey::of_packet(packet, path, floating),
+            };
+            lane.hash = lane.key.hash(self.key);
+            let owner = owner(lane.hash, self.workers);
+            lane.step = if owner == self.worker {
+                self.table.prefetch_index(lane.hash);
+                Step::Flow
+            } else {
+                Step::Decided(Verdict::Handover(owner))
+            };
+        }
+    }
+
+    /// Step 2: candidates from the index.
+    fn look_up(&self, lanes: &mut [Lane]) {
+        for lane in lanes {
+            if lane.step == Step::Flow {
+                lane.candidate = self.table.candidate(lane.hash);
+            }
+        }
+    }
+
+    /// Step 3: the state, if there is one, else the rules.
+    fn judge_flow<F: Frames, L: LogSink>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &mut F,
+        i: usize,
+        flow: &Lane,
+        log: &mut L,
+    ) -> Verdict {
+        let packet = &flow.packet;
+        if frames.meta(i).checksum == Checksum::MaybePartial
+            && checksum::finish_partial(packet, frames, i)
+        {
+            self.counters.finished_checksums += 1;
+        }
+        self.counters.searches += 1;
+        let entry = self.find_live(round, flow);
+        if let Transport::IcmpError(_, quote) = &packet.transport {
+            return match entry {
+                Some(entry) => self.judge_error(packet, quote, entry, flow.sender_is_lower),
+                None => self.admit(round, frames, i, packet, None, log),
+            };
+        }
+        if let Some(entry) = entry
+            && let Some(verdict) = self.track(round, frames, i, flow, entry, log)
+        {
+            return verdict;
+        }
+        self.admit(round, frames, i, packet, Some(flow), log)
+    }
+
+    /// The flow's state; one whose time has come but which the wheel has not reached is ended here.
+    fn find_live(&mut self, round: &Round<'_>, flow: &Lane) -> Option<u32> {
+        let entry = self.table.find(&flow.key, flow.hash, flow.candidate)?;
+        let deadline = deadline(self.table.get(entry), round.program);
+        if (round.tick.wrapping_sub(deadline) as i32) < 0 {
+            return Some(entry);
+        }
+        self.end(entry);
+        None
+    }
+
+    /// A packet of a known flow. `None`: it ended the state and is to be judged as a new flow's.
+    fn track<F: Frames, L: LogSink>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        flow: &Lane,
+        entry: u32,
+        log: &mut L,
+    ) -> Option<Verdict> {
+        let packet = &flow.packet;
+        let state = self.table.get_mut(entry);
+        let from = state.sender(flow.sender_is_lower);
+        let fitting = match packet.transport {
+            Transport::Tcp(header) => {
+                if tracker::opens(&header) && tracker::is_over(&state.peers) {
+                    self.end(entry);
+                    return None;
+                }
+                track_tcp(&mut state.peers, from, packet, &header, frames, i)
+            }
+            _ => Ok(datagram::track(&mut state.peers, from, packet.protocol)),
+        };
+        let logged = state.has(flag::LOG_ALL);
+        let records = state.rules;
+        let verdict = match fitting {
+            Ok(timeout) => {
+                state.touched = round.tick;
+                state.packets[from] += 1;
+                state.bytes[from] += u64::from(packet.length);
+                if state.timeout != timeout as u8 {
+                    self.change_phase(round, entry, packet.protocol, timeout);
+                }
+                // The initiator's packets arrive by the arriving rule's port; answers leave by it.
+                self.records.count(records[0], from, packet.length);
+                self.records.count(records[1], 1 - from, packet.length);
+                self.forward(packet)
+            }
+            Err(reason) => self.block(packet, Direction::In, reason),
+        };
+        if logged {
+            let direction = if from == 0 { Direction::In } else { Direction::Out };
+            let at = if from == 0 { packet.port } else { path(packet.port).to };
+            let rule = records
+                .into_iter()
+                .filter_map(|record| self.records.number(record))
+                .find(|&rule| round.program.logs(rule).1);
+            self.log(round, frames, i, packet, rule, (at, direction), verdict, log);
+        }
+        Some(verdict)
+    }
+
+    /// A state's time-out changes with its phase.
+    fn change_phase(&mut self, round: &Round<'_>, entry: u32, protocol: u8, timeout: Timeout) {
+        let state = self.table.get_mut(entry);
+        state.timeout = timeout as u8;
+        let deadline = deadline(state, round.program);
+        let proven = match protocol {
+            protocol::TCP => tracker::is_proven(&state.peers),
+            _ => datagram::is_proven(&state.peers),
+        };
+        self.table.reschedule(entry, deadline);
+        if proven {
+            self.table.prove(entry);
+        }
+    }
+
+    /// An ICMP error about a known flow. It has to go to the host that sent the quoted packet, and
+    /// to speak of a segment that may be on its way (RFC 5927, 4.1).
+    fn judge_error(
+        &mut self,
+        packet: &Packet,
+        quote: &Quote,
+        entry: u32,
+        sender_is_lower: bool,
+    ) -> Verdict {
+        let state = self.table.get_mut(entry);
+        let from = state.sender(sender_is_lower);
+        if packet.destination != quote.source {
+            return self.block(packet, Direction::In, Reason::IcmpUnmatched);
+        }
+        if quote.protocol == protocol::TCP && !tracker::quotes(&state.peers, from, quote.seq) {
+            return self.block(packet, Direction::In, Reason::IcmpWindow);
+        }
+        // It travels against the packet that it quotes.
+        state.packets[1 - from] += 1;
+        state.bytes[1 - from] += u64::from(packet.length);
+        let rules = state.rules;
+        self.records.count(rules[0], 1 - from, packet.length);
+        self.records.count(rules[1], from, packet.length);
+        self.forward(packet)
+    }
+
+    /// No state: what do the rules say, on the port where it arrives and on the one where it leaves?
+    fn admit<F: Frames, L: LogSink>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &mut F,
+        i: usize,
+        packet: &Packet,
+        flow: Option<&Lane>,
+        log: &mut L,
+    ) -> Verdict {
+        let program = round.program;
+        let path = path(packet.port);
+        let sides = [Direction::In, Direction::Out].map(|direction| {
+            program.side(packet, direction, path, |tried| self.records.count_evaluation(tried))
+        });
+        if sides == [Side::Abstains; 2] {
+            return self.forward(packet);
+        }
+        let rules = sides.map(|side| if let Side::Rule(rule) = side { Some(rule) } else { None });
+        let ways = [(path.from, Direction::In), (path.to, Direction::Out)];
+        for (direction, rule) in rules.into_iter().enumerate() {
+            if let Some(rule) = rule
+                && let Action::Block(answer) = program.action(rule)
+            {
+                self.records.count(self.records.of(rule), direction, packet.length);
+                let blocked = self.block(packet, ways[direction].1, Reason::BlockRule);
+                if program.logs(rule).0 {
+                    self.log(round, frames, i, packet, Some(rule), ways[direction], blocked, log);
+                }
+                return self.answer(round, frames, i, packet, answer, blocked);
+            }
+        }
+        let passing = rules.into_iter().flatten();
+        if passing.clone().next().is_none() {
+            let opens = !matches!(packet.transport, Transport::Tcp(tcp) if !tracker::opens(&tcp));
+            let reason = if opens { Reason::NoRule } else { Reason::TcpNoState };
+            return self.block(packet, Direction::In, reason);
+        }
+        let keeps_state = passing.clone().all(|rule| program.keeps_state(rule));
+        let verdict = match flow {
+            // A query's flow is known; an error's is not, and passing it needs a rule that says so.
+            None if keeps_state && matches!(packet.transport, Transport::IcmpError(..)) => {
+                self.block(packet, Direction::In, Reason::IcmpUnmatched)
+            }
+            Some(flow) if keeps_state => match self.open(round, frames, i, flow, rules) {
+                Ok(()) => self.forward(packet),
+                Err(reason) => self.block(packet, Direction::In, reason),
+            },
+            _ => self.forward(packet),
+        };
+        for (direction, rule) in rules.into_iter().enumerate() {
+            if let Some(rule) = rule {
+                self.records.count(self.records.of(rule), direction, packet.length);
+                if program.logs(rule).0 {
+                    self.log(round, frames, i, packet, Some(rule), ways[direction], verdict, log);
+                }
+            }
+        }
+        verdict
+    }
+
+    /// Makes the state of a new flow that the rules let pass.
+    fn open<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        flow: &Lane,
+        rules: [Option<u32>; 2],
+    ) -> Result<(), Reason> {
+        let packet = &flow.packet;
+        let mut peers = Default::default();
+        let timeout = match &packet.transport {
+            Transport::Tcp(header) => {
+                verify(packet, header, frames, i)?;
+                tracker::begin(&mut peers, &segment(packet, header, frames.head(i)))
+            }
+            _ => datagram::begin(&mut peers, packet.protocol),
+        };
+        if round.program.ticks(timeout as u8) == 0 {
+            // A time-out of 0: the state would end at once.
+            return Ok(());
+        }
+        let mut flags = if flow.sender_is_lower { 0 } else { flag::INITIATOR_UPPER };
+        if rules.into_iter().flatten().any(|rule| round.program.logs(rule).1) {
+            flags |= flag::LOG_ALL;
+        }
+        let entry = self
+            .begin(&flow.key, flow.hash, flags, timeout as u8, round.tick, round.program)
+            .ok_or(Reason::StateLimit)?;
+        let records = rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
+        for record in records {
+            self.records.refer(record);
+        }
+        let state = self.table.get_mut(entry);
+        state.peers = peers;
+        state.rules = records;
+        state.packets[0] = 1;
+        state.bytes[0] = u64::from(packet.length);
+        Ok(())
+    }
+
+    /// Makes a blocked packet into the answer that the rule wants, if it wants one.
+    fn answer<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &mut F,
+        i: usize,
+        packet: &Packet,
+        answer: Return,
+        blocked: Verdict,
+    ) -> Verdict {
+        let is_tcp = packet.protocol == protocol::TCP;
+        let ipv6 = packet.network == Network::Ipv6;
+        let code = match answer {
+            Return::Drop => return blocked,
+            Return::Rst { .. } if !is_tcp => return blocked,
+            Return::Auto if !is_tcp => {
+                Some(if ipv6 { V6_PORT_UNREACHABLE } else { V4_PORT_UNREACHABLE })
+            }
+            Return::Auto | Return::Rst { .. } => None,
+            Return::Icmp { v4, v6 } => match if ipv6 { v6 } else { v4 } {
+                None => return blocked,
+                code => code,
+            },
+        };
+        let ttl = if let Return::Rst { ttl } = answer { ttl } else { None };
+        let made = self.budget.spend(round.now).and_then(|()| match code {
+            Some(code) => reflect::unreachable(frames, i, packet, code),
+            None => reflect::reset(frames, i, packet, ttl),
+        });
+        match made {
+            Ok(()) => {
+                self.counters.reflected += 1;
+                Verdict::Reflect(Reason::BlockRule)
+            }
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    fn forward(&mut self, packet: &Packet) -> Verdict {
+        let Path { from, to } = path(packet.port);
+        let family = family(packet);
+        self.tally(family, from, Direction::In, Outcome::Passed).add(packet.length);
+        self.tally(family, to, Direction::Out, Outcome::Passed).add(packet.length);
+        Verdict::Forward(to)
+    }
+
+    /// Counts a packet that is blocked arriving, or after it arrived well, leaving.
+    fn block(&mut self, packet: &Packet, direction: Direction, reason: Reason) -> Verdict {
+        let Path { from, to } = path(packet.port);
+        let family = family(packet);
+        if direction == Direction::In {
+            self.tally(family, from, Direction::In, Outcome::Blocked).add(packet.length);
+        } else {
+            self.tally(family, from, Direction::In, Outcome::Passed).add(packet.length);
+            self.tally(family, to, Direction::Out, Outcome::Blocked).add(packet.length);
+        }
+        Verdict::Drop(reason)
+    }
+
+    #[inline]
+    fn tally(
+        &mut self,
+        family: usize,
+        port: PortIndex,
+        direction: Direction,
+        outcome: Outcome,
+    ) -> &mut Tally {
+        let port = &mut self.counters.ports[usize::from(port.0)];
+        &mut port.traffic[family][direction as usize][outcome as usize]
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
+    fn log<F: Frames, L: LogSink>(
+        &self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        packet: &Packet,
+        rule: Option<u32>,
+        (at, direction): (PortIndex, Direction),
+        verdict: Verdict,
+        log: &mut L,
+    ) {
+        let (action, reason) = match verdict {
+            Verdict::Drop(reason) | Verdict::Reflect(reason) => (LogAction::Block, Some(reason)),
+            Verdict::Forward(_) | Verdict::Handover(_) => (LogAction::Pass, None),
+        };
+        let head = frames.head(i);
+        let captured = head.len().min(CAPTURE);
+        let mut bytes = [0; CAPTURE];
+        bytes[..captured].copy_from_slice(&head[..captured]);
+        log.log(&LogRecord {
+            time: round.now,
+            port: packet.port,
+            at,
+            direction,
+            action,
+            reason,
+            rule: rule.unwrap_or(NONE),
+            epoch: self.epoch,
+            length: frames.meta(i).length,
+            captured: captured as u16,
+            network_offset: packet.network_offset,
+            bytes,
+        });
+    }
+}
+
+/// Index in [`PortCounters::traffic`](crate::counters::PortCounters::traffic).
+#[derive(Clone, Copy)]
+enum Outcome {
+    Passed,
+    Blocked,
+}
+
+/// Neighbour solicitation or advertisement; the parser has seen to the hop limit (RFC 4861, 7.1).
+const fn is_neighbour_discovery(packet: &Packet, icmp: Icmp) -> bool {
+    matches!(packet.network, Network::Ipv6)
+        && matches!(icmp.kind, icmp::v6::NEIGHBOUR_SOLICITATION | icmp::v6::NEIGHBOUR_ADVERTISEMENT)
+}
+
+const fn family(packet: &Packet) -> usize {
+    match packet.network {
+        Network::Ipv4 => 0,
+        Network::Ipv6 => 1,
+        Network::Arp => 2,
+    }
+}
+
+/// A TCP segment of a known connection.
+fn track_tcp<F: Frames>(
+    peers: &mut [crate::state::entry::Peer; 2],
+    from: usize,
+    packet: &Packet,
+    header: &Tcp,
+    frames: &F,
+    i: usize,
+) -> Result<Timeout, Reason> {
+    verify(packet, header, frames, i)?;
+    let segment = segment(packet, header, frames.head(i));
+    if tracker::opens(header) && from == 0 && tracker::unanswered(peers) {
+        // The SYN again, or another attempt from the same port.
+        return Ok(tracker::begin(peers, &segment));
+    }
+    tracker::track(peers, from, &segment)
+}
+
+/// SYN, FIN and RST count only with a right checksum: the host would ignore them otherwise.
+fn verify<F: Frames>(packet: &Packet, header: &Tcp, frames: &F, i: usize) -> Result<(), Reason> {
+    let matters = header.flags & (tcp::flags::SYN | tcp::flags::FIN | tcp::flags::RST) != 0;
+    if matters && frames.meta(i).checksum != Checksum::Valid && !checksum::verify(packet, frames, i)
+    {
+        return Err(Reason::TcpChecksum);
+    }
+    Ok(())
+}
+
+fn segment(packet: &Packet, header: &Tcp, head: &[u8]) -> Segment {
+    let scale = if header.flags & tcp::flags::SYN == 0 {
+        None
+    } else {
+        tcp::Header::new(head, usize::from(packet.transport_offset), head.len())
+            .ok()
+            .and_then(|header| header.options().window_scale())
+    };
+    Segment { header: *header, payload: packet.payload, scale }
+}

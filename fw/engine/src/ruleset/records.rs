@@ -1,0 +1,163 @@
+//! What a worker remembers of its rules: counters, and how many states refer to each.
+//!
+//! States name their rules by record, not by number, so that a reload renumbers nothing. A record
+//! lives while its rule is in force or a state refers to it; an unchanged rule (by [`Identity`])
+//! keeps its record, and so its counters, over reloads. There are never more records than rules and
+//! states together.
+
+use std::collections::HashMap;
+
+use super::program::{Identity, Program};
+use crate::state::entry::NONE;
+
+/// What a rule has seen. Packets and bytes: arriving (`in`) and leaving (`out`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleCounters {
+    /// Times the rule was compared with a packet.
+    pub evaluations: u64,
+    /// Packets that it decided on, with those of its states.
+    pub packets: [u64; 2],
+    /// Bytes of IP packets of these.
+    pub bytes: [u64; 2],
+    /// States there are now.
+    pub states: u32,
+    /// States there ever were.
+    pub states_total: u64,
+}
+
+/// A rule's record.
+#[derive(Debug, Default)]
+struct Record {
+    counters: RuleCounters,
+    /// Evaluations that ended at this rule; see [`Records::fold`].
+    ended: u64,
+    identity: Option<Identity>,
+    /// Number in the program in force, or [`NONE`].
+    number: u32,
+}
+
+/// All records of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    records: Vec<Record>,
+    free: Vec<u32>,
+    /// Rule number to record.
+    by_number: Vec<u32>,
+}
+
+impl Records {
+    /// Takes up a new program.
+    pub(crate) fn install(&mut self, program: &Program) {
+        self.fold();
+        let mut known: HashMap<Identity, u32> = self
+            .by_number
+            .iter()
+            .filter_map(|&record| {
+                self.records[record as usize].identity.map(|identity| (identity, record))
+            })
+            .collect();
+        let old = std::mem::take(&mut self.by_number);
+        for &record in &old {
+            self.records[record as usize].number = NONE;
+        }
+        for (number, &identity) in (0..).zip(program.identities()) {
+            let record = known.remove(&identity).unwrap_or_else(|| self.allocate(identity));
+            self.records[record as usize].number = number;
+            self.by_number.push(record);
+        }
+        for record in old {
+            self.free_unused(record);
+        }
+    }
+
+    /// The record of a rule.
+    #[inline]
+    pub(crate) fn of(&self, number: u32) -> u32 {
+        self.by_number[number as usize]
+    }
+
+    /// The number of a record's rule, unless that is gone.
+    pub(crate) fn number(&self, record: u32) -> Option<u32> {
+        self.records
+            .get(record as usize)
+            .map(|record| record.number)
+            .filter(|&number| number != NONE)
+    }
+
+    /// Counts a packet; `direction` is 0 arriving, 1 leaving. Nothing for [`NONE`].
+    #[inline]
+    pub(crate) fn count(&mut self, record: u32, direction: usize, bytes: u32) {
+        if let Some(record) = self.records.get_mut(record as usize) {
+            record.counters.packets[direction] += 1;
+            record.counters.bytes[direction] += u64::from(bytes);
+        }
+    }
+
+    /// Counts that the rules 0 to `tried - 1` were compared with a packet.
+    pub(crate) fn count_evaluation(&mut self, tried: u32) {
+        if let Some(&record) =
+            tried.checked_sub(1).and_then(|last| self.by_number.get(last as usize))
+        {
+            self.records[record as usize].ended += 1;
+        }
+    }
+
+    /// A state refers to the record from now on.
+    pub(crate) fn refer(&mut self, record: u32) {
+        if let Some(record) = self.records.get_mut(record as usize) {
+            record.counters.states += 1;
+            record.counters.states_total += 1;
+        }
+    }
+
+    /// A state has ended.
+    pub(crate) fn release(&mut self, record: u32) {
+        if let Some(known) = self.records.get_mut(record as usize) {
+            known.counters.states -= 1;
+            self.free_unused(record);
+        }
+    }
+
+    /// Counters of the rules in force, by number.
+    pub(crate) fn counters(&mut self) -> Vec<RuleCounters> {
+        self.fold();
+        self.by_number.iter().map(|&record| self.records[record as usize].counters).collect()
+    }
+
+    /// Zeroes everything but the number of states.
+    pub(crate) fn clear(&mut self) {
+        for record in &mut self.records {
+            record.ended = 0;
+            record.counters =
+                RuleCounters { states: record.counters.states, ..RuleCounters::default() };
+        }
+    }
+
+    /// An evaluation only notes where it ended, which says that all rules up to there were tried.
+    fn fold(&mut self) {
+        let mut sum = 0;
+        for &record in self.by_number.iter().rev() {
+            let record = &mut self.records[record as usize];
+            sum += std::mem::take(&mut record.ended);
+            record.counters.evaluations += sum;
+        }
+    }
+
+    fn allocate(&mut self, identity: Identity) -> u32 {
+        let fresh = Record { identity: Some(identity), number: NONE, ..Record::default() };
+        if let Some(record) = self.free.pop() {
+            self.records[record as usize] = fresh;
+            record
+        } else {
+            self.records.push(fresh);
+            self.records.len() as u32 - 1
+        }
+    }
+
+    fn free_unused(&mut self, record: u32) {
+        let known = &mut self.records[record as usize];
+        if known.number == NONE && known.counters.states == 0 && known.identity.take().is_some() {
+            self.free.push(record);
+        }
+    }
+}

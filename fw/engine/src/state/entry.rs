@@ -1,0 +1,161 @@
+//! One state: what the packet path touches ([`Entry`], two adjacent cache lines) and what only
+//! making, expiring and removing it touches ([`Links`]).
+//!
+//! 128 + 24 bytes, and 11.6 in the index: 164 bytes a state. Both lines of an entry are fetched as
+//! one pair by the adjacent-line prefetcher, which is why an entry is aligned to 128 and why key and
+//! tracking are not squeezed into 64.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::flow::FlowKey;
+
+/// "No entry" wherever an index of one stands.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// What the packet path needs of a state.
+#[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C, align(128))]
+pub(crate) struct Entry {
+    // First line: whose frames these are, how long it lives, which rules made it.
+    lower: [u64; 2],
+    upper: [u64; 2],
+    tail: u64,
+    sides: u8,
+    /// Bits of [`flag`].
+    pub(crate) flags: u8,
+    /// The [`Timeout`](weir_config::options::Timeout) that runs, by number.
+    pub(crate) timeout: u8,
+    spare: u8,
+    /// Tick of the last packet.
+    pub(crate) touched: u32,
+    /// Records of the arriving and the leaving rule, or [`NONE`].
+    pub(crate) rules: [u32; 2],
+    /// Counts the lives of this slot; even while it is empty.
+    pub(crate) generation: u32,
+    /// Reserved for what few states need: translation, timestamps.
+    extension: u32,
+    // Second line: tracking and counters, the initiator's first.
+    pub(crate) peers: [Peer; 2],
+    pub(crate) packets: [u64; 2],
+    pub(crate) bytes: [u64; 2],
+}
+
+/// What is known of one end of a connection. For TCP as in pf's `pf_state_peer`; protocols without
+/// sequence numbers use `state` only.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub(crate) struct Peer {
+    /// Highest sequence number sent, plus one.
+    pub(crate) seq_lo: u32,
+    /// Highest that the other end allows: what it acknowledged plus its window.
+    pub(crate) seq_hi: u32,
+    /// Reserved for translated connections.
+    pub(crate) seq_diff: u32,
+    /// Largest window it advertised, before scaling.
+    pub(crate) max_win: u16,
+    /// Window scale and flags, see [`tcp`](super::tcp).
+    pub(crate) scale: u8,
+    /// State by the tracker's numbers.
+    pub(crate) state: u8,
+}
+
+/// Bits of [`Entry::flags`].
+pub(crate) mod flag {
+    /// The initiator is the upper endpoint of the key.
+    pub(crate) const INITIATOR_UPPER: u8 = 1;
+    /// Both ends have shown themselves: never evicted.
+    pub(crate) const PROVEN: u8 = 2;
+    /// `log (all)`: every packet is logged.
+    pub(crate) const LOG_ALL: u8 = 4;
+}
+
+impl Entry {
+    /// Starts a new life for this slot.
+    pub(crate) fn begin(&mut self, key: &FlowKey, flags: u8, timeout: u8, tick: u32) {
+        let generation = self.generation.wrapping_add(1);
+        *self = Self {
+            lower: key.lower,
+            upper: key.upper,
+            tail: key.tail,
+            sides: key.sides,
+            flags,
+            timeout,
+            spare: 0,
+            touched: tick,
+            rules: [NONE; 2],
+            generation,
+            extension: 0,
+            peers: [Peer::default(); 2],
+            packets: [0; 2],
+            bytes: [0; 2],
+        };
+    }
+
+    /// Ends it.
+    pub(crate) const fn end(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// Whether the slot holds a state.
+    #[inline]
+    pub(crate) const fn is_live(&self) -> bool {
+        self.generation & 1 == 1
+    }
+
+    /// Whether this is the live state of the flow.
+    #[inline]
+    pub(crate) fn is(&self, key: &FlowKey) -> bool {
+        self.lower == key.lower
+            && self.upper == key.upper
+            && self.tail == key.tail
+            && self.sides == key.sides
+            && self.is_live()
+    }
+
+    /// The key of the flow.
+    pub(crate) const fn key(&self) -> FlowKey {
+        FlowKey { lower: self.lower, upper: self.upper, tail: self.tail, sides: self.sides }
+    }
+
+    /// Index in `peers` and the counters of the lower (`true`) or the upper endpoint.
+    #[inline]
+    pub(crate) const fn sender(&self, is_lower: bool) -> usize {
+        ((self.flags & flag::INITIATOR_UPPER != 0) == is_lower) as usize
+    }
+
+    /// Whether a bit of [`flag`] is set.
+    #[inline]
+    pub(crate) const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// What only making, expiring and removing a state touches.
+#[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub(crate) struct Links {
+    /// Tick in which it was made.
+    pub(crate) created: u32,
+    /// Tick in which the wheel looks at it next.
+    pub(crate) due: u32,
+    /// Neighbours in the wheel's slot; `wheel_next` chains free entries too.
+    pub(crate) wheel_next: u32,
+    pub(crate) wheel_previous: u32,
+    /// Neighbours among the unproven states, by age.
+    pub(crate) younger: u32,
+    pub(crate) older: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_two_cache_lines() {
+        assert_eq!(size_of::<Entry>(), 128);
+        assert_eq!(std::mem::offset_of!(Entry, peers), 64);
+        assert_eq!(size_of::<Links>(), 24);
+    }
+}

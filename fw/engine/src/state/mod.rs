@@ -1,0 +1,13 @@
+//! The state table: plain old data addressed by index, in memory that is handed in.
+//!
+//! [`Table`](table::Table) joins an index of cache-line buckets, the entries, and the timer wheel.
+//! What a packet does to an entry is decided by the protocol's tracker: [`tcp`], or [`datagram`]
+//! for everything without a handshake.
+
+pub(crate) mod datagram;
+pub(crate) mod entry;
+pub(crate) mod index;
+pub(crate) mod table;
+pub(crate) mod tcp;
+pub(crate) mod view;
+pub(crate) mod wheel;

@@ -1,0 +1,266 @@
+//! The state table of one worker.
+
+use zerocopy::{FromBytes, IntoBytes, KnownLayout};
+
+use super::entry::{Entry, Links, NONE, flag};
+use super::index::{Bucket, Index};
+use super::wheel::Wheel;
+use crate::flow::{FlowKey, HashKey};
+use crate::prefetch;
+
+/// Index, entries and wheel, over memory that outlives it.
+#[derive(Debug)]
+pub(crate) struct Table {
+    index: Index,
+    entries: &'static mut [Entry],
+    links: &'static mut [Links],
+    wheel: Wheel,
+    /// Chain of used and freed entries.
+    free: u32,
+    /// Entries from here on were never used.
+    fresh: u32,
+    live: u32,
+    high_water: u32,
+    /// The unproven states by age.
+    oldest: u32,
+    newest: u32,
+}
+
+impl Table {
+    /// Bytes of memory for so many states.
+    pub(crate) const fn memory_needed(states: u32) -> usize {
+        size_of::<Bucket>() * Index::buckets_for(states)
+            + (size_of::<Entry>() + size_of::<Links>()) * states as usize
+            // Rounded up, so that the entries begin at a multiple of their alignment.
+            + align_of::<Entry>()
+    }
+
+    /// Bytes a state takes of that, the wheel included, when the table is full.
+    pub(crate) fn bytes_per_state(states: u32) -> f64 {
+        (Self::memory_needed(states) + Wheel::size()) as f64 / f64::from(states)
+    }
+
+    /// A table of `states` entries in zeroed memory of [`Table::memory_needed`] bytes. Panics if the
+    /// memory is smaller.
+    pub(crate) fn new(states: u32, memory: &'static mut [u8], tick: u32) -> Self {
+        let misaligned = memory.as_ptr().align_offset(align_of::<Entry>());
+        let (entries, memory) = carve(&mut memory[misaligned..], states as usize);
+        let (buckets, memory) = carve(memory, Index::buckets_for(states));
+        let (links, _) = carve(memory, states as usize);
+        Self {
+            index: Index::new(buckets),
+            entries,
+            links,
+            wheel: Wheel::new(tick),
+            free: NONE,
+            fresh: 0,
+            live: 0,
+            high_water: 0,
+            oldest: NONE,
+            newest: NONE,
+        }
+    }
+
+    /// States in the table.
+    pub(crate) const fn len(&self) -> u32 {
+        self.live
+    }
+
+    /// The most there ever were.
+    pub(crate) const fn high_water(&self) -> u32 {
+        self.high_water
+    }
+
+    /// Entries there can be.
+    pub(crate) const fn capacity(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
+    /// Starts fetching what [`Table::candidate`] reads.
+    #[inline]
+    pub(crate) fn prefetch_index(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// The entry that probably is the flow's, its lines on their way; [`NONE`] if there is no state.
+    #[inline]
+    pub(crate) fn candidate(&self, hash: u64) -> u32 {
+        match self.index.find(hash, |_| true) {
+            Some(entry) => {
+                let entry_ref = &self.entries[entry as usize];
+                prefetch::read(entry_ref);
+                prefetch::read(&entry_ref.peers);
+                entry
+            }
+            None => NONE,
+        }
+    }
+
+    /// The entry of a flow, beginning with the candidate found before.
+    #[inline]
+    pub(crate) fn find(&self, key: &FlowKey, hash: u64, candidate: u32) -> Option<u32> {
+        if let Some(entry) = self.entries.get(candidate as usize)
+            && entry.is(key)
+        {
+            return Some(candidate);
+        }
+        self.index.find(hash, |entry| self.entries[entry as usize].is(key))
+    }
+
+    /// The entry.
+    #[inline]
+    pub(crate) const fn get(&self, entry: u32) -> &Entry {
+        &self.entries[entry as usize]
+    }
+
+    /// The entry, to be changed.
+    #[inline]
+    pub(crate) const fn get_mut(&mut self, entry: u32) -> &mut Entry {
+        &mut self.entries[entry as usize]
+    }
+
+    /// Tick in which the state was made.
+    pub(crate) const fn created(&self, entry: u32) -> u32 {
+        self.links[entry as usize].created
+    }
+
+    /// Makes a state, unproven. `None` when every entry is taken.
+    pub(crate) fn insert(
+        &mut self,
+        key: &FlowKey,
+        hash: u64,
+        flags: u8,
+        timeout: u8,
+        tick: u32,
+        deadline: u32,
+    ) -> Option<u32> {
+        let entry = if self.free != NONE {
+            let entry = self.free;
+            self.free = self.links[entry as usize].wheel_next;
+            entry
+        } else if self.fresh < self.capacity() {
+            self.fresh += 1;
+            self.fresh - 1
+        } else {
+            return None;
+        };
+        let inserted = self.index.insert(hash, entry);
+        debug_assert!(inserted, "the index has more ways than the table entries");
+        self.entries[entry as usize].begin(key, flags & !flag::PROVEN, timeout, tick);
+        self.links[entry as usize].created = tick;
+        self.wheel.queue(self.links, entry, deadline);
+        self.append_unproven(entry);
+        self.live += 1;
+        self.high_water = self.high_water.max(self.live);
+        Some(entry)
+    }
+
+    /// Ends a state.
+    pub(crate) fn remove(&mut self, entry: u32, key: HashKey) {
+        self.wheel.unqueue(self.links, entry);
+        self.discard(entry, key);
+    }
+
+    /// Ends a state that the wheel has let go.
+    fn discard(&mut self, entry: u32, key: HashKey) {
+        let state = &mut self.entries[entry as usize];
+        let hash = state.key().hash(key);
+        let proven = state.has(flag::PROVEN);
+        state.end();
+        self.index.remove(hash, entry);
+        if !proven {
+            self.unlink_unproven(entry);
+        }
+        self.links[entry as usize].wheel_next = self.free;
+        self.free = entry;
+        self.live -= 1;
+    }
+
+    /// From now on the state is not evicted.
+    pub(crate) fn prove(&mut self, entry: u32) {
+        let state = &mut self.entries[entry as usize];
+        if !state.has(flag::PROVEN) {
+            state.flags |= flag::PROVEN;
+            self.unlink_unproven(entry);
+        }
+    }
+
+    /// The oldest state of which only one end was heard.
+    pub(crate) const fn oldest_unproven(&self) -> Option<u32> {
+        if self.oldest == NONE { None } else { Some(self.oldest) }
+    }
+
+    /// Tells the wheel that a deadline has changed. It need not know of one that moved away.
+    pub(crate) fn reschedule(&mut self, entry: u32, deadline: u32) {
+        let due = self.links[entry as usize].due;
+        if (deadline.wrapping_sub(due) as i32) < 0 {
+            self.wheel.unqueue(self.links, entry);
+            self.wheel.queue(self.links, entry, deadline);
+        }
+    }
+
+    /// Looks at the next state that the wheel has for `tick`: `deadline` says when it ends; if that
+    /// is past it is discarded after `ended` has seen it. `false`: nothing more to do for now.
+    pub(crate) fn expire_next(
+        &mut self,
+        tick: u32,
+        key: HashKey,
+        deadline: impl FnOnce(&Entry) -> u32,
+        ended: impl FnOnce(&Entry),
+    ) -> bool {
+        let Some(entry) = self.wheel.due(self.links, tick) else {
+            return false;
+        };
+        let state = &self.entries[entry as usize];
+        let deadline = deadline(state);
+        if (tick.wrapping_sub(deadline) as i32) >= 0 {
+            ended(state);
+            self.discard(entry, key);
+        } else {
+            self.wheel.queue(self.links, entry, deadline);
+        }
+        true
+    }
+
+    /// Entries that were ever used; all live ones are below.
+    pub(crate) const fn used(&self) -> u32 {
+        self.fresh
+    }
+
+    fn append_unproven(&mut self, entry: u32) {
+        let older = std::mem::replace(&mut self.newest, entry);
+        let own = &mut self.links[entry as usize];
+        own.older = older;
+        own.younger = NONE;
+        if older == NONE {
+            self.oldest = entry;
+        } else {
+            self.links[older as usize].younger = entry;
+        }
+    }
+
+    fn unlink_unproven(&mut self, entry: u32) {
+        let Links { older, younger, .. } = self.links[entry as usize];
+        if older == NONE {
+            self.oldest = younger;
+        } else {
+            self.links[older as usize].younger = younger;
+        }
+        if younger == NONE {
+            self.newest = older;
+        } else {
+            self.links[younger as usize].older = older;
+        }
+    }
+}
+
+/// Cuts `count` values off the front of the memory.
+fn carve<T: FromBytes + IntoBytes + KnownLayout>(
+    memory: &'static mut [u8],
+    count: usize,
+) -> (&'static mut [T], &'static mut [u8]) {
+    match <[T]>::mut_from_prefix_with_elems(memory, count) {
+        Ok(parts) => parts,
+        Err(error) => panic!("the memory for the state table is too small or misaligned: {error}"),
+    }
+}
