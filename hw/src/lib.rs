@@ -17,6 +17,7 @@ pub mod packet;
 pub mod port;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod xdp;
 
 pub use frame::{Checksum, Frame, Gso, GsoKind, Meta};
 pub use nic::{Interface, Notice, Prepared, Refusal, prepare};

@@ -163,7 +163,7 @@ pub struct Prepared {
     netlink: Netlink,
     control: OwnedFd,
     /// Keeps it promiscuous, until the process ends at the latest.
-    _promiscuous: Option<OwnedFd>,
+    promiscuous: Option<OwnedFd>,
     /// Keeps a second weir away from it, until the process ends at the latest.
     _lock: OwnedFd,
 }
@@ -217,6 +217,11 @@ fn compare(prepared: &mut [Prepared]) {
     }
 }
 
+/// Kinds of interface that get their frames from one that forwards past us, or that forward
+/// themselves.
+const VIRTUAL: [&str; 8] =
+    ["bridge", "bond", "team", "vlan", "macvlan", "macvtap", "ipvlan", "macsec"];
+
 /// Looks for reasons against an interface without changing anything.
 fn examine(netlink: &mut Netlink, name: &str) -> Result<(Link, Vec<Notice>), Cause> {
     let links = netlink.links().map_err(|error| Cause::Failed("list interfaces", error))?;
@@ -227,10 +232,7 @@ fn examine(netlink: &mut Netlink, name: &str) -> Result<(Link, Vec<Notice>), Cau
     if !link.ethernet {
         return Err(Cause::NotEthernet);
     }
-    // These get their frames from an interface that forwards past us, or forward them themselves.
-    const REFUSED: [&str; 8] =
-        ["bridge", "bond", "team", "vlan", "macvlan", "macvtap", "ipvlan", "macsec"];
-    if let Some(kind) = link.kind.as_deref().filter(|kind| REFUSED.contains(kind)) {
+    if let Some(kind) = link.kind.as_deref().filter(|kind| VIRTUAL.contains(kind)) {
         return Err(Cause::Virtual(kind.to_owned()));
     }
     if let Some(index) = link.master {
@@ -250,7 +252,7 @@ fn examine(netlink: &mut Netlink, name: &str) -> Result<(Link, Vec<Notice>), Cau
     let addresses =
         netlink.addresses(link.index).map_err(|error| Cause::Failed("list addresses", error))?;
     for found in addresses {
-        let written = format!("{}/{}", found.address, found.prefix);
+        let written = format!("{}/{}", found.ip, found.prefix);
         if !found.own_link_local {
             return Err(Cause::Address(written));
         }
@@ -310,7 +312,7 @@ impl Prepared {
             changes: Vec::new(),
             netlink,
             control,
-            _promiscuous: None,
+            promiscuous: None,
             _lock: lock,
         };
         prepared.silence();
@@ -323,7 +325,7 @@ impl Prepared {
             prepared.changes.push(Change::Up);
         }
         match packet::promiscuous(prepared.interface.index) {
-            Ok(fd) => prepared._promiscuous = Some(fd),
+            Ok(fd) => prepared.promiscuous = Some(fd),
             Err(error) => prepared.notice(format!(
                 "cannot be made promiscuous ({error}): frames for other hosts may not arrive"
             )),
@@ -346,6 +348,11 @@ impl Prepared {
 
     pub(crate) fn notice(&mut self, text: String) {
         self.notices.push(Notice { interface: self.interface.name.clone(), text });
+    }
+
+    /// Forgets the notices after the first `count`.
+    pub(crate) fn forget_notices(&mut self, count: usize) {
+        self.notices.truncate(count);
     }
 
     /// Keeps the host's own stack from using the interface.
@@ -441,6 +448,16 @@ impl Prepared {
         }
     }
 
+    /// Takes back what [`Prepared::suit`] did, for a kind of port that could not be opened.
+    pub(crate) fn unsuit(&mut self) {
+        let (features, others) = std::mem::take(&mut self.changes)
+            .into_iter()
+            .partition(|change| matches!(change, Change::Feature { .. }));
+        self.changes = others;
+        let notices = self.revert(features);
+        self.notices.extend(notices);
+    }
+
     /// Undoes every change, the last one first. Returns what could not be undone; an interface that
     /// is gone needs nothing.
     pub fn restore(mut self) -> Vec<Notice> {
@@ -448,13 +465,18 @@ impl Prepared {
     }
 
     fn undo(&mut self) -> Vec<Notice> {
+        self.promiscuous = None;
+        let changes = std::mem::take(&mut self.changes);
+        self.revert(changes)
+    }
+
+    fn revert(&mut self, changes: Vec<Change>) -> Vec<Notice> {
         let mut notices = Vec::new();
         // It may have been renamed meanwhile.
         let Ok(name) = socket::interface_name(self.control.as_fd(), self.interface.index) else {
-            self.changes.clear();
             return notices;
         };
-        while let Some(change) = self.changes.pop() {
+        for change in changes.into_iter().rev() {
             let (what, outcome) = match change {
                 Change::Up => (
                     "set it down again".to_owned(),

@@ -6,11 +6,13 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::nic::Prepared;
+use crate::nic::{Interface, Prepared};
 use crate::packet::{self, PacketPort};
 use crate::port::{Kind, Port};
 use crate::sys::bpf;
 use crate::sys::memory::{Memory, Pool};
+use crate::sys::xdp::Mode;
+use crate::xdp;
 
 /// Which kind of port is wanted, as `--io` names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,6 +145,10 @@ impl std::error::Error for OpenError {
 /// what may wait in its queues.
 const PACKET_BUFFERS: u32 = 2048;
 
+/// Buffers for each worker of `AF_XDP` ports, beside those that wait for frames in the fill rings:
+/// what both TX rings hold.
+const XDP_BUFFERS: u32 = 2 * xdp::RING;
+
 /// Opens both ports for `workers` workers. Offloads that the chosen kind cannot live with are
 /// switched off by `ports`, which also collect the notices.
 ///
@@ -154,15 +160,130 @@ pub fn open(io: Io, ports: &mut [Prepared; 2], workers: usize) -> Result<Opened,
     }
     match io {
         Io::Netmap => Err(OpenError::NotBuilt(io)),
-        Io::Auto | Io::Xdp | Io::Packet => open_packet(ports, workers, String::new()),
+        Io::Xdp => open_xdp(ports, workers),
+        Io::Packet => open_packet(ports, workers, "packet: as asked for".to_owned()),
+        Io::Auto => open_xdp(ports, workers)
+            .or_else(|error| open_packet(ports, workers, format!("packet: no AF_XDP ({error})"))),
     }
+}
+
+/// Opens `AF_XDP` ports.
+fn open_xdp(ports: &mut [Prepared; 2], workers: usize) -> Result<Opened, OpenError> {
+    for port in ports.iter() {
+        let Interface { name, receive_queues, .. } = port.interface();
+        if (*receive_queues as usize) < workers {
+            return Err(OpenError::TooFewQueues {
+                interface: name.clone(),
+                queues: *receive_queues,
+                workers,
+            });
+        }
+    }
+    // Some drivers take no program while such an offload is on.
+    let told = ports.each_ref().map(|port| port.notices().len());
+    for port in ports.iter_mut() {
+        port.suit(Kind::Xdp);
+    }
+    let opened = try_modes(ports, workers);
+    if opened.is_err() {
+        for (port, told) in ports.iter_mut().zip(told) {
+            port.forget_notices(told);
+            port.unsuit();
+        }
+    }
+    opened
+}
+
+/// Tries the ways in which the kernel can move frames, the best first: both ports share one memory
+/// and with it one mode.
+fn try_modes(ports: &mut [Prepared; 2], workers: usize) -> Result<Opened, OpenError> {
+    let interfaces = ports.each_ref().map(|port| port.interface().clone());
+    let longest = interfaces.iter().map(|interface| interface.mtu as usize).max();
+    let one_buffer = longest.unwrap_or_default() + xdp::FRAMING <= xdp::PAYLOAD;
+    let modes = [(true, true), (true, false), (false, true), (false, false)]
+        .map(|(zero_copy, segments)| Mode { zero_copy, segments });
+
+    let mut zero_copy_refused = None;
+    let mut failed = None;
+    let mut bound = None;
+    // Without chains, longer frames would be lost.
+    for mode in modes.into_iter().filter(|mode| mode.segments || one_buffer) {
+        match bind_both(&interfaces, mode, workers) {
+            Ok(both) => {
+                bound = Some((mode, both));
+                break;
+            }
+            Err(error) if mode.zero_copy => {
+                zero_copy_refused.get_or_insert(error);
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    let (mode, (memory, [lan, wan])) = match (bound, failed) {
+        (Some(bound), _) => bound,
+        (None, Some(error)) => return Err(error),
+        // Copy mode with chains is always among the modes, so this is not reached.
+        (None, None) => return Err(OpenError::NotBuilt(Io::Xdp)),
+    };
+
+    let attach = |bound: xdp::Bound, interface: &Interface| {
+        bound
+            .attach(mode, workers, &memory)
+            .map_err(OpenError::at(&interface.name, "attach an XDP program in driver mode"))
+    };
+    let lan = attach(lan, &interfaces[0])?;
+    let wan = attach(wan, &interfaces[1])?;
+    for port in ports.iter_mut() {
+        if port.interface().driver.as_deref() == Some("veth") {
+            port.notice(
+                "a tag that a VLAN interface at the other end of this veth pair adds travels \
+                 beside the frame and is lost here; switch it off there with: \
+                 ethtool -K DEVICE txvlan off tx-vlan-stag-hw-insert off"
+                    .to_owned(),
+            );
+        }
+    }
+    let workers = lan
+        .into_iter()
+        .zip(wan)
+        .map(|(lan, wan)| WorkerPorts {
+            pool: Pool::new(Arc::clone(&memory)),
+            ports: [Box::new(lan), Box::new(wan)],
+        })
+        .collect();
+    let reason = match zero_copy_refused {
+        _ if mode.zero_copy => "xdp: driver mode, zero-copy".to_owned(),
+        Some(refused) => format!("xdp: driver mode, copy mode (no zero-copy: {refused})"),
+        None => "xdp: driver mode, copy mode".to_owned(),
+    };
+    Ok(Opened { kind: Kind::Xdp, reason, workers })
+}
+
+/// Binds sockets for all queues of both interfaces over a new memory: when this fails, a driver may
+/// let go of the old one some time later.
+fn bind_both(
+    interfaces: &[Interface; 2],
+    mode: Mode,
+    workers: usize,
+) -> Result<(Arc<Memory>, [xdp::Bound; 2]), OpenError> {
+    let queues: u32 = interfaces.iter().map(|interface| interface.receive_queues).sum();
+    let memory = Memory::new(queues * xdp::RING + workers as u32 * XDP_BUFFERS, xdp::STRIDE)
+        .map_err(OpenError::at("memory", "map buffers"))?;
+    let mut pool = Pool::new(Arc::clone(&memory));
+    let bind = |interface: &Interface, pool: &mut Pool, first| {
+        xdp::Bound::new(interface, mode, pool, first)
+            .map_err(OpenError::at(&interface.name, "bind an AF_XDP socket"))
+    };
+    let lan = bind(&interfaces[0], &mut pool, None)?;
+    let wan = bind(&interfaces[1], &mut pool, lan.first())?;
+    Ok((memory, [lan, wan]))
 }
 
 /// Opens `AF_PACKET` ports; `why` explains the choice where there was one.
 fn open_packet(
     ports: &mut [Prepared; 2],
     workers: usize,
-    why: String,
+    reason: String,
 ) -> Result<Opened, OpenError> {
     let memory = Memory::new(PACKET_BUFFERS * workers as u32, packet::STRIDE)
         .map_err(OpenError::at("memory", "map buffers"))?;
@@ -194,6 +315,5 @@ fn open_packet(
             ports: [Box::new(lan), Box::new(wan)],
         })
         .collect();
-    let reason = if why.is_empty() { "packet: as asked for".to_owned() } else { why };
     Ok(Opened { kind: Kind::Packet, reason, workers })
 }

@@ -8,9 +8,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
-use netlink_packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
@@ -22,6 +20,7 @@ pub(super) struct Netlink {
 
 /// What the kernel tells about an interface.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags, as the kernel tells them")]
 pub(super) struct Link {
     pub(super) index: u32,
     pub(super) name: String,
@@ -43,7 +42,7 @@ pub(super) struct Link {
 /// An address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Address {
-    pub(super) address: IpAddr,
+    pub(super) ip: IpAddr,
     pub(super) prefix: u8,
     /// Made by the kernel when the interface came up, not by an administrator.
     pub(super) own_link_local: bool,
@@ -165,7 +164,7 @@ fn link(message: LinkMessage) -> Link {
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     if let LinkInfo::Kind(kind) = info {
-                        link.kind = Some(kind_name(&kind));
+                        link.kind = Some(kind.to_string());
                     }
                 }
             }
@@ -176,10 +175,6 @@ fn link(message: LinkMessage) -> Link {
         link.below = None;
     }
     link
-}
-
-fn kind_name(kind: &InfoKind) -> String {
-    kind.to_string()
 }
 
 fn address(message: &AddressMessage) -> Option<Address> {
@@ -198,7 +193,7 @@ fn address(message: &AddressMessage) -> Option<Address> {
     let address = found?;
     let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     Some(Address {
-        address,
+        ip: address,
         prefix: message.header.prefix_len,
         // Before Linux 5.18 the kernel does not tell who made an address.
         own_link_local: link_local && by_kernel.unwrap_or(true),

@@ -6,7 +6,7 @@
 
 use std::ffi::c_long;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use zerocopy::{Immutable, IntoBytes};
 
@@ -129,6 +129,11 @@ unsafe fn bpf_fd<T: IntoBytes + Immutable>(command: c_long, attribute: &T) -> io
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// A descriptor as attributes hold it.
+fn number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
 fn load(prog_type: u32, prog_flags: u32, code: &[Instruction]) -> io::Result<OwnedFd> {
     let mut prog_name = [0; 16];
     prog_name[..4].copy_from_slice(b"weir");
@@ -153,7 +158,7 @@ fn load(prog_type: u32, prog_flags: u32, code: &[Instruction]) -> io::Result<Own
 
 fn attach(program: &OwnedFd, interface: u32, attach_type: u32, flags: u32) -> io::Result<OwnedFd> {
     let attribute = LinkCreate {
-        prog_fd: program.as_raw_fd() as u32,
+        prog_fd: number(program.as_fd()),
         target_ifindex: interface,
         attach_type,
         flags,
@@ -186,9 +191,9 @@ pub(crate) fn socket_map(queues: u32) -> io::Result<OwnedFd> {
 /// Puts a bound socket into the map as the one for `queue`. The kernel takes it out when the socket
 /// closes.
 pub(crate) fn set_socket(map: &OwnedFd, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
-    let value = socket.as_raw_fd() as u32;
+    let value = number(socket);
     let attribute = MapUpdate {
-        map_fd: map.as_raw_fd() as u32,
+        map_fd: number(map.as_fd()),
         padding: 0,
         key: &raw const queue as u64,
         value: &raw const value as u64,
@@ -199,9 +204,8 @@ pub(crate) fn set_socket(map: &OwnedFd, queue: u32, socket: BorrowedFd<'_>) -> i
 }
 
 /// Attaches, in driver mode, the program that gives each frame to the socket of its queue, and drops
-/// it when there is none. Ends with the returned descriptor. The second value tells whether frames
-/// of several buffers are possible (Linux 5.18).
-pub(crate) fn attach_redirect(map: &OwnedFd, interface: u32) -> io::Result<(OwnedFd, bool)> {
+/// it when there is none. Ends with the returned descriptor.
+pub(crate) fn attach_redirect(map: &OwnedFd, interface: u32) -> io::Result<OwnedFd> {
     let code = [
         instruction(LOAD_WORD, 2, 1, RX_QUEUE_INDEX, 0),
         instruction(LOAD_IMMEDIATE_64, 1, PSEUDO_MAP_FD, 0, map.as_raw_fd()),
@@ -210,12 +214,8 @@ pub(crate) fn attach_redirect(map: &OwnedFd, interface: u32) -> io::Result<(Owne
         instruction(CALL, 0, 0, 0, REDIRECT_MAP),
         instruction(EXIT, 0, 0, 0, 0),
     ];
-    let (program, fragments) = match load(PROG_TYPE_XDP, XDP_HAS_FRAGS, &code) {
-        Ok(program) => (program, true),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            (load(PROG_TYPE_XDP, 0, &code)?, false)
-        }
-        Err(error) => return Err(error),
-    };
-    Ok((attach(&program, interface, ATTACH_XDP, XDP_DRIVER_MODE)?, fragments))
+    // Before Linux 5.18 there are no frames of several buffers.
+    let program =
+        load(PROG_TYPE_XDP, XDP_HAS_FRAGS, &code).or_else(|_| load(PROG_TYPE_XDP, 0, &code))?;
+    attach(&program, interface, ATTACH_XDP, XDP_DRIVER_MODE)
 }

@@ -5,4 +5,6 @@ pub(crate) mod bpf;
 pub(crate) mod ethtool;
 pub mod memory;
 pub(crate) mod packet;
+pub(crate) mod ring;
 pub(crate) mod socket;
+pub(crate) mod xdp;

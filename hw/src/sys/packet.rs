@@ -340,10 +340,9 @@ pub(crate) struct Transmitter {
 unsafe impl Send for Transmitter {}
 
 impl Transmitter {
-    /// The kernel keeps this many on its stack (`UIO_FASTIOV`).
+    /// The kernel keeps this many on its stack (`UIO_FASTIOV`). The first is the header's, the rest
+    /// is for the frame's buffers.
     const VECTORS: usize = 8;
-    /// Buffers that one sent frame may have; one iovec is the virtio-net header's.
-    pub(crate) const SEGMENTS: usize = Self::VECTORS - 1;
 
     pub(crate) fn new() -> Self {
         // SAFETY: all-zero iovecs and mmsghdrs are valid: null pointers with length zero.
@@ -357,7 +356,7 @@ impl Transmitter {
 
     /// Sends frames from the head of `queue`, each with the header that `describe` makes for it,
     /// without waiting, and returns how many went; they stay in the queue. A frame for which
-    /// `describe` has none, or that has more than [`Transmitter::SEGMENTS`] buffers, ends the
+    /// `describe` has none, or that has more than seven buffers, ends the
     /// batch; 0 means that the first is such a frame.
     pub(crate) fn send(
         &mut self,
