@@ -17,6 +17,16 @@ on_every_port! {
     a_killed_weir_leaves_the_bridge_closed
 }
 
+#[test]
+fn auto_takes_xdp_and_says_so() {
+    let lab = Lab::new();
+    let weir = Weir::start(&lab, &WeirOptions::new(Io::Auto, "pass\n"));
+    for text in ["lan eth1", "wan eth2", "io xdp", "workers 1", "rules"] {
+        assert!(weir.greeting.contains(text), "no {text:?} in: {}", weir.greeting);
+    }
+    eventually("pings pass", || lab.pings(Family::Inet));
+}
+
 on_every_io! {
     a_reload_changes_what_passes
     a_broken_reload_changes_nothing

@@ -20,5 +20,9 @@ fn two_workers_share_many_flows(io: Io, family: Family) {
     assert!(report["end"]["sum_received"]["bytes"].as_u64() > Some(0), "{report}");
     assert_no_mismatch(&weir);
     assert_eq!(weir.counter("handover-full"), 0);
-    assert!(weir.greeting.contains("workers"), "{}", weir.greeting);
+    // Where a flow arrives and who owns it have nothing to do with each other, so that about half
+    // of the frames change hands.
+    let info = weir.show(&["-s", "info"]);
+    let workers = info.lines().find(|line| line.starts_with("Workers ("));
+    assert!(workers.is_some_and(|line| !line.contains(" 0.0 %")), "{info}");
 }
