@@ -91,7 +91,9 @@ impl Weir {
             .arg("--rules")
             .arg(&rules)
             .arg("--socket")
-            .arg(&socket);
+            .arg(&socket)
+            .arg("--state-dir")
+            .arg(lab.folder().join("state"));
         Self { process: Process::start(&mut command), rules, socket, greeting: String::new() }
     }
 
@@ -139,8 +141,8 @@ impl Weir {
             .unwrap_or_else(|| panic!("no {name} in:\n{info}"))
     }
 
-    /// Writes a new rule file and loads it. Returns what `ctl` said; for a hangup, once the log
-    /// has a new line about rules.
+    /// Writes a new rule file and loads it. Returns what `ctl` said; for a hangup nothing, once the
+    /// log says how it went.
     pub fn reload(&mut self, how: Reload, rules: &str) -> Option<Output> {
         write(&self.rules, rules);
         match how {
@@ -149,7 +151,9 @@ impl Weir {
                 let before = self.log().len();
                 self.process.signal(Signal::HUP);
                 eventually("a log line about the reload", || {
-                    self.log().iter().skip(before).any(|line| line.contains("rules"))
+                    self.log().iter().skip(before).any(|line| {
+                        line.contains("rules in force") || line.contains("nothing was changed")
+                    })
                 });
                 None
             }

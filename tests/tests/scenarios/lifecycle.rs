@@ -21,7 +21,7 @@ on_every_port! {
 fn auto_takes_xdp_and_says_so() {
     let lab = Lab::new();
     let weir = Weir::start(&lab, &WeirOptions::new(Io::Auto, "pass\n"));
-    for text in ["lan eth1", "wan eth2", "io xdp", "workers 1", "rules"] {
+    for text in ["lan=eth1", "wan=eth2", "io=xdp", "workers=1", "rules="] {
         assert!(weir.greeting.contains(text), "no {text:?} in: {}", weir.greeting);
     }
     eventually("pings pass", || lab.pings(Family::Inet));
@@ -31,6 +31,7 @@ on_every_io! {
     a_reload_changes_what_passes
     a_broken_reload_changes_nothing
     a_broken_rule_file_at_start_blocks_until_repaired
+    a_broken_rule_file_at_start_yields_to_the_last_good_one
     a_port_with_an_address_is_refused
     a_port_with_a_master_is_refused
     termination_is_quick_and_restores_the_interfaces
@@ -183,6 +184,17 @@ fn a_broken_rule_file_at_start_blocks_until_repaired(io: Io) {
     assert!(weir.process().is_running());
 }
 
+/// With an earlier rule set that was in force, that one is, and the log says so loudly.
+fn a_broken_rule_file_at_start_yields_to_the_last_good_one(io: Io) {
+    let lab = Lab::new();
+    let mut weir = Weir::start(&lab, &WeirOptions::new(io, "pass label \"good\"\n"));
+    assert!(weir.stop(PATIENCE).is_some_and(|status| status.success()));
+    let weir = Weir::start(&lab, &WeirOptions::new(io, "pass\npsas in\n"));
+    weir.wait_log("LAST GOOD");
+    assert!(weir.show(&["-s", "rules"]).contains("label \"good\""));
+    eventually("pings pass", || lab.pings(Family::Inet));
+}
+
 fn a_port_with_an_address_is_refused(io: Io) {
     let lab = Lab::new();
     lab.firewall.ip(&["addr", "add", "192.0.2.9/24", "dev", Lab::WAN]);
@@ -232,5 +244,6 @@ fn flushed_rules_block(io: Io) {
     eventually("pings pass", || lab.pings(Family::Inet));
     weir.show(&["-F", "rules"]);
     assert!(!lab.pings(Family::Inet), "a ping passed without rules");
-    assert_eq!(weir.show(&["-s", "rules"]).trim(), "");
+    let rules = weir.show(&["-s", "rules"]);
+    assert!(rules.lines().all(|line| line.starts_with('#')), "{rules}");
 }
