@@ -147,6 +147,8 @@ impl Lab {
         // included.
         firewall.sysctl("net.ipv6.conf.default.disable_ipv6", "1");
         firewall.sysctl("net.ipv6.conf.all.disable_ipv6", "1");
+        // New namespaces take over the first one's IPv4 settings, and weir refuses hosts that route.
+        firewall.sysctl("net.ipv4.ip_forward", "0");
         for host in [&client, &server] {
             for key in ["default", "all"] {
                 host.sysctl(&format!("net.ipv6.conf.{key}.accept_dad"), "0");

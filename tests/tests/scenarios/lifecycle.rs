@@ -34,6 +34,8 @@ on_every_io! {
     a_broken_rule_file_at_start_yields_to_the_last_good_one
     a_port_with_an_address_is_refused
     a_port_with_a_master_is_refused
+    a_host_that_routes_is_refused
+    link_local_addresses_are_taken_away_and_come_back
     termination_is_quick_and_restores_the_interfaces
     flushed_rules_block
 }
@@ -211,6 +213,29 @@ fn a_port_with_a_master_is_refused(io: Io) {
     let (status, said) = weir.refusal();
     assert!(!status.success(), "{said}");
     assert!(said.contains(Lab::LAN) && said.contains("br0"), "{said}");
+}
+
+fn a_host_that_routes_is_refused(io: Io) {
+    let lab = Lab::new();
+    lab.firewall.sysctl("net.ipv4.ip_forward", "1");
+    let mut weir = Weir::launch(&lab, &WeirOptions::new(io, "pass\n"));
+    let (status, said) = weir.refusal();
+    assert!(!status.success(), "{said}");
+    assert!(said.contains("net.ipv4.ip_forward"), "{said}");
+}
+
+/// What every interface that is up has by itself is no obstacle, but gone while it is a port.
+fn link_local_addresses_are_taken_away_and_come_back(io: Io) {
+    let lab = Lab::new();
+    for port in [Lab::LAN, Lab::WAN] {
+        lab.firewall.sysctl(&format!("net.ipv6.conf.{port}.disable_ipv6"), "0");
+    }
+    let addresses = || lab.firewall.ip(&["-6", "addr", "show"]).matches("fe80::").count();
+    eventually("link-local addresses", || addresses() == 2);
+    let mut weir = Weir::start(&lab, &WeirOptions::new(io, "pass\n"));
+    assert_eq!(addresses(), 0);
+    assert!(weir.stop(PATIENCE).is_some_and(|status| status.success()));
+    eventually("link-local addresses again", || addresses() == 2);
 }
 
 /// SIGTERM ends it within a second, and the interfaces are what they were before: flags, offloads,
