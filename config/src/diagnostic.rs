@@ -133,11 +133,11 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-fn snippet<'a>(
-    place: &'a Place,
+fn snippet(
+    place: &Place,
     kind: AnnotationKind,
     label: Option<String>,
-) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
     let mut annotation = kind.span(place.marked());
     if let Some(label) = label {
         annotation = annotation.label(label);
@@ -148,24 +148,33 @@ fn snippet<'a>(
         .annotation(annotation)
 }
 
-/// The findings of one run in the order of the text, at most [`Diagnostics::MAX`] of them.
+/// The findings of one run in the order of the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
     errors: u32,
+    warnings: u32,
     omitted: u32,
 }
 
 impl Diagnostics {
-    /// More are counted but not kept, so that garbage cannot fill the memory.
+    /// The most errors, and the most warnings, that are kept. Reading stops after so many errors, so
+    /// that garbage fills neither memory nor time.
     pub const MAX: usize = 1000;
 
     /// Adds one.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if diagnostic.severity == Severity::Error {
-            self.errors = self.errors.saturating_add(1);
-        }
-        if self.list.len() < Self::MAX {
+        let kept = match diagnostic.severity {
+            Severity::Error => {
+                self.errors = self.errors.saturating_add(1);
+                self.errors as usize <= Self::MAX
+            }
+            Severity::Warning => {
+                self.warnings = self.warnings.saturating_add(1);
+                self.warnings as usize <= Self::MAX
+            }
+        };
+        if kept {
             self.list.push(diagnostic);
         } else {
             self.omitted = self.omitted.saturating_add(1);
@@ -177,7 +186,7 @@ impl Diagnostics {
         self.errors > 0
     }
 
-    /// How many were found beyond [`Diagnostics::MAX`].
+    /// How many were found beyond [`Diagnostics::MAX`] before reading stopped.
     pub const fn omitted(&self) -> u32 {
         self.omitted
     }
@@ -192,9 +201,9 @@ impl Diagnostics {
         self.list.is_empty()
     }
 
-    /// Whether no more will be kept.
-    pub(crate) fn is_full(&self) -> bool {
-        self.list.len() >= Self::MAX
+    /// Whether no more errors will be kept.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.errors as usize >= Self::MAX
     }
 
     /// By place: what the scanner of a statement finds would otherwise come before its words.
@@ -212,15 +221,19 @@ impl Diagnostics {
     pub fn render(&self, colour: bool) -> String {
         let mut text: String =
             self.list.iter().map(|diagnostic| diagnostic.render(colour) + "\n\n").collect();
-        if self.omitted > 0 {
-            text.push_str(&self.omitted_text());
+        if let Some(end) = self.end() {
+            text.push_str(&end);
             text.push('\n');
         }
         text
     }
 
-    fn omitted_text(&self) -> String {
-        format!("{} more errors and warnings are not shown", self.omitted)
+    /// What is said last if not everything is shown.
+    fn end(&self) -> Option<String> {
+        if self.is_full() {
+            return Some(format!("too many errors: reading stopped after {}", Self::MAX));
+        }
+        (self.omitted > 0).then(|| format!("{} more warnings are not shown", self.omitted))
     }
 }
 
@@ -230,8 +243,8 @@ impl fmt::Display for Diagnostics {
         for diagnostic in &self.list {
             writeln!(f, "{diagnostic}")?;
         }
-        if self.omitted > 0 {
-            writeln!(f, "{}", self.omitted_text())?;
+        if let Some(end) = self.end() {
+            writeln!(f, "{end}")?;
         }
         Ok(())
     }

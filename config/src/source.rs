@@ -83,13 +83,21 @@ impl Place {
         Self {
             file: name.to_owned(),
             line,
-            column: text[line_start..start].chars().count() as u32 + 1,
+            column: column(&text[line_start..start]),
             start: start as u32,
             end: end as u32,
             underline: [within(start), within(end)],
             excerpt,
         }
     }
+}
+
+/// In characters; in bytes behind the first 64 KiB of a line, which nobody counts and which would
+/// make a thousand messages slow.
+fn column(before: &str) -> u32 {
+    const COUNTED: usize = 1 << 16;
+    let counted = floor_char(before, COUNTED);
+    (before[..counted].chars().count() + before.len() - counted + 1) as u32
 }
 
 /// The last character boundary at or before `at`.

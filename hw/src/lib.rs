@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 pub mod frame;
+pub mod netmap;
 pub mod nic;
 pub mod open;
 pub mod packet;

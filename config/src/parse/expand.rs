@@ -3,7 +3,9 @@
 //! destination port. Families are inferred from addresses; pairs of different families are left out
 //! in silence.
 
-use super::grammar::RuleLine;
+use std::rc::Rc;
+
+use super::grammar::{RuleLine, Verb};
 use super::resolve::{ResolvedHost, Resolver};
 use crate::names::{self, ICMP, ICMP6, TCP, UDP};
 use crate::options::BlockPolicy;
@@ -49,7 +51,8 @@ pub(super) fn expand(
     if !consistent(line, &resolved, resolver) {
         return;
     }
-    let count = resolved.count(line.family);
+    let pairs = pairs(line.family, &resolved.from, &resolved.to);
+    let count = resolved.count(&pairs);
     if count == 0 {
         resolver.error::<()>(line.keyword, "the rule expands to no valid combination");
         return;
@@ -61,7 +64,7 @@ pub(super) fn expand(
         resolver.error::<()>(line.keyword, message);
         return;
     }
-    build(line, &resolved, rules, resolver);
+    build(line, &resolved, &pairs, rules, resolver);
 }
 
 fn resolve(
@@ -71,13 +74,13 @@ fn resolve(
 ) -> Option<Resolved> {
     let or_none = |list: Vec<_>| if list.is_empty() { vec![None] } else { list };
     let any = || vec![ResolvedHost { not: false, address: Address::Any, family: None }];
-    let action = match &line.block {
-        None => Some(Action::Pass),
-        Some(None) => Some(Action::Block(match policy {
+    let action = match &line.verb {
+        Verb::Pass => Some(Action::Pass),
+        Verb::Block(None) => Some(Action::Block(match policy {
             BlockPolicy::Drop => Return::Drop,
             BlockPolicy::Return => Return::Auto,
         })),
-        Some(Some(answer)) => resolver.answer(answer).map(Action::Block),
+        Verb::Block(Some(answer)) => resolver.answer(answer).map(Action::Block),
     };
     let log = match &line.log {
         Some(words) => resolver.log(words).map(Some),
@@ -182,36 +185,45 @@ fn protocol_text(protocol: u8) -> String {
     names::protocol_name(protocol).map_or_else(|| protocol.to_string(), str::to_owned)
 }
 
-/// The family of a pair in a rule, `Err` if there is none that fits all three.
-fn family_of(
+/// A source with every destination that it can be paired with, so that the loops never visit a
+/// pair in vain: lists of a million addresses of either family would keep them busy for ever.
+struct Pairs<'h> {
+    from: &'h ResolvedHost,
+    to: Rc<Vec<&'h ResolvedHost>>,
+}
+
+fn pairs<'h>(
     written: Option<Family>,
-    from: &ResolvedHost,
-    to: &ResolvedHost,
-) -> Result<Option<Family>, ()> {
-    let mut family = None;
-    for one in [written, from.family, to.family].into_iter().flatten() {
-        if family.is_some_and(|family| family != one) {
-            return Err(());
-        }
-        family = Some(one);
-    }
-    Ok(family)
+    from: &'h [ResolvedHost],
+    to: &'h [ResolvedHost],
+) -> Vec<Pairs<'h>> {
+    let fit = |one: Option<Family>, other: Option<Family>| {
+        one.is_none() || other.is_none() || one == other
+    };
+    let fitting = |family| {
+        let fits = |host: &&ResolvedHost| fit(host.family, family) && fit(host.family, written);
+        Rc::new(to.iter().filter(fits).collect::<Vec<_>>())
+    };
+    let (any, inet, inet6) =
+        (fitting(None), fitting(Some(Family::Inet)), fitting(Some(Family::Inet6)));
+    from.iter()
+        .filter(|host| fit(host.family, written))
+        .map(|from| {
+            let to = match from.family {
+                None => &any,
+                Some(Family::Inet) => &inet,
+                Some(Family::Inet6) => &inet6,
+            };
+            Pairs { from, to: Rc::clone(to) }
+        })
+        .filter(|pairs| !pairs.to.is_empty())
+        .collect()
 }
 
 impl Resolved {
     /// How many rules the loops will make, without making them.
-    fn count(&self, written: Option<Family>) -> u64 {
-        let per_family = |hosts: &[ResolvedHost]| {
-            let of = |family| hosts.iter().filter(|host| host.family == family).count() as u64;
-            [of(None), of(Some(Family::Inet)), of(Some(Family::Inet6))]
-        };
-        let (from, to) = (per_family(&self.from), per_family(&self.to));
-        let both = |family: usize| (from[0] + from[family]) * (to[0] + to[family]);
-        let pairs = match written {
-            Some(Family::Inet) => both(1),
-            Some(Family::Inet6) => both(2),
-            None => both(1) + both(2) - from[0] * to[0],
-        };
+    fn count(&self, pairs: &[Pairs<'_>]) -> u64 {
+        let pairs = pairs.iter().map(|pairs| pairs.to.len() as u64).sum();
         [
             self.interfaces.len(),
             self.protocols.len(),
@@ -241,6 +253,7 @@ impl Resolved {
 fn build(
     line: &RuleLine<'_, '_>,
     resolved: &Resolved,
+    pairs: &[Pairs<'_>],
     rules: &mut Vec<Rule>,
     resolver: &mut Resolver<'_, '_>,
 ) {
@@ -251,9 +264,9 @@ fn build(
         for &protocol in &resolved.protocols {
             let flags = resolved.flags(protocol);
             for &icmp in &resolved.icmp {
-                for from in &resolved.from {
-                    for to in &resolved.to {
-                        let Ok(family) = family_of(line.family, from, to) else { continue };
+                for Pairs { from, to } in pairs {
+                    for to in to.iter() {
+                        let family = line.family.or(from.family).or(to.family);
                         if !family_fits(line, resolved, protocol, family, resolver) {
                             return;
                         }
@@ -370,15 +383,12 @@ fn label_text(label: &str, rule: &Rule, number: usize) -> String {
             ("$proto", &|| rule.protocol.map_or_else(|| "ip".to_owned(), protocol_text)),
             ("$nr", &|| number.to_string()),
         ];
-        match known.iter().find(|(name, _)| rest.starts_with(name)) {
-            Some((name, value)) => {
-                text.push_str(&value());
-                rest = &rest[name.len()..];
-            }
-            None => {
-                text.push('$');
-                rest = &rest[1..];
-            }
+        if let Some((name, value)) = known.iter().find(|(name, _)| rest.starts_with(name)) {
+            text.push_str(&value());
+            rest = &rest[name.len()..];
+        } else {
+            text.push('$');
+            rest = &rest[1..];
         }
     }
     text + rest

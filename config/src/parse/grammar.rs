@@ -38,6 +38,15 @@ impl<'t, 's> Fault<'t, 's> {
     }
 }
 
+impl Fault<'_, '_> {
+    fn or_expected(mut self, expected: &'static str) -> Self {
+        if self.message.is_none() {
+            self.expected.push(expected);
+        }
+        self
+    }
+}
+
 impl<'t, 's> ParseError<Input<'t, 's>> for Fault<'t, 's> {
     fn from_error_kind(input: Input<'t, 's>, _: ErrorKind) -> Self {
         Self { at: &input[0], expected: Vec::new(), message: None }
@@ -65,8 +74,7 @@ impl<'t, 's> ParseError<Input<'t, 's>> for Fault<'t, 's> {
 #[derive(Debug)]
 pub(super) struct RuleLine<'t, 's> {
     pub(super) keyword: &'t Token<'s>,
-    /// `None`: `pass`. `Some(None)`: a bare `block`.
-    pub(super) block: Option<Option<Answer<'t, 's>>>,
+    pub(super) verb: Verb<'t, 's>,
     pub(super) direction: Option<Direction>,
     pub(super) log: Option<Log<'t, 's>>,
     pub(super) quick: bool,
@@ -91,6 +99,13 @@ pub(super) enum Stage {
     Protocol,
     Hosts,
     Options,
+}
+
+#[derive(Debug)]
+pub(super) enum Verb<'t, 's> {
+    Pass,
+    /// `None`: what `set block-policy` says.
+    Block(Option<Answer<'t, 's>>),
 }
 
 /// What `block` answers.
@@ -176,7 +191,7 @@ pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 
             stage = at;
         }
     };
-    let (input, block) = action(input)?;
+    let (input, verb) = action(input)?;
     let (input, direction) = opt(direction).parse(input)?;
     reached(direction.is_some(), Stage::Direction);
     let (input, (log, quick)) = log_quick(input)?;
@@ -199,7 +214,7 @@ pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 
         input,
         RuleLine {
             keyword,
-            block,
+            verb,
             direction,
             log,
             quick,
@@ -214,8 +229,9 @@ pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 
     ))
 }
 
-fn action<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Option<Option<Answer<'t, 's>>>> {
-    alt((map(word("pass"), |_| None), map(preceded(word("block"), opt(answer)), Some))).parse(input)
+fn action<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Verb<'t, 's>> {
+    alt((map(word("pass"), |_| Verb::Pass), map(preceded(word("block"), opt(answer)), Verb::Block)))
+        .parse(input)
 }
 
 fn answer<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Answer<'t, 's>> {
@@ -272,7 +288,7 @@ fn log<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Log<'t, 's>> {
     if !input[0].is_symbol("(") {
         return Ok((input, words));
     }
-    let mut one = cut(alt((word("all"), plain("all"))));
+    let mut one = cut(alt((word("all"), word("to"), plain("another option"))));
     loop {
         let (rest, word) = one.parse(&input[1..])?;
         words.push(word);
@@ -290,7 +306,15 @@ fn log<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Log<'t, 's>> {
     Ok((input, words))
 }
 
-fn interface<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, InterfaceItem<'t, 's>> {
+pub(super) fn interface<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, InterfaceItem<'t, 's>> {
+    let refused = match &*input[0].text {
+        "rdomain" => "`rdomain` is not available on a transparent bridge",
+        "any" => "`on any` is said by leaving `on` out",
+        _ => "",
+    };
+    if input[0].kind == Kind::Word && !refused.is_empty() {
+        return Err(Err::Failure(Fault::message(&input[0], refused)));
+    }
     map(pair(opt(symbol("!")), plain("an interface, `lan` or `wan`")), |(not, name)| {
         InterfaceItem { not: not.is_some(), name }
     })
@@ -485,7 +509,9 @@ pub(super) fn list<'t, 's: 't, T>(
                 let message = "the `{` is never closed";
                 return Err(Err::Failure(Fault::message(brace, message)));
             } else {
-                let (rest, one) = cut(&mut item).parse(input)?;
+                let (rest, one) = cut(&mut item).parse(input).map_err(|fault| {
+                    fault.map(|fault| if wanted.is_none() { fault.or_expected("}") } else { fault })
+                })?;
                 items.push(one);
                 wanted = None;
                 input = rest;

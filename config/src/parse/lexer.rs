@@ -189,11 +189,14 @@ pub(super) struct Lexer<'s> {
     file: u32,
     text: &'s str,
     rest: &'s str,
+    /// Bytes that were looked at for a closing quote. Where a quote is left open its text is read
+    /// again, and that must not add up to the square of the file's length.
+    scanned: usize,
 }
 
 impl<'s> Lexer<'s> {
     pub(super) fn new(file: u32, text: &'s str) -> Self {
-        Self { file, text, rest: text.strip_prefix('\u{feff}').unwrap_or(text) }
+        Self { file, text, rest: text.strip_prefix('\u{feff}').unwrap_or(text), scanned: 0 }
     }
 
     fn offset(&self) -> u32 {
@@ -326,8 +329,10 @@ impl<'s> Lexer<'s> {
         tokens: &mut Vec<Token<'s>>,
         report: &mut Report<'_>,
     ) {
-        let found = quoted(self.rest, quote)
-            .filter(|(length, _)| !swallows_a_statement(&self.rest[..*length]));
+        let patient = self.scanned <= 4 * self.text.len();
+        let found = if patient { quoted(self.rest, quote) } else { None };
+        self.scanned += found.as_ref().map_or(self.rest.len(), |(length, _)| *length);
+        let found = found.filter(|(length, _)| !swallows_a_statement(&self.rest[..*length]));
         if let Some((length, text)) = found {
             self.rest = &self.rest[length..];
             let span = self.span_from(start);
@@ -374,16 +379,14 @@ pub(super) fn value(text: &str) -> Vec<(Kind, String)> {
                 break;
             }
             Lexeme::Token(kind, text) => words.push((kind, text.to_owned())),
-            Lexeme::Quote(quote) => match quoted(rest, quote) {
-                Some((length, text)) => {
-                    words.push((Kind::Quoted, text.into_owned()));
-                    rest = &rest[length..];
-                }
-                None => {
+            Lexeme::Quote(quote) => {
+                let Some((length, text)) = quoted(rest, quote) else {
                     words.push((Kind::Stray, quote.to_string()));
                     break;
-                }
-            },
+                };
+                words.push((Kind::Quoted, text.into_owned()));
+                rest = &rest[length..];
+            }
         }
     }
     words

@@ -17,6 +17,9 @@ pub const MAX_VALUE: usize = 1 << 20;
 /// What all uses of macros may expand to in one run, in bytes of memory.
 pub const MAX_EXPANSION: usize = 256 << 20;
 
+/// How many names an unknown one is compared with at most.
+const COMPARED: usize = 1000;
+
 /// What a word costs besides its text.
 const WORD: usize = size_of::<Token<'_>>();
 
@@ -87,11 +90,35 @@ impl Macros {
         self.definitions.get(index as usize)
     }
 
+    /// Remembers that the macro which a spoilt statement defines is none that can be missed.
+    pub(super) fn spoil(&mut self, tokens: &[Token<'_>]) {
+        if let [name, equals, ..] = tokens
+            && equals.is_symbol("=")
+        {
+            self.names.entry(name.text.to_string()).or_insert(None);
+        }
+    }
+
     fn insert(&mut self, name: String, span: Option<Span>, value: String) {
         let words = lexer::value(&value);
+        self.charge(value.len(), words.len());
         let index = self.definitions.len() as u32;
         self.names.insert(name.clone(), Some(index));
         self.definitions.push(Definition { name, span, value, words });
+    }
+
+    /// Counts what a value, stored or used, costs.
+    const fn charge(&mut self, bytes: usize, words: usize) {
+        self.expanded = self.expanded.saturating_add(bytes + words * WORD);
+    }
+
+    fn check_expansion(&self, token: &Token<'_>, report: &mut Report<'_>) -> Result<(), ()> {
+        if self.expanded <= MAX_EXPANSION {
+            return Ok(());
+        }
+        let message = format!("the macros expand to more than {MAX_EXPANSION} bytes");
+        report.error(token.span, message);
+        Err(())
     }
 
     /// Whether -D gave it.
@@ -107,12 +134,10 @@ impl Macros {
             Some(Some(index)) => Ok(*index),
             Some(None) => Err(()),
             None => {
-                let mut message = format!("macro `{}` is not defined", words::shorten(&token.text));
-                let known = self.names.keys().map(String::as_str);
-                if let Some(near) = words::nearest(&token.text, known) {
-                    message.push_str(&format!(", did you mean `${near}`?"));
-                }
-                report.error(token.span, message);
+                let message = format!("macro `{}` is not defined", words::shorten(&token.text));
+                let known = self.names.keys().map(String::as_str).take(COMPARED);
+                let near = words::nearest(&token.text, known);
+                report.error(token.span, words::with_hint(message, "$", near));
                 Err(())
             }
         }
@@ -129,23 +154,19 @@ impl Macros {
             report.error(name.span, fault);
             return None;
         }
-        match self.read_value(&tokens[2..], report) {
-            Ok(value) => {
-                let echo = format!("{} = \"{value}\"", name.text);
-                if !self.is_fixed(&name.text) {
-                    let end = tokens[tokens.len() - 2].span.end;
-                    let span = Span { end, ..name.span };
-                    self.insert(name.text.to_string(), Some(span), value);
-                }
-                Some(echo)
+        let fixed = self.is_fixed(&name.text);
+        let Ok(value) = self.read_value(&tokens[2..], report) else {
+            if !fixed {
+                self.names.insert(name.text.to_string(), None);
             }
-            Err(()) => {
-                if !self.is_fixed(&name.text) {
-                    self.names.insert(name.text.to_string(), None);
-                }
-                None
-            }
+            return None;
+        };
+        let echo = format!("{} = \"{value}\"", name.text);
+        if !fixed {
+            let end = tokens[tokens.len() - 2].span.end;
+            self.insert(name.text.to_string(), Some(Span { end, ..name.span }), value);
         }
+        Some(echo)
     }
 
     /// The pieces of a value with single blanks between them.
@@ -155,13 +176,13 @@ impl Macros {
         for (at, token) in tokens.iter().enumerate() {
             let piece: Cow<'_, str> = match token.kind {
                 Kind::Word | Kind::Quoted => Cow::Borrowed(&*token.text),
-                Kind::Macro => match self.find(token, report) {
-                    Ok(index) => Cow::Owned(self.definitions[index as usize].value.clone()),
-                    Err(()) => {
+                Kind::Macro => {
+                    let Ok(index) = self.find(token, report) else {
                         result = Err(());
                         continue;
-                    }
-                },
+                    };
+                    Cow::Owned(self.definitions[index as usize].value.clone())
+                }
                 Kind::End if at > 0 => break,
                 Kind::End => {
                     report.error(token.span, "the macro has no value: `\"\"` is the empty one");
@@ -186,7 +207,8 @@ impl Macros {
                 return Err(());
             }
         }
-        self.expanded = self.expanded.saturating_add(value.len());
+        self.charge(value.len(), 0);
+        self.check_expansion(&tokens[0], report)?;
         result.map(|()| value)
     }
 
@@ -209,13 +231,10 @@ impl Macros {
                 continue;
             };
             let definition = &self.definitions[index as usize];
-            let cost = definition.value.len() + definition.words.len() * WORD;
-            self.expanded = self.expanded.saturating_add(cost);
-            if self.expanded > MAX_EXPANSION {
-                let message = format!("the macros expand to more than {MAX_EXPANSION} bytes");
-                report.error(token.span, message);
-                return Err(());
-            }
+            let (bytes, words) = (definition.value.len(), definition.words.len());
+            self.charge(bytes, words);
+            self.check_expansion(token, report)?;
+            let definition = &self.definitions[index as usize];
             into.extend(definition.words.iter().map(|(kind, text)| Token {
                 kind: *kind,
                 text: Cow::Owned(text.clone()),

@@ -27,7 +27,7 @@ use self::report::Report;
 use self::resolve::Resolver;
 use self::set::Settings;
 pub(crate) use self::words::nearest;
-use self::words::{STATEMENTS, refusal, rule_words, shorten};
+use self::words::{STATEMENTS, refusal, rule_words, shorten, with_hint};
 use crate::diagnostic::Diagnostics;
 use crate::rules::{Rule, RuleSet};
 use crate::source::{SourceFile, Sources, Span};
@@ -67,7 +67,7 @@ pub fn parse(files: &[SourceFile], defines: &Defines) -> Parsed {
         let mut lexer = Lexer::new(file, sources.text(file));
         loop {
             let first = reader.report.found.kept();
-            if !lexer.statement(&mut raw, &mut reader.report) {
+            if reader.report.found.is_full() || !lexer.statement(&mut raw, &mut reader.report) {
                 break;
             }
             reader.statement(&raw, &mut words);
@@ -105,6 +105,7 @@ impl Reader<'_> {
 
     fn statement<'s>(&mut self, raw: &[Token<'s>], words: &mut Vec<Token<'s>>) {
         if self.report.take_spoilt() {
+            self.macros.spoil(raw);
             return;
         }
         if raw[0].kind != Kind::Symbol && raw[1..].first().is_some_and(|at| at.is_symbol("=")) {
@@ -136,7 +137,7 @@ impl Reader<'_> {
                 let mut resolver = Resolver { report: &mut self.report, macros: &self.macros };
                 expand::expand(&line, policy, &mut self.rules, &mut resolver);
             }
-            Ok((rest, line)) => self.unexpected(&rest[0], line.stage),
+            Ok((rest, line)) => self.unexpected(rest, line.stage),
             Err(Err::Error(fault) | Err::Failure(fault)) => self.fault(fault, rule_words()),
             Err(Err::Incomplete(_)) => self.incomplete(words),
         }
@@ -170,9 +171,7 @@ impl Reader<'_> {
 
     /// A statement that begins with something else.
     fn unknown_statement(&mut self, words: &[Token<'_>]) {
-        let first = &words[0];
-        let text = &*first.text;
-        let in_rule = || rule_words().any(|word| word == text) && !STATEMENTS.contains(&text);
+        let (first, text) = (&words[0], &*words[0].text);
         let message = match first.kind {
             Kind::Word if text == "no" && words[1].kind == Kind::Word => {
                 // The old `no nat`, `no rdr`, `no scrub`.
@@ -186,18 +185,16 @@ impl Reader<'_> {
                  is not built yet"
                     .to_owned()
             }
-            Kind::Word if in_rule() && !matches!(refusal(text), Some(m) if m.contains("bridge")) => {
+            Kind::Word if words::continues_rule(text) => {
                 format!(
                     "`{text}` cannot begin a statement: does the line before lack a `\\` at its end?"
                 )
             }
             Kind::Word => refusal(text).unwrap_or_else(|| {
-                let mut message = format!("unknown statement `{}`", shorten(text));
-                if let Some(near) = nearest(text, STATEMENTS.iter().copied()) {
-                    message.push_str(&format!(", did you mean `{near}`?"));
-                }
-                message
+                let message = format!("unknown statement `{}`", shorten(text));
+                with_hint(message, "", nearest(text, STATEMENTS.iter().copied()))
             }),
+            Kind::Stray => stray(first),
             _ => format!("unexpected {} at the beginning of a statement", shown(first)),
         };
         let expected = vec!["pass".into(), "block".into(), "set".into(), "name = \"value\"".into()];
@@ -205,23 +202,26 @@ impl Reader<'_> {
     }
 
     /// A word behind the last one that the rule could use.
-    fn unexpected(&mut self, at: &Token<'_>, stage: Stage) {
+    fn unexpected(&mut self, rest: &[Token<'_>], stage: Stage) {
+        // `! tagged` and `set prio` are refused by their second word.
+        let pair = rest[0].is_symbol("!") || rest[0].is_word("set");
+        let second = rest.get(1).filter(|next| pair && refusal(&next.text).is_some());
+        let at = second.unwrap_or(&rest[0]);
         let text = &*at.text;
         let expected = expected_after(stage);
-        let message = if at.kind != Kind::Word {
+        let message = if at.kind == Kind::Stray {
+            stray(at)
+        } else if at.kind != Kind::Word {
             format!("unexpected {}", shown(at))
         } else if let Some(message) = refusal(text) {
             message
         } else if words::is_keyword(text) {
             out_of_place(text)
         } else {
-            let mut message = format!("unexpected {}", shown(at));
+            let message = format!("unexpected {}", shown(at));
             let near =
                 nearest(text, expected.iter().copied()).or_else(|| nearest(text, rule_words()));
-            if let Some(near) = near {
-                message.push_str(&format!(", did you mean `{near}`?"));
-            }
-            message
+            with_hint(message, "", near)
         };
         let expected = expected.into_iter().map(str::to_owned).collect();
         self.report.expected_at(at, message, expected, &self.macros);
@@ -232,6 +232,9 @@ impl Reader<'_> {
         let Fault { at, mut expected, message } = fault;
         expected.dedup();
         let message = message.unwrap_or_else(|| {
+            if at.kind == Kind::Stray {
+                return stray(at);
+            }
             let wanted = match expected.as_slice() {
                 [] => "something else".to_owned(),
                 [one] => quoted(one),
@@ -245,7 +248,7 @@ impl Reader<'_> {
             {
                 return message;
             }
-            let mut message = format!("expected {wanted}, found {}", shown(at));
+            let message = format!("expected {wanted}, found {}", shown(at));
             let mut keywords =
                 expected.iter().copied().filter(|word| !word.contains(' ')).peekable();
             let near = if keywords.peek().is_some() {
@@ -253,13 +256,7 @@ impl Reader<'_> {
             } else {
                 nearest(&at.text, known)
             };
-            if at.kind == Kind::Word
-                && let Some(near) = near
-                && near != at.text
-            {
-                message.push_str(&format!(", did you mean `{near}`?"));
-            }
-            message
+            with_hint(message, "", near.filter(|near| at.kind == Kind::Word && *near != at.text))
         });
         let expected = expected.into_iter().map(str::to_owned).collect();
         self.report.expected_at(at, message, expected, &self.macros);
@@ -273,6 +270,18 @@ fn shown(at: &Token<'_>) -> String {
         Kind::Quoted => format!("\"{}\"", shorten(&at.text)),
         Kind::Macro => format!("`${}`", shorten(&at.text)),
         _ => format!("`{}`", shorten(&at.text)),
+    }
+}
+
+/// A character that only comments and quotes may have.
+fn stray(at: &Token<'_>) -> String {
+    match at.text.chars().next() {
+        Some('\\') => "a backslash only stands at the end of a line, or in quotes".to_owned(),
+        Some('$') => "a macro's name is missing behind the `$`".to_owned(),
+        Some(c) if !c.is_ascii_graphic() => {
+            format!("the character U+{:04X} can only stand in quotes and comments", u32::from(c))
+        }
+        _ => format!("unexpected {}", shown(at)),
     }
 }
 

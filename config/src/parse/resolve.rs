@@ -9,7 +9,7 @@ use super::grammar::{Answer, Flags as FlagsSpec, Host, HostRest, Icmp, Interface
 use super::lexer::{Kind, Token};
 use super::macros::Macros;
 use super::report::Report;
-use super::words::{nearest, refusal, shorten};
+use super::words::{nearest, refusal, shorten, with_hint};
 use crate::names;
 use crate::rules::{Address, Family, Flags, IcmpMatch, Interface, Log, Ports, Return};
 
@@ -61,10 +61,9 @@ impl Resolver<'_, '_> {
         what: &str,
         known: impl Iterator<Item = &'static str>,
     ) -> Resolved<T> {
-        let mut message = format!("unknown {what} `{}`", shorten(&at.text));
-        if let Some(near) = nearest(&at.text, known) {
-            message.push_str(&format!(", did you mean `{near}`?"));
-        }
+        let message = format!("unknown {what} `{}`", shorten(&at.text));
+        let known = known.take(if self.report.found.is_full() { 0 } else { usize::MAX });
+        let message = with_hint(message, "", nearest(&at.text, known));
         self.error(at, message)
     }
 
@@ -86,13 +85,10 @@ impl Resolver<'_, '_> {
     }
 
     pub(super) fn interface_name(&mut self, at: &Token<'_>) -> Resolved<String> {
-        /// `IFNAMSIZ` less its closing zero.
-        const LONGEST: usize = 15;
+        const LONGEST: usize = 15; // IFNAMSIZ less its closing zero
         let name = &*at.text;
-        if at.kind == Kind::Word
-            && let Some(message) = refusal(name)
-        {
-            return self.error(at, message);
+        if matches!(name, "egress" | "self") {
+            return self.error(at, refusal(name)?);
         }
         let mut characters = name.chars();
         let fits = characters.next().is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -214,7 +210,10 @@ impl Resolver<'_, '_> {
         {
             format!("`{shown}`: put blanks around the `-` of a range")
         } else if let Some(short) = short_v4(text) {
-            format!("`{shown}` is no whole address: write `{short}` or `{shown}/` and a length")
+            let bits = 8 * text.split('.').count();
+            format!(
+                "`{shown}` is no whole address: write `{short}`, or `{shown}/{bits}` for a network"
+            )
         } else if text.ends_with(":network")
             || text.ends_with(":broadcast")
             || text.ends_with(":peer")
@@ -292,10 +291,11 @@ impl Resolver<'_, '_> {
         if text.is_empty() {
             return self.error(at, "a port range needs a port on both sides of the `:`");
         }
-        let mut message = format!("unknown service `{}`", shorten(text));
-        if let Some(near) = nearest(text, names::service_names()) {
-            message.push_str(&format!(", did you mean `{near}`?"));
+        let message = format!("unknown service `{}`", shorten(text));
+        if self.report.found.is_full() {
+            return self.error(at, message);
         }
+        let message = with_hint(message, "", nearest(text, names::service_names()));
         self.error(at, message)
     }
 
@@ -350,25 +350,20 @@ impl Resolver<'_, '_> {
         if starts_with_digit(&at.text) && decimal(&at.text).is_some() {
             return self.number(at, "ICMP type", 255).map(|number| number as u8);
         }
-        match names::type_by_name(family, &at.text) {
-            Some(kind) => Some(kind),
-            None => self.unknown(at, "ICMP type", names::type_names(family)),
-        }
+        names::type_by_name(family, &at.text)
+            .or_else(|| self.unknown(at, "ICMP type", names::type_names(family)))
     }
 
     fn icmp_code(&mut self, at: &Token<'_>, family: Family, kind: u8) -> Resolved<u8> {
         if starts_with_digit(&at.text) {
             return self.number(at, "ICMP code", 255).map(|number| number as u8);
         }
-        match names::code_by_name(family, kind, &at.text) {
-            Some(code) => Some(code),
-            None => {
-                let of = names::type_name(family, kind)
-                    .map_or_else(|| format!("type {kind}"), |name| format!("type `{name}`"));
-                let what = format!("code of ICMP {of}:");
-                self.unknown(at, &what, names::code_names(family, kind))
-            }
-        }
+        names::code_by_name(family, kind, &at.text).or_else(|| {
+            let of = names::type_name(family, kind)
+                .map_or_else(|| format!("type {kind}"), |name| format!("type `{name}`"));
+            let what = format!("code of ICMP {of}:");
+            self.unknown(at, &what, names::code_names(family, kind))
+        })
     }
 
     pub(super) fn answer(&mut self, answer: &Answer<'_, '_>) -> Resolved<Return> {
@@ -382,11 +377,11 @@ impl Resolver<'_, '_> {
                 Some(Return::Rst { ttl: (ttl != 0).then_some(ttl) })
             }
             Answer::Icmp { v4, v6 } => {
-                let code = |resolver: &mut Self, at: &Option<&Token<'_>>, family| match at {
+                let code = |resolver: &mut Self, at: Option<&Token<'_>>, family| match at {
                     Some(at) => resolver.icmp_code(at, family, Return::unreachable_type(family)),
                     None => Some(Return::port_unreachable(family)),
                 };
-                let (v4, v6) = (code(self, v4, Family::Inet), code(self, v6, Family::Inet6));
+                let (v4, v6) = (code(self, *v4, Family::Inet), code(self, *v6, Family::Inet6));
                 Some(Return::Icmp { v4: Some(v4?), v6: Some(v6?) })
             }
         }
@@ -433,7 +428,7 @@ pub(super) fn decimal(text: &str) -> Option<u64> {
     Some(text.parse().unwrap_or(u64::MAX))
 }
 
-/// One to three numbers with points between: the rest is zero (inet_net_pton(3)).
+/// One to three numbers with points between: the rest is zero (`inet_net_pton(3)`).
 fn short_v4(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0; 4];
     let mut parts = text.split('.');

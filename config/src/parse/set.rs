@@ -2,13 +2,13 @@
 
 use nom::Parser;
 use nom::branch::alt;
-use nom::combinator::{cut, map, opt, value};
+use nom::combinator::{cut, map, value};
 use nom::sequence::{pair, preceded};
 
-use super::grammar::{Input, InterfaceItem, Parsed, list, plain, symbol, word};
+use super::grammar::{Input, InterfaceItem, Parsed, interface, list, plain, word};
 use super::lexer::Token;
 use super::resolve::Resolver;
-use super::words::{nearest, refusal, shorten};
+use super::words::{nearest, refusal, shorten, with_hint};
 use crate::options::{BlockPolicy, Options, StatePolicy, Timeout, Timeouts};
 
 /// A `set` line as written.
@@ -36,7 +36,7 @@ pub(super) fn set<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, SetLine<'t, 's
             map(preceded(word("timeout"), cut(list(timeout))), SetLine::Timeout),
             map(preceded(word("block-policy"), cut(block_policy)), SetLine::BlockPolicy),
             map(preceded(word("state-policy"), cut(state_policy)), SetLine::StatePolicy),
-            map(preceded(pair(word("skip"), cut(word("on"))), cut(list(port))), SetLine::Skip),
+            map(preceded(pair(word("skip"), cut(word("on"))), cut(list(interface))), SetLine::Skip),
             map(plain("another option"), SetLine::Unknown),
         ))),
     )
@@ -61,13 +61,6 @@ fn state_policy<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, StatePolicy> {
         value(StatePolicy::IfBound, word("if-bound")),
         value(StatePolicy::Floating, word("floating")),
     ))
-    .parse(input)
-}
-
-fn port<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, InterfaceItem<'t, 's>> {
-    map(pair(opt(symbol("!")), plain("an interface, `lan` or `wan`")), |(not, name)| {
-        InterfaceItem { not: not.is_some(), name }
-    })
     .parse(input)
 }
 
@@ -139,11 +132,8 @@ impl Settings {
             SetLine::Skip(items) => self.skip(items, resolver, echo),
             SetLine::Unknown(name) => {
                 let message = refusal(&name.text).unwrap_or_else(|| {
-                    let mut message = format!("unknown option `{}`", shorten(&name.text));
-                    if let Some(near) = nearest(&name.text, NAMES.iter().copied()) {
-                        message.push_str(&format!(", did you mean `{near}`?"));
-                    }
-                    message
+                    let message = format!("unknown option `{}`", shorten(&name.text));
+                    with_hint(message, "", nearest(&name.text, NAMES.iter().copied()))
                 });
                 resolver.error::<()>(name, message);
             }
@@ -190,11 +180,9 @@ fn limit_value(
         return resolver.error(name, format!("`limit {}` is not built yet", name.text));
     }
     if name.text != "states" {
-        let mut message = format!("unknown limit `{}`", shorten(&name.text));
-        if nearest(&name.text, std::iter::once("states")).is_some() {
-            message.push_str(", did you mean `states`?");
-        }
-        return resolver.error(name, message);
+        let message = format!("unknown limit `{}`", shorten(&name.text));
+        let near = nearest(&name.text, std::iter::once("states"));
+        return resolver.error(name, with_hint(message, "", near));
     }
     match resolver.number(number, "limit", u32::MAX)? {
         0 => resolver.error(number, "a limit of 0 states would stop all traffic that keeps state"),
@@ -208,11 +196,9 @@ fn timeout_value(
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<(Timeout, u32)> {
     let Some(timeout) = Timeout::from_name(&name.text) else {
-        let mut message = format!("unknown time-out `{}`", shorten(&name.text));
+        let message = format!("unknown time-out `{}`", shorten(&name.text));
         let known = Timeout::ALL.iter().map(|timeout| timeout.name());
-        if let Some(near) = nearest(&name.text, known) {
-            message.push_str(&format!(", did you mean `{near}`?"));
-        }
+        let message = with_hint(message, "", nearest(&name.text, known));
         return resolver.error(name, message);
     };
     let (what, max) = if timeout.counts_states() {

@@ -16,15 +16,19 @@ use Refusal::{Bridge, Later, Old};
 
 const NAT: &str = "translation is not available on a transparent bridge";
 
-/// Every word of pf.conf(5), old and new, that this version refuses.
+/// Statements that this version refuses.
 #[rustfmt::skip]
-const REFUSED: &[(&str, Refusal)] = &[
-    // Statements.
-    ("anchor", Later), ("load", Later), ("table", Later), ("include", Later), ("match", Later),
-    ("antispoof", Later), ("ether", Later), ("queue", Bridge), ("altq", Bridge),
+const STATEMENTS_REFUSED: &[(&str, Refusal)] = &[
+    ("anchor", Later), ("load", Later), ("table", Later), ("include", Later),
+    ("antispoof", Later), ("ether", Later), ("match", Later), ("queue", Bridge), ("altq", Bridge),
     ("nat", Old(NAT)), ("rdr", Old(NAT)), ("binat", Old(NAT)),
     ("nat-anchor", Old(NAT)), ("rdr-anchor", Old(NAT)), ("binat-anchor", Old(NAT)),
-    ("dummynet-anchor", Bridge), ("dnpipe", Bridge), ("dnqueue", Bridge),
+    ("dummynet-anchor", Bridge),
+];
+
+/// Words inside a rule that this version refuses.
+#[rustfmt::skip]
+const REFUSED: &[(&str, Refusal)] = &[
     // What pf does with addresses, routes, sockets and queues of its own.
     ("nat-to", Bridge), ("rdr-to", Bridge), ("binat-to", Bridge), ("af-to", Bridge),
     ("route-to", Bridge), ("reply-to", Bridge), ("dup-to", Bridge), ("fastroute", Bridge),
@@ -33,6 +37,7 @@ const REFUSED: &[(&str, Refusal)] = &[
     ("least-states", Bridge), ("round-robin", Bridge), ("source-hash", Bridge),
     ("random", Bridge), ("bitmask", Bridge), ("sticky-address", Bridge), ("static-port", Bridge),
     ("self", Bridge), ("egress", Bridge), ("no-route", Bridge), ("route", Bridge),
+    ("dnpipe", Bridge), ("dnqueue", Bridge),
     // Criteria and effects to come.
     ("urpf-failed", Later), ("os", Later), ("tag", Later), ("tagged", Later), ("once", Later),
     ("probability", Later), ("max-pkt-rate", Later), ("fragment", Later), ("allow-opts", Later),
@@ -47,12 +52,20 @@ const REFUSED: &[(&str, Refusal)] = &[
     // Scrub options.
     ("no-df", Later), ("random-id", Later), ("min-ttl", Later), ("max-mss", Later),
     ("set-tos", Later),
-    // `set` options.
+];
+
+/// Options of `set` that this version refuses.
+#[rustfmt::skip]
+const OPTIONS_REFUSED: &[(&str, Refusal)] = &[
     ("optimization", Later), ("ruleset-optimization", Later), ("loginterface", Later),
     ("hostid", Later), ("debug", Later), ("fingerprints", Later), ("reassemble", Later),
     ("syncookies", Later), ("state-defaults", Later), ("keepcounters", Later),
     ("require-order", Old("rules and options may stand in any order")),
 ];
+
+fn refused() -> impl Iterator<Item = &'static (&'static str, Refusal)> {
+    STATEMENTS_REFUSED.iter().chain(REFUSED).chain(OPTIONS_REFUSED)
+}
 
 /// The words of the language that this version takes.
 const KNOWN: &[&str] = &[
@@ -110,8 +123,7 @@ pub(super) fn is_reserved(word: &str) -> bool {
         "hostid",
         "skip",
     ];
-    (KNOWN.contains(&word) || REFUSED.iter().any(|&(known, _)| known == word))
-        && !FREE.contains(&word)
+    (KNOWN.contains(&word) || refused().any(|&(known, _)| known == word)) && !FREE.contains(&word)
 }
 
 /// Whether the word cannot be a name or a number in a rule. (`skip` is one of `set` only, and the
@@ -135,7 +147,7 @@ pub(super) fn opens_block(word: &str) -> bool {
 
 /// The message for a word that pf knows and this version refuses.
 pub(super) fn refusal(word: &str) -> Option<String> {
-    let &(_, refusal) = REFUSED.iter().find(|&&(known, _)| known == word)?;
+    let &(_, refusal) = refused().find(|&&(known, _)| known == word)?;
     Some(match refusal {
         Bridge => format!("`{word}` is not available on a transparent bridge"),
         Later => format!("`{word}` is not built yet"),
@@ -145,9 +157,12 @@ pub(super) fn refusal(word: &str) -> Option<String> {
 
 /// Words that can stand in a rule, for near misses.
 pub(super) fn rule_words() -> impl Iterator<Item = &'static str> {
-    let statements = ["table", "load", "include", "antispoof"];
-    let kept = move |word: &&str| !statements.contains(word) && !word.starts_with("dn");
-    KNOWN.iter().copied().chain(REFUSED.iter().map(|&(word, _)| word).filter(kept))
+    KNOWN.iter().chain(REFUSED.iter().map(|(word, _)| word)).copied()
+}
+
+/// Whether the word, at the beginning of a line, is likelier the rest of the line before.
+pub(super) fn continues_rule(word: &str) -> bool {
+    rule_words().any(|known| known == word) && !STATEMENTS.contains(&word)
 }
 
 /// Words that can begin a statement, for near misses.
@@ -178,6 +193,14 @@ pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
         })
         .min_by_key(|&(distance, known)| (distance, known.len().abs_diff(word.len())))
         .map(|(_, known)| known)
+}
+
+/// A message with the near miss behind it, if there is one. `mark` is what the word begins with.
+pub(super) fn with_hint(message: String, mark: &str, near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("{message}, did you mean `{mark}{near}`?"),
+        None => message,
+    }
 }
 
 /// Damerau and Levenshtein's distance (optimal string alignment): one for a letter that is wrong,

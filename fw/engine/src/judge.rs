@@ -214,6 +214,9 @@ impl Engine {
         {
             self.counters.finished_checksums += 1;
         }
+        if packet.options && !may_have_options(packet) {
+            return self.block(packet, Direction::In, Reason::IpOptions);
+        }
         self.counters.searches += 1;
         let entry = self.find_live(round, flow);
         if let Transport::IcmpError(_, quote) = &packet.transport {
@@ -555,6 +558,12 @@ enum Outcome {
 const fn is_neighbour_discovery(packet: &Packet, icmp: Icmp) -> bool {
     matches!(packet.network, Network::Ipv6)
         && matches!(icmp.kind, icmp::v6::NEIGHBOUR_SOLICITATION | icmp::v6::NEIGHBOUR_ADVERTISEMENT)
+}
+
+/// IP options need `allow-opts`, which is not built; IGMP carries the router alert by design
+/// (RFC 2236, 2), MLD too, which is no flow.
+const fn may_have_options(packet: &Packet) -> bool {
+    packet.protocol == protocol::IGMP
 }
 
 const fn family(packet: &Packet) -> usize {

@@ -4,6 +4,9 @@
 //! them, or a ring (and so the kernel). Ownership moves with these values, none of which can be
 //! copied or made outside this crate; that is what makes the slices handed out here exclusive.
 
+// Buffers and frames are taken by value because that is how they change owner.
+#![allow(clippy::needless_pass_by_value)]
+
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use crossbeam::queue::ArrayQueue;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use crate::frame::{Frame, Meta};
+use crate::sys::ledger::Ledger;
 
 /// An owned buffer without contents.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub struct Memory {
     free: ArrayQueue<u32>,
     /// Whether to unmap when the last user is gone.
     owned: bool,
+    /// Checks what the pools do; only under the strict netmap double.
+    ledger: Option<Ledger>,
 }
 
 // SAFETY: the raw pointer is to a mapping that lives as long as the `Memory`; its bytes are reached
@@ -58,9 +64,30 @@ impl Memory {
     /// Maps memory for `count` buffers that lie `stride` bytes apart, on huge pages where the kernel
     /// gives some. All of them are free. `stride` must be a multiple of 64.
     pub fn new(count: u32, stride: usize) -> io::Result<Arc<Self>> {
+        let memory = Self::map(0, count, stride, false)?;
+        for index in 0..count {
+            let _ = memory.free.push(index);
+        }
+        Ok(Arc::new(memory))
+    }
+
+    /// As [`Memory::new`], with `preamble` zeroed bytes in front of the buffers for whoever lays out
+    /// a region like netmap's, and with no buffer free. `strict`: pools are checked and free
+    /// buffers poisoned.
+    pub(crate) fn region(
+        preamble: usize,
+        count: u32,
+        stride: usize,
+        strict: bool,
+    ) -> io::Result<Arc<Self>> {
+        Self::map(preamble, count, stride, strict).map(Arc::new)
+    }
+
+    fn map(first: usize, count: u32, stride: usize, strict: bool) -> io::Result<Self> {
         let length = (count as usize)
             .checked_mul(stride)
-            .filter(|&length| length > 0 && stride.is_multiple_of(64))
+            .filter(|&length| length > 0 && stride.is_multiple_of(64) && first.is_multiple_of(64))
+            .and_then(|length| length.checked_add(first))
             .ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory of
         // ours.
@@ -75,11 +102,9 @@ impl Memory {
         // SAFETY: exactly the range mapped above. Failure only costs speed.
         let _ = unsafe { madvise(base, length, Advice::LinuxHugepage) };
         let base = NonNull::new(base.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let memory = Self::over(base, length, 0, count, stride, stride, true);
-        for index in 0..count {
-            let _ = memory.free.push(index);
-        }
-        Ok(Arc::new(memory))
+        let mut memory = Self::over(base, length, first, count, stride, stride, true);
+        memory.ledger = strict.then(|| Ledger::new(count));
+        Ok(memory)
     }
 
     /// Buffers in a mapping that somebody else made (netmap): buffer `i` begins `first + i * stride`
@@ -126,6 +151,7 @@ impl Memory {
                 .collect(),
             free: ArrayQueue::new(count as usize),
             owned,
+            ledger: None,
         }
     }
 
@@ -159,8 +185,41 @@ impl Memory {
         self.length
     }
 
+    /// Offset of buffer 0 in the mapping.
+    pub(crate) const fn first(&self) -> usize {
+        self.first
+    }
+
+    /// The checks of the strict double, if it is behind this memory.
+    pub(crate) const fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
+    }
+
+    /// Tells the ledger that a pool hands a buffer out, and that nobody wrote to it meanwhile.
+    #[cold]
+    fn audit_taken(&self, ledger: &Ledger, index: u32) {
+        ledger.taken(index);
+        // SAFETY: in bounds (`start`, capacity <= stride); the buffer was the pool's a moment ago
+        // and its new owner has not seen it.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(self.start(index).as_ptr(), self.capacity) };
+        assert!(
+            bytes.iter().all(|&byte| byte == Ledger::POISON),
+            "buffer {index} was written to while it lay in the pool"
+        );
+    }
+
+    /// Tells the ledger that a buffer comes back, and poisons it.
+    #[cold]
+    fn audit_freed(&self, ledger: &Ledger, index: u32) {
+        let start = self.start(index);
+        ledger.freed(index);
+        // SAFETY: in bounds as above; whoever frees a buffer owned it until now.
+        unsafe { start.write_bytes(Ledger::POISON, self.capacity) };
+    }
+
     /// First byte of a buffer. Panics if there is no such buffer.
-    fn start(&self, buffer: u32) -> NonNull<u8> {
+    pub(super) fn start(&self, buffer: u32) -> NonNull<u8> {
         assert!(buffer < self.count, "buffer {buffer} of {}", self.count);
         // SAFETY: `first + count * stride <= length` (checked in `over`), buffer < count.
         unsafe { self.base.add(self.first + buffer as usize * self.stride) }
@@ -198,20 +257,32 @@ impl Pool {
     /// Takes a buffer; `None` when every one is in use.
     #[inline]
     pub fn allocate(&mut self) -> Option<Buffer> {
-        if let Some(index) = self.cache.pop() {
-            return Some(Buffer(index));
+        if self.cache.is_empty() {
+            self.refill();
         }
+        let index = self.cache.pop()?;
+        if let Some(ledger) = &self.memory.ledger {
+            self.memory.audit_taken(ledger, index);
+        }
+        Some(Buffer(index))
+    }
+
+    /// Moves buffers from the common queue to the empty cache.
+    #[cold]
+    fn refill(&mut self) {
         while self.cache.len() < CACHE
             && let Some(index) = self.memory.free.pop()
         {
             self.cache.push(index);
         }
-        self.cache.pop().map(Buffer)
     }
 
     /// Gives a buffer back.
     #[inline]
     pub fn free(&mut self, buffer: Buffer) {
+        if let Some(ledger) = &self.memory.ledger {
+            self.memory.audit_freed(ledger, buffer.0);
+        }
         if self.cache.len() == 2 * CACHE {
             for index in self.cache.drain(..CACHE) {
                 let _ = self.memory.free.push(index);
@@ -230,6 +301,14 @@ impl Pool {
             self.free(Buffer(next));
             next = following;
         }
+    }
+
+    /// The buffers of a frame, first to last, each with the offset and the length of its bytes:
+    /// for a port that gives them to the kernel one by one. The caller owns them now.
+    #[inline]
+    pub(crate) fn parts(&self, frame: Frame) -> Parts<'_> {
+        let first = (Buffer(frame.buffer), frame.offset as usize, frame.length as usize);
+        Parts { memory: &self.memory, first: Some(first), next: frame.next }
     }
 
     /// Gives back what this worker has cached, so that others can use it.
@@ -330,7 +409,10 @@ impl Pool {
     }
 
     /// Sets the length of the frame to `length` bytes, all in its first buffer; the rest of a chain
-    /// is freed. Panics if the buffer does not hold that much.
+    /// is freed.
+    ///
+    /// # Panics
+    /// If the buffer does not hold that much.
     pub fn resize(&mut self, frame: &mut Frame, length: usize) {
         assert!(frame.offset as usize + length <= self.memory.capacity);
         let mut next = std::mem::replace(&mut frame.next, Frame::LAST);
@@ -359,6 +441,33 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.drain();
+    }
+}
+
+/// Iterator over the buffers of a frame, made by [`Pool::parts`]. To be run to its end.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    memory: &'a Memory,
+    first: Option<(Buffer, usize, usize)>,
+    next: u32,
+}
+
+impl Iterator for Parts<'_> {
+    type Item = (Buffer, usize, usize);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.first.is_some() {
+            return self.first.take();
+        }
+        if self.next == Frame::LAST {
+            return None;
+        }
+        let index = self.next;
+        let link = &self.memory.links[index as usize];
+        self.next = link.next.load(Ordering::Relaxed);
+        let offset = link.offset.load(Ordering::Relaxed) as usize;
+        Some((Buffer(index), offset, link.length.load(Ordering::Relaxed) as usize))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod arp;
 pub mod build;
 mod bytes;
 pub mod checksum;
+pub mod describe;
 pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
@@ -194,6 +195,8 @@ pub struct Packet {
 pub mod protocol {
     /// ICMP.
     pub const ICMP: u8 = 1;
+    /// IGMP.
+    pub const IGMP: u8 = 2;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.

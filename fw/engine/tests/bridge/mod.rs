@@ -1,0 +1,144 @@
+//! A bridge for tests: as many engines as there are workers, virtual time, rules in their language.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_config::{Defines, SourceFile, parse};
+use weir_engine::frame::Owned;
+use weir_engine::{
+    Counters, Engine, Instant, LogRecord, PortIndex, PortName, PortNames, Program, Reason, Setup,
+    Shared, StateView, Verdict,
+};
+
+/// The side of the protected network.
+pub(crate) const LAN: PortIndex = PortIndex::LAN;
+/// The side of the router.
+pub(crate) const WAN: PortIndex = PortIndex::WAN;
+
+/// A verdict on a frame from the LAN or the WAN that passes.
+pub(crate) const PASSES: Option<Reason> = None;
+
+pub(crate) struct Bridge {
+    pub(crate) engines: Vec<Engine>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) now: Instant,
+    pub(crate) log: Vec<LogRecord>,
+    /// The frame that the last verdict left, rewritten if it was reflected.
+    pub(crate) frame: Vec<u8>,
+}
+
+pub(crate) fn ports() -> PortNames {
+    let name = |role: &str, interface: &str| PortName {
+        role: role.to_owned(),
+        interface: interface.to_owned(),
+    };
+    PortNames(vec![name("lan", "eth0"), name("wan", "eth1")])
+}
+
+pub(crate) fn compile(rules: &str) -> Arc<Program> {
+    let parsed = parse(&[SourceFile::new("test", rules)], &Defines::default());
+    let set = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics.render(false)));
+    Arc::new(Program::compile(&set, &ports()).unwrap())
+}
+
+impl Bridge {
+    pub(crate) fn new(rules: &str) -> Self {
+        Self::with_workers(rules, 1)
+    }
+
+    pub(crate) fn with_workers(rules: &str, workers: u16) -> Self {
+        let mut bridge = Self::without_rules(workers);
+        bridge.load(rules);
+        bridge
+    }
+
+    pub(crate) fn without_rules(workers: u16) -> Self {
+        const STATES: u32 = 5_000;
+        let now = Instant::from_secs(1_000);
+        let shared = Arc::new(Shared::default());
+        let engines = (0..workers)
+            .map(|worker| {
+                let memory = vec![0; Engine::memory_needed(STATES)].leak();
+                let setup = Setup { worker, workers, key: [9; 16], states: STATES, now };
+                Engine::new(setup, memory, shared.clone())
+            })
+            .collect();
+        Self { engines, shared, now, log: Vec::new(), frame: Vec::new() }
+    }
+
+    pub(crate) fn load(&mut self, rules: &str) {
+        let program = compile(rules);
+        for engine in &mut self.engines {
+            engine.install(self.now, program.clone());
+        }
+    }
+
+    /// Lets time pass, with a round of every worker in each tenth of a second.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while self.now < end {
+            self.now = self.now.after(Duration::from_millis(100)).min(end);
+            for engine in &mut self.engines {
+                engine.advance(self.now);
+            }
+        }
+    }
+
+    /// The verdict of the worker that owns the flow, the frame arriving at worker 0.
+    pub(crate) fn judge(&mut self, port: PortIndex, frame: &[u8]) -> Verdict {
+        let mut worker = 0;
+        for _ in 0..2 {
+            let mut frames = Owned::new();
+            frames.push(port, frame);
+            let mut verdicts = Vec::new();
+            let engine = &mut self.engines[worker];
+            engine.judge(self.now, &mut frames, &mut verdicts, &mut self.log);
+            engine.advance(self.now);
+            match verdicts[..] {
+                [Verdict::Handover(owner)] => worker = usize::from(owner),
+                [verdict] => {
+                    self.frame = frames.bytes(0);
+                    return verdict;
+                }
+                _ => panic!("{} verdicts on one frame", verdicts.len()),
+            }
+        }
+        panic!("handed over twice");
+    }
+
+    /// Sends a frame in; says why it does not leave by the other port.
+    pub(crate) fn send(&mut self, port: PortIndex, frame: &[u8]) -> Option<Reason> {
+        match self.judge(port, frame) {
+            Verdict::Forward(out) => {
+                assert_ne!(out, port, "a bridge never sends a frame back");
+                None
+            }
+            Verdict::Drop(reason) | Verdict::Reflect(reason) => Some(reason),
+            Verdict::Handover(_) => unreachable!("`judge` follows handovers"),
+        }
+    }
+
+    pub(crate) fn states(&self) -> Vec<StateView> {
+        let mut states = Vec::new();
+        for engine in &self.engines {
+            let mut cursor = Some(0);
+            while let Some(at) = cursor {
+                cursor = engine.states(self.now, at, 100, &mut states);
+            }
+        }
+        states
+    }
+
+    /// The lines of `-ss`.
+    pub(crate) fn listing(&self) -> Vec<String> {
+        self.states().iter().map(|state| state.line(&ports()).to_string()).collect()
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let mut all = Counters::default();
+        for engine in &self.engines {
+            all.merge(engine.counters());
+        }
+        all
+    }
+}
