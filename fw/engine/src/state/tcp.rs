@@ -241,16 +241,16 @@ pub(crate) fn track(
     from: usize,
     segment: &Segment,
 ) -> Result<Timeout, Reason> {
-    let (first, second) = peers.split_at_mut(1);
-    let (source, other) =
-        if from == 0 { (&mut first[0], &mut second[0]) } else { (&mut second[0], &mut first[0]) };
+    let [initiator, responder] = peers;
+    let (source, other) = if from == 0 { (initiator, responder) } else { (responder, initiator) };
     let header = &segment.header;
     let mut seq = Seq(header.seq);
     let mut end = seq.plus(segment.span());
 
     // A first segment that is refused after all must leave nothing behind.
-    let unheard = (source.scale & HEARD == 0).then_some((*source, *other));
-    if unheard.is_some() {
+    let before = (*source, *other);
+    let unheard = source.scale & HEARD == 0;
+    if unheard {
         if segment.has(flags::SYN) {
             agree_on_scale(source, other, segment.scale);
         }
@@ -295,7 +295,7 @@ pub(crate) fn track(
             && seq.at_least(Seq(source.seq_lo).minus(MAX_ACK_WINDOW))
             && !segment.has(flags::RST | flags::SYN);
         if !loose {
-            if let Some(before) = unheard {
+            if unheard {
                 (*source, *other) = before;
             }
             return Err(match (segment.has(flags::SYN), fits, ack_fits) {
@@ -320,6 +320,13 @@ pub(crate) fn track(
         other.seq_hi = allowed.0;
     }
 
+    if header.flags & (flags::SYN | flags::FIN | flags::RST) == 0
+        && source.state == Established as u8
+        && other.state == Established as u8
+    {
+        // What `TABLE` says of nearly every segment there is.
+        return Ok(Timeout::TcpEstablished);
+    }
     let event = event(segment, acknowledges && ack.at_least(Seq(other.seq_lo)));
     let source_state = next(PeerState::of(source), Role::Sender, event);
     let other_state = next(PeerState::of(other), Role::Receiver, event);
