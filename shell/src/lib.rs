@@ -1,3 +1,11 @@
 //! weir's command line. Speaks only the control protocol.
 
 #![forbid(unsafe_code)]
+
+pub mod check;
+mod client;
+pub mod ctl;
+pub mod options;
+mod print;
+pub mod protocol;
+mod source;

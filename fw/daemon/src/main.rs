@@ -1,5 +1,9 @@
-//! weir: a transparent bridge firewall.
+//! `weir`: the one binary.
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weir_daemon::cli::main(std::env::args_os())
+}

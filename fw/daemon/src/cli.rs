@@ -1,0 +1,99 @@
+//! The command line of the one binary.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::run;
+
+/// A transparent bridge firewall.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bridge and filter two network interfaces, in the foreground
+    Run(run::Arguments),
+    /// Control a running weir with pfctl's flags; also as `weirctl`
+    #[command(disable_help_flag = true)]
+    Ctl(Rest),
+    /// (not built yet) Check rule files
+    #[command(disable_help_flag = true)]
+    Check(Rest),
+    /// (not built yet) Walk a packet in words through a rule file
+    #[command(disable_help_flag = true)]
+    Explain(Rest),
+    /// (not built yet) Test a rule file against a list of cases
+    #[command(disable_help_flag = true)]
+    Test(Rest),
+    /// (not built yet) Send packets of pcap files through a rule file
+    #[command(disable_help_flag = true)]
+    Replay(Rest),
+    /// (not built yet) Measure the worker loop in memory
+    #[command(disable_help_flag = true)]
+    Bench(Rest),
+    /// (not built yet) List network interfaces
+    #[command(disable_help_flag = true)]
+    Nics(Rest),
+    /// (not built yet) The interactive shell
+    #[command(disable_help_flag = true)]
+    Shell(Rest),
+    /// (not built yet) Capture packets
+    #[command(disable_help_flag = true)]
+    Capture(Rest),
+    /// (not built yet) Live view
+    #[command(disable_help_flag = true)]
+    Top(Rest),
+}
+
+/// Arguments that clap leaves alone.
+#[derive(Debug, clap::Args)]
+struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    arguments: Vec<OsString>,
+}
+
+/// Runs the binary with the arguments of the process, the program's own name first. The name
+/// `weirctl` stands for `weir ctl`.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let name = arguments.first().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == "weirctl") {
+        return weir_shell::ctl::main(arguments.drain(1..));
+    }
+    let matches = Cli::command().get_matches_from(arguments);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match cli.command {
+        Command::Run(arguments) => run::main(arguments),
+        Command::Ctl(rest) => weir_shell::ctl::main(rest.arguments),
+        Command::Check(_)
+        | Command::Explain(_)
+        | Command::Test(_)
+        | Command::Replay(_)
+        | Command::Bench(_)
+        | Command::Nics(_)
+        | Command::Shell(_)
+        | Command::Capture(_)
+        | Command::Top(_) => {
+            let name = matches.subcommand_name().unwrap_or_default();
+            eprintln!("weir: `weir {name}` is not built yet");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

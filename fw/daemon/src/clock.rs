@@ -1,0 +1,88 @@
+//! The engine's clock and the wall's.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use weir_engine::time::Instant;
+
+/// Counts from the moment it was made. Both clocks are read together then, so that a point in time
+/// of the engine can be printed as a date.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    base: std::time::Instant,
+    wall: Duration,
+}
+
+impl Clock {
+    /// A clock whose base is now.
+    pub fn start() -> Self {
+        Self {
+            base: std::time::Instant::now(),
+            // A clock before 1970 prints dates from 1970 on.
+            wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        }
+    }
+
+    /// Time since the base.
+    pub fn now(&self) -> Instant {
+        Instant(self.base.elapsed().as_nanos() as u64)
+    }
+
+    /// The date of a point in time.
+    pub const fn date(&self, at: Instant) -> Date {
+        Date(self.wall.saturating_add(Duration::from_nanos(at.0)))
+    }
+}
+
+/// A date, printed as RFC 3339 does, in UTC, with microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Date(Duration);
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (days, seconds) = (seconds / 86_400, seconds % 86_400);
+        // Days to date as in H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+        // civil_from_days: years begin in March, so that the leap day is the last.
+        let days = days + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month + 2) / 5 + 1;
+        let (month, year) = if month < 10 {
+            (month + 3, era * 400 + year_of_era)
+        } else {
+            (month - 9, era * 400 + year_of_era + 1)
+        };
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60,
+            self.0.subsec_micros()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Date;
+
+    #[test]
+    fn dates_are_right() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000000Z"),
+            (951_868_799, "2000-02-29T23:59:59.000000Z"),
+            (1_709_251_199, "2024-02-29T23:59:59.000000Z"),
+            (4_102_444_800, "2100-01-01T00:00:00.000000Z"),
+        ] {
+            assert_eq!(Date(Duration::from_secs(seconds)).to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The daemon: workers that move and judge frames, the control socket, the log writer, and the
+//! command line of the one binary.
+//!
+//! [`run`] puts everything together; [`worker`] is the way of a batch.
+
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod cli;
+pub mod clock;
+pub mod control;
+pub mod handover;
+pub mod last_good;
+pub mod log;
+pub mod mailbox;
+mod notify;
+pub mod rules;
+pub mod run;
+pub mod server;
+pub mod settings;
+pub mod worker;

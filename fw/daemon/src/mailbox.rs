@@ -1,0 +1,110 @@
+//! What the control threads ask of a worker. A worker reads its mailbox between batches, at most one
+//! letter a round, and never waits: whoever asks gives it the room to answer in.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use weir_engine::{Counters, Instant, Program, RuleCounters, StateView};
+use weir_hw::Stats;
+
+use crate::handover::Bell;
+
+/// State slots that a worker looks at for one letter; larger tables take several.
+pub const CHUNK: usize = 1024;
+
+/// How long a worker may take to answer before it counts as stuck. A round takes well under a
+/// millisecond.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether a state is meant, asked on the worker's thread.
+pub type Matcher = Arc<dyn Fn(&StateView) -> bool + Send + Sync>;
+
+/// One request to a worker.
+pub enum Letter {
+    /// Judge by this program from the next batch on.
+    Install(Arc<Program>, Sender<()>),
+    /// Pass everything until then; `None`: judge.
+    Open(Option<Instant>, Sender<()>),
+    /// Tell the counters.
+    Report(Sender<Report>),
+    /// Set the counters to zero.
+    ClearCounters(Sender<()>),
+    /// List the states in [`CHUNK`] slots from a cursor on.
+    States(u32, Vec<StateView>, Sender<(Vec<StateView>, Option<u32>)>),
+    /// Remove matching states in [`CHUNK`] slots from a cursor on.
+    Kill(u32, Matcher, Sender<(u32, Option<u32>)>),
+}
+
+/// A worker's counters.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The engine's.
+    pub counters: Counters,
+    /// By rule of the program in force.
+    pub rules: Vec<RuleCounters>,
+    /// States in its table.
+    pub states: u32,
+    /// Its queues of the ports.
+    pub ports: Vec<Stats>,
+    /// Rounds in which it did not receive because an output queue was more than half full.
+    pub back_pressure: u64,
+    /// Log records that found no room.
+    pub log_lost: u64,
+}
+
+/// The control threads' end.
+#[derive(Clone)]
+pub struct Mailbox {
+    letters: Sender<Letter>,
+    bells: Arc<[Bell]>,
+    worker: usize,
+}
+
+impl Mailbox {
+    /// Both ends for worker `worker`, whose bell is among `bells`.
+    pub fn new(worker: usize, bells: Arc<[Bell]>) -> (Self, Receiver<Letter>) {
+        let (letters, receiver) = bounded(64);
+        (Self { letters, bells, worker }, receiver)
+    }
+
+    /// Sends a letter that `make` puts an address for the answer on.
+    ///
+    /// # Errors
+    /// When the mailbox is full or the worker has ended.
+    pub fn post<T>(&self, make: impl FnOnce(Sender<T>) -> Letter) -> io::Result<Answer<T>> {
+        let (sender, receiver) = bounded(1);
+        self.letters
+            .send_timeout(make(sender), PATIENCE)
+            .map_err(|_| io::Error::other(format!("worker {} does not answer", self.worker)))?;
+        self.bells[self.worker].ring();
+        Ok(Answer { receiver, worker: self.worker })
+    }
+
+    /// Sends a letter and waits for the answer.
+    ///
+    /// # Errors
+    /// When the worker does not answer within five seconds.
+    pub fn ask<T>(&self, make: impl FnOnce(Sender<T>) -> Letter) -> io::Result<T> {
+        self.post(make)?.wait()
+    }
+}
+
+/// An answer on its way.
+pub struct Answer<T> {
+    receiver: Receiver<T>,
+    worker: usize,
+}
+
+impl<T> Answer<T> {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// When the worker does not answer within five seconds.
+    pub fn wait(self) -> io::Result<T> {
+        self.receiver
+            .recv_timeout(PATIENCE)
+            .map_err(|_| io::Error::other(format!("worker {} does not answer", self.worker)))
+    }
+}

@@ -1,0 +1,402 @@
+//! `weir run`: from settings to forwarding, and back.
+//!
+//! Order: settings, control socket bound (a second daemon stops here), interfaces prepared, ports
+//! opened, workers started without a program, so that everything is dropped, control socket served,
+//! rules read and put in force, said so. From then on this thread waits for signals and for workers
+//! that end.
+//!
+//! A port that fails ends the process with status 1: the bridge is closed, and whoever started weir
+//! (systemd, init) starts it again. A panic aborts the process, with the same effect.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::{error, info, warn};
+use weir_engine::{Engine, PortName, PortNames, Setup, Shared};
+use weir_hw::sys::region::region;
+use weir_hw::{Opened, Prepared};
+use weir_shell::protocol::{Load, MAX_REQUEST, Source};
+
+use crate::clock::Clock;
+use crate::control::{self, Control};
+use crate::handover::{Bell, exchange};
+use crate::last_good::LastGood;
+use crate::log;
+use crate::mailbox::Mailbox;
+use crate::notify::notify;
+use crate::rules::Programs;
+use crate::server::Server;
+use crate::settings::Settings;
+use crate::worker::{self, PortFailure, Worker};
+
+/// How long workers may take to stop.
+const STOP: Duration = Duration::from_millis(800);
+
+/// What `weir run` is called with.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Arguments {
+    /// Settings file [default: /etc/weir/weir.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Interface of the protected network
+    #[arg(long, value_name = "IF")]
+    pub lan: Option<String>,
+    /// Interface towards the router
+    #[arg(long, value_name = "IF")]
+    pub wan: Option<String>,
+    /// Rule file [default: /etc/weir/weir.conf]
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// How frames are moved: auto, netmap, xdp or packet [default: auto]
+    #[arg(long, value_name = "KIND")]
+    pub io: Option<weir_hw::Io>,
+    /// Worker threads, each pinned to a CPU [default: 1]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<u16>,
+    /// Control socket [default: /run/weir/weir.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Where the last good rules are kept [default: /var/lib/weir]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// What wakes the main thread.
+enum Event {
+    Signal(i32),
+    /// A worker ended, of itself or because it was told to.
+    Ended(usize, Result<(), PortFailure>),
+}
+
+/// Runs until a signal or a failure ends it.
+pub fn main(arguments: Arguments) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let colour = std::io::IsTerminal::is_terminal(&io::stderr());
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(colour)
+        .with_target(false)
+        .with_env_filter(filter)
+        .init();
+    // In builds that unwind, a panicking worker would leave the others forwarding.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+    match Settings::gather(arguments).and_then(|settings| run(&settings)) {
+        Ok(code) => code,
+        Err(text) => {
+            text.lines().for_each(|line| error!("{line}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(settings: &Settings) -> Result<ExitCode, String> {
+    let clock = Clock::start();
+    let (events, happened) = unbounded();
+    watch_signals(events.clone())?;
+    let server = Server::bind(&settings.socket).map_err(|error| error.to_string())?;
+    let (prepared, opened) = open_ports(settings)?;
+    let io = opened.kind;
+    let stop = Arc::new(AtomicBool::new(false));
+    let crew = start_workers(settings, clock, opened, &stop, &events)?;
+
+    let programs = Arc::new(Programs::default());
+    let held_back = Arc::new(AtomicU64::new(0));
+    let writer = log::Writer {
+        rings: crew.records,
+        out: log::open(settings.packet_log.as_deref()).map_err(|error| error.to_string())?,
+        clock,
+        roles: vec!["lan".into(), "wan".into()],
+        programs: Arc::clone(&programs),
+        held_back: Arc::clone(&held_back),
+    };
+    let writer = writer.start(Arc::clone(&stop)).map_err(|error| error.to_string())?;
+
+    let forwarding = format!(
+        "weir: forwarding lan={} wan={} io={io} workers={}",
+        settings.lan, settings.wan, settings.workers
+    );
+    let announce = Box::new(move |rules: &str| {
+        // Whoever waits for the line may be gone; forwarding goes on.
+        let _ = writeln!(io::stdout().lock(), "{forwarding} rules={rules}");
+    });
+    let parts = control::Parts {
+        clock,
+        mailboxes: crew.mailboxes,
+        cpus: crew.cpus,
+        shared: crew.shared,
+        ports: port_names(settings),
+        io,
+        reserved: settings.states,
+        programs,
+        held_back,
+        last_good: LastGood::new(settings.state_dir.clone()),
+    };
+    let control = Arc::new(Control::new(parts, announce));
+    server.start(Arc::clone(&control)).map_err(|error| error.to_string())?;
+    first_rules(&control, &settings.rules);
+    if let Err(error) = notify("READY=1") {
+        warn!("$NOTIFY_SOCKET: {error}");
+    }
+
+    let code = attend(&happened, &control, settings);
+    let _ = notify("STOPPING=1");
+    stop.store(true, Ordering::Relaxed);
+    crew.bells.iter().for_each(Bell::ring);
+    await_end(&happened, crew.running, code != ExitCode::SUCCESS);
+    writer.thread().unpark();
+    let _ = writer.join();
+    for notice in prepared.into_iter().flat_map(Prepared::restore) {
+        warn!("{notice}");
+    }
+    drop(server);
+    info!("stopped");
+    Ok(code)
+}
+
+/// Signals become events.
+fn watch_signals(events: Sender<Event>) -> Result<(), String> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])
+        .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    std::thread::Builder::new()
+        .name("weir-signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if events.send(Event::Signal(signal)).is_err() {
+                    break;
+                }
+            }
+        })
+        .map(drop)
+        .map_err(|error| format!("cannot watch for signals: {error}"))
+}
+
+/// Prepares both interfaces and opens them.
+fn open_ports(settings: &Settings) -> Result<([Prepared; 2], Opened), String> {
+    let prepared =
+        weir_hw::prepare(&[&settings.lan, &settings.wan]).map_err(|refusal| refusal.to_string())?;
+    let mut prepared: [Prepared; 2] =
+        prepared.try_into().map_err(|_| "two interfaces are needed")?;
+    let opened = weir_hw::open(settings.io, &mut prepared, settings.workers.into())
+        .map_err(|error| error.to_string())?;
+    for notice in prepared.iter().flat_map(Prepared::notices) {
+        warn!("{notice}");
+    }
+    info!("ports: {}", opened.reason);
+    Ok((prepared, opened))
+}
+
+fn port_names(settings: &Settings) -> PortNames {
+    PortNames(vec![
+        PortName { role: "lan".into(), interface: settings.lan.clone() },
+        PortName { role: "wan".into(), interface: settings.wan.clone() },
+    ])
+}
+
+/// The workers, running, and our ends of everything that leads to them.
+struct Crew {
+    mailboxes: Vec<Mailbox>,
+    records: Vec<log::RecordReceiver>,
+    cpus: Vec<Option<u32>>,
+    bells: Arc<[Bell]>,
+    shared: Arc<Shared>,
+    running: usize,
+}
+
+/// Starts a thread for each worker; none has a program yet.
+fn start_workers(
+    settings: &Settings,
+    clock: Clock,
+    opened: Opened,
+    stop: &Arc<AtomicBool>,
+    events: &Sender<Event>,
+) -> Result<Crew, String> {
+    let workers = opened.workers.len();
+    let exchanges = exchange(workers).map_err(|error| error.to_string())?;
+    let bells = exchanges.first().map(|end| Arc::clone(&end.bells)).ok_or("no workers")?;
+    let mut key = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut key))
+        .map_err(|error| format!("/dev/urandom: {error}"))?;
+    let mut crew = Crew {
+        mailboxes: Vec::new(),
+        records: Vec::new(),
+        cpus: Vec::new(),
+        bells,
+        shared: Arc::default(),
+        running: workers,
+    };
+    let states = states_each(settings.states, workers as u32);
+    let allowed = allowed_cpus();
+    for (index, (ports, exchange)) in opened.workers.into_iter().zip(exchanges).enumerate() {
+        let memory = region(Engine::memory_needed(states))
+            .map_err(|error| format!("memory for {states} states: {error}"))?;
+        let setup =
+            Setup { worker: index as u16, workers: workers as u16, key, states, now: clock.now() };
+        let (mailbox, letters) = Mailbox::new(index, Arc::clone(&crew.bells));
+        let (log, records) = log::ring();
+        let worker = Worker::new(worker::Parts {
+            index,
+            engine: Engine::new(setup, memory, Arc::clone(&crew.shared)),
+            pool: ports.pool,
+            ports: ports.ports.into(),
+            exchange,
+            letters,
+            log,
+        });
+        let cpu = (!allowed.is_empty()).then(|| allowed[index % allowed.len()]);
+        let stop = Arc::clone(stop);
+        let events = events.clone();
+        std::thread::Builder::new()
+            .name(format!("weir-worker-{index}"))
+            .spawn(move || {
+                if let Some(cpu) = cpu {
+                    pin(cpu);
+                }
+                let _ = events.send(Event::Ended(index, worker.run(&clock, &stop)));
+            })
+            .map_err(|error| format!("cannot start worker {index}: {error}"))?;
+        crew.mailboxes.push(mailbox);
+        crew.records.push(records);
+        crew.cpus.push(cpu.map(|cpu| cpu as u32));
+    }
+    Ok(crew)
+}
+
+/// States that each worker's table holds. The hash does not spread flows evenly: several workers
+/// have an eighth to spare, so that the limit they share is reached first.
+const fn states_each(states: u32, workers: u32) -> u32 {
+    let each = states.div_ceil(workers);
+    if workers > 1 { each + each / 8 + 64 } else { each }
+}
+
+/// CPUs that this process may use.
+fn allowed_cpus() -> Vec<usize> {
+    let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
+    (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
+}
+
+/// Keeps the calling thread on a CPU. Failure only costs speed.
+fn pin(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    if let Err(error) = sched_setaffinity(None, &set) {
+        warn!("cannot stay on CPU {cpu}: {error}");
+    }
+}
+
+/// The rules that the bridge starts with: the file's, else the last good ones, else none.
+fn first_rules(control: &Control, file: &Path) {
+    let refused = match load_file(control, file) {
+        Ok(()) => return,
+        Err(text) => text,
+    };
+    for line in refused.lines() {
+        error!("{line}");
+    }
+    match control.load_last_good() {
+        Ok(loaded) => error!(
+            "{} HAS ERRORS: the LAST GOOD rule set ({} rules) is in force instead; repair it and \
+             load it with `weir ctl -f`",
+            file.display(),
+            loaded.rules
+        ),
+        Err(refused) => {
+            for line in refused.to_string().lines() {
+                error!("last good rules: {line}");
+            }
+            error!("NO RULES: EVERYTHING IS BLOCKED until `weir ctl -f` or SIGHUP loads good ones");
+        }
+    }
+}
+
+/// Loads the rule file; the error is all that is wrong with it, a line each.
+fn load_file(control: &Control, file: &Path) -> Result<(), String> {
+    let name = file.display().to_string();
+    let mut text = String::new();
+    File::open(file)
+        .and_then(|open| open.take(MAX_REQUEST as u64 + 1).read_to_string(&mut text))
+        .map_err(|error| format!("{name}: {error}"))?;
+    if text.len() > MAX_REQUEST {
+        return Err(format!("{name}: longer than {MAX_REQUEST} bytes"));
+    }
+    let load = Load { sources: vec![Source { name: name.clone(), text }], macros: Vec::new() };
+    let loaded = control.load(&load).map_err(|refused| refused.to_string())?;
+    loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let note = if loaded.unchanged { " (unchanged)" } else { "" };
+    info!("{} rules in force from {name}{note}", loaded.rules);
+    Ok(())
+}
+
+/// Waits for what ends the process, and reloads the rules on SIGHUP meanwhile.
+fn attend(happened: &Receiver<Event>, control: &Control, settings: &Settings) -> ExitCode {
+    for event in happened {
+        match event {
+            Event::Signal(SIGHUP) => {
+                let _ = notify("RELOADING=1");
+                if let Err(text) = load_file(control, &settings.rules) {
+                    text.lines().for_each(|line| error!("{line}"));
+                    error!("SIGHUP: nothing was changed");
+                }
+                let _ = notify("READY=1");
+            }
+            Event::Signal(signal) => {
+                info!("signal {signal}: stopping");
+                break;
+            }
+            Event::Ended(worker, result) => {
+                let ports = [&settings.lan, &settings.wan];
+                let cause = result.err().map_or_else(
+                    || "ended".to_owned(),
+                    |failure| format!("{}: {}", ports[failure.port & 1], failure.error),
+                );
+                error!("worker {worker}: {cause}: THE BRIDGE IS CLOSED");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Waits until the workers have closed their ports, but not for ever.
+fn await_end(happened: &Receiver<Event>, running: usize, one_has_ended: bool) {
+    let deadline = Instant::now() + STOP;
+    let mut left = running - usize::from(one_has_ended);
+    while left > 0 {
+        match happened.recv_deadline(deadline) {
+            Ok(Event::Ended(..)) => left -= 1,
+            Ok(Event::Signal(_)) => {}
+            Err(_) => {
+                warn!("{left} workers did not stop in time");
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::states_each;
+
+    #[test]
+    fn tables_are_never_smaller_than_the_limit() {
+        assert_eq!(states_each(1_000_000, 1), 1_000_000);
+        for workers in 2..=64 {
+            assert!(states_each(1_000_000, workers) * workers >= 1_125_000);
+        }
+        assert!(states_each(10, 64) >= 10);
+    }
+}

@@ -1,0 +1,362 @@
+//! The control socket: who may connect, one thread a client, bounds on everything a client can do.
+//!
+//! A client can hold one of [`MAX_CLIENTS`] threads for a bounded time, and nothing else: the workers
+//! never wait for it.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{geteuid, umask};
+use tracing::{debug, info, warn};
+use weir_shell::protocol::{
+    Command, Done, IDLE, MAX_CLIENTS, MAX_REQUEST, Reply, Request, TIMEOUT, VERSION,
+};
+
+use crate::control::{Control, Refused};
+
+/// The socket, bound but not yet served.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Held as long as the socket is ours.
+    _lock: File,
+}
+
+impl Server {
+    /// Takes the socket over, also from a daemon that died.
+    ///
+    /// # Errors
+    /// When another daemon serves it, or it cannot be made.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        let fail = |what: &str, error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {what}: {error}", path.display()))
+        };
+        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(directory)
+                .map_err(|error| fail("cannot make its directory", error))?;
+        }
+        let mut lock_path = path.as_os_str().to_owned();
+        lock_path.push(".lock");
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(|error| fail("cannot open its lock", error))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            if error == rustix::io::Errno::WOULDBLOCK {
+                let text = format!("{}: another `weir run` serves this socket", path.display());
+                io::Error::new(io::ErrorKind::AddrInUse, text)
+            } else {
+                fail("cannot lock it", error.into())
+            }
+        })?;
+        // With the lock in hand, what lies there is left over. Only a socket is cleared away.
+        match fs::symlink_metadata(path) {
+            Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+                fs::remove_file(path).map_err(|error| fail("cannot remove it", error))?;
+            }
+            Ok(_) => {
+                let text = format!("{}: exists and is not a socket", path.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+            }
+            Err(_) => {}
+        }
+        // Nobody else makes files now: the daemon has no other threads yet.
+        let before = umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(path);
+        umask(before);
+        let listener = bound.map_err(|error| fail("cannot listen", error))?;
+        Ok(Self { listener, path: path.to_owned(), _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Serves clients on threads of their own until the process ends.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread or descriptor.
+    pub fn start(&self, control: Arc<Control>) -> io::Result<()> {
+        let listener = self.listener.try_clone()?;
+        std::thread::Builder::new()
+            .name("weir-control".into())
+            .spawn(move || accept(&listener, &control))
+            .map(drop)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Whoever comes next would clear it away anyway.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn accept(listener: &UnixListener, control: &Arc<Control>) {
+    // Each client's thread holds one of these.
+    let places: Arc<()> = Arc::default();
+    loop {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!("control socket: {error}");
+                // Out of descriptors, most likely: let clients finish.
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+        };
+        if Arc::strong_count(&places) > MAX_CLIENTS {
+            // It fits the socket's buffer, or is lost; nobody waits for it.
+            let _ = stream.set_nonblocking(true);
+            let _ = Session::new(stream).map(|mut session| {
+                session.send(&Reply::Error(format!("more than {MAX_CLIENTS} clients")))
+            });
+            continue;
+        }
+        let control = Arc::clone(control);
+        let place = Arc::clone(&places);
+        let spawned = std::thread::Builder::new().name("weir-client".into()).spawn(move || {
+            let served = Session::new(stream).and_then(|mut session| session.serve(&control));
+            if let Err(error) = served {
+                debug!("control client: {error}");
+            }
+            drop(place);
+        });
+        if let Err(error) = spawned {
+            warn!("control socket: no thread for a client: {error}");
+        }
+    }
+}
+
+/// One client.
+struct Session {
+    stream: UnixStream,
+    /// User id of the process at the other end when it connected.
+    uid: u32,
+    /// What was read and not yet used.
+    buffer: Vec<u8>,
+}
+
+/// How a client's line ended.
+enum Line {
+    /// With its newline, which is not part of it.
+    Complete(Vec<u8>),
+    /// The client is done.
+    End,
+}
+
+impl Session {
+    fn new(stream: UnixStream) -> io::Result<Self> {
+        let uid = socket_peercred(stream.as_fd())?.uid.as_raw();
+        Ok(Self { stream, uid, buffer: Vec::new() })
+    }
+
+    /// Answers requests until the client hangs up or breaks a bound.
+    fn serve(&mut self, control: &Control) -> io::Result<()> {
+        if self.uid != 0 && self.uid != geteuid().as_raw() {
+            return self.send(&Reply::Error("permission denied".into()));
+        }
+        loop {
+            let line = match self.read_line() {
+                Ok(Line::Complete(line)) => line,
+                Ok(Line::End) => return Ok(()),
+                Err(error) => {
+                    self.send(&Reply::Error(error.to_string()))?;
+                    return Err(error);
+                }
+            };
+            let reply = match request(&line) {
+                Ok(command) => self.answer(control, command)?,
+                Err(text) => Reply::Error(text),
+            };
+            self.send(&reply)?;
+        }
+    }
+
+    /// Reads up to the next newline, within the bounds of the protocol.
+    fn read_line(&mut self) -> io::Result<Line> {
+        let mut deadline = None;
+        let mut searched = 0;
+        loop {
+            if let Some(at) = self.buffer[searched..].iter().position(|&byte| byte == b'\n') {
+                let rest = self.buffer.split_off(searched + at + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                line.pop();
+                return Ok(Line::Complete(line));
+            }
+            searched = self.buffer.len();
+            if searched >= MAX_REQUEST {
+                let text = format!("a request is longer than {MAX_REQUEST} bytes");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+            let patience = if searched == 0 {
+                IDLE
+            } else {
+                deadline
+                    .get_or_insert_with(|| Instant::now() + TIMEOUT)
+                    .saturating_duration_since(Instant::now())
+            };
+            let slow = || io::Error::new(io::ErrorKind::TimedOut, "the client is too slow");
+            if patience.is_zero() {
+                return Err(slow());
+            }
+            self.stream.set_read_timeout(Some(patience))?;
+            let mut chunk = [0; 16 << 10];
+            let most = chunk.len().min(MAX_REQUEST - searched);
+            match self.stream.read(&mut chunk[..most]) {
+                Ok(0) if self.buffer.is_empty() => return Ok(Line::End),
+                Ok(0) => {
+                    let text = "the connection ended within a request";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+                }
+                Ok(length) => self.buffer.extend_from_slice(&chunk[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(slow()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes one line, all of it within the time of the protocol.
+    fn send(&mut self, reply: &Reply) -> io::Result<()> {
+        let mut line = serde_json::to_vec(reply)?;
+        line.push(b'\n');
+        let deadline = Instant::now() + TIMEOUT;
+        let mut rest = &line[..];
+        while !rest.is_empty() {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            if patience.is_zero() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read"));
+            }
+            self.stream.set_write_timeout(Some(patience))?;
+            match self.stream.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(length) => rest = &rest[length..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries a command out; sends the lines of a listing and returns the one that ends it.
+    fn answer(&mut self, control: &Control, command: Command) -> io::Result<Reply> {
+        let uid = self.uid;
+        let done = |count| Reply::Done(Done { count, note: None });
+        let result = match command {
+            Command::Load(load) => control.load(&load).map(|loaded| {
+                let name = load.sources.first().map_or("", |source| &source.name);
+                let note = if loaded.unchanged { " (unchanged)" } else { "" };
+                info!("user {uid} loaded {} rules from {name:?}{note}", loaded.rules);
+                loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+                Reply::Done(Done {
+                    count: loaded.rules as u64,
+                    note: (!loaded.warnings.is_empty()).then(|| loaded.warnings.join("\n")),
+                })
+            }),
+            Command::Rules => match control.rules() {
+                Ok(listing) => {
+                    let count = listing.rules.len() as u64;
+                    self.send(&Reply::Rules(listing))?;
+                    Ok(done(count))
+                }
+                Err(refused) => Err(refused),
+            },
+            Command::States => {
+                let mut broken = None;
+                let listed = control.states(|states| {
+                    self.send(&Reply::States(states)).inspect_err(|error| {
+                        broken = Some(io::Error::new(error.kind(), error.to_string()));
+                    })
+                });
+                if let Some(error) = broken {
+                    return Err(error);
+                }
+                listed.map(done)
+            }
+            Command::Info => match control.info() {
+                Ok(info) => {
+                    self.send(&Reply::Info(Box::new(info)))?;
+                    Ok(done(1))
+                }
+                Err(refused) => Err(refused),
+            },
+            Command::Interfaces => match control.interfaces() {
+                Ok(ports) => {
+                    let count = ports.len() as u64;
+                    self.send(&Reply::Interfaces(ports))?;
+                    Ok(done(count))
+                }
+                Err(refused) => Err(refused),
+            },
+            Command::Timeouts => {
+                let timeouts = control.timeouts();
+                let count = timeouts.len() as u64;
+                self.send(&Reply::Timeouts(timeouts))?;
+                Ok(done(count))
+            }
+            Command::Memory => {
+                let limits = control.memory();
+                let count = limits.len() as u64;
+                self.send(&Reply::Memory(limits))?;
+                Ok(done(count))
+            }
+            Command::Kill(kill) => control.kill(&kill).map(|count| {
+                info!("user {uid} killed {count} states");
+                done(count)
+            }),
+            Command::Flush(what) => control.flush(what).map(|count| {
+                warn!("user {uid} flushed {what:?}");
+                done(count)
+            }),
+            Command::Enable => control.enable().map(|()| {
+                warn!("user {uid} enabled filtering");
+                done(0)
+            }),
+            Command::Disable { .. } if uid != 0 => {
+                Err(Refused::Error("permission denied: only root may disable filtering".into()))
+            }
+            Command::Disable { seconds } => control.disable(seconds).map(|()| {
+                warn!("user {uid} DISABLED FILTERING: everything passes for {seconds} s");
+                done(0)
+            }),
+        };
+        Ok(result.unwrap_or_else(|refused| match refused {
+            Refused::Diagnostics(diagnostics) => Reply::Diagnostics(diagnostics),
+            Refused::Error(text) => Reply::Error(text),
+        }))
+    }
+}
+
+/// Reads a request line; the error is for the client.
+fn request(line: &[u8]) -> Result<Command, String> {
+    /// What every version of the protocol will have.
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    if let Ok(Versioned { version }) = serde_json::from_slice(line)
+        && version != VERSION
+    {
+        return Err(format!("protocol version {version} is not spoken here, only {VERSION}"));
+    }
+    serde_json::from_slice::<Request>(line)
+        .map(|request| request.command)
+        .map_err(|error| format!("malformed request: {error}"))
+}

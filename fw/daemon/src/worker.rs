@@ -1,0 +1,345 @@
+//! A worker: one queue of every port, its own engine, its share of the flows.
+//!
+//! [`Worker::round`] is the way of a batch, top to bottom: receive, judge, move each frame to where
+//! its verdict sends it, judge what other workers handed over, transmit, turn the timer wheel, read
+//! one letter. It never blocks, and calls the kernel only where a port must. [`Worker::run`] repeats
+//! it on a thread of its own and sleeps when a round moved nothing.
+//!
+//! Every frame is judged once, by the worker that owns its flow. All frames of a flow that arrive at
+//! one queue take the same ring to their owner, so their order is kept.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam::channel::Receiver;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use weir_engine::{Engine, Instant, LogRecord, LogSink, Reason, Verdict};
+use weir_hw::{Checksum, Frame, Pool, Port, PortError};
+
+use crate::batch::Batch;
+use crate::clock::Clock;
+use crate::handover::Exchange;
+use crate::log::RecordSender;
+use crate::mailbox::{CHUNK, Letter, Report};
+
+/// Frames that wait for one port at most; what comes on top is dropped and counted.
+pub const OUTPUT: usize = 1024;
+
+/// Longest sleep: the timer wheel turns at least this often.
+const SLEEP: Duration = Duration::from_millis(100);
+
+/// A worker's queue of one port.
+struct Queue {
+    port: Box<dyn Port>,
+    /// Frames that leave by it.
+    output: VecDeque<Frame>,
+}
+
+/// One queue of every port, and the engine that judges their frames.
+pub struct Worker {
+    engine: Engine,
+    pool: Pool,
+    queues: Vec<Queue>,
+    exchange: Exchange,
+    letters: Receiver<Letter>,
+    log: RecordSender,
+    index: usize,
+    carries_offloads: bool,
+    /// The batch at hand; empty between rounds.
+    frames: Vec<Frame>,
+    verdicts: Vec<Verdict>,
+    back_pressure: u64,
+}
+
+/// A port that cannot go on, and why.
+#[derive(Debug)]
+pub struct PortFailure {
+    /// Index of the port.
+    pub port: usize,
+    /// What it said.
+    pub error: PortError,
+}
+
+impl fmt::Display for PortFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "port {}: {}", self.port, self.error)
+    }
+}
+
+impl std::error::Error for PortFailure {}
+
+/// What a [`Worker`] is made of.
+pub struct Parts {
+    /// Its number.
+    pub index: usize,
+    /// Set up for that number; no program is installed yet, so everything is dropped.
+    pub engine: Engine,
+    /// Over the memory that all workers and ports share.
+    pub pool: Pool,
+    /// Its queue of each port, in the order of the engine's port indices.
+    pub ports: Vec<Box<dyn Port>>,
+    /// Its ends of the rings between workers.
+    pub exchange: Exchange,
+    /// Its end of its mailbox.
+    pub letters: Receiver<Letter>,
+    /// Its end of the ring to the log writer.
+    pub log: RecordSender,
+}
+
+impl Worker {
+    /// Puts a worker together.
+    pub fn new(parts: Parts) -> Self {
+        let carries_offloads = parts.ports.iter().all(|port| port.carries_offloads());
+        Self {
+            engine: parts.engine,
+            pool: parts.pool,
+            queues: parts
+                .ports
+                .into_iter()
+                .map(|port| Queue { port, output: VecDeque::with_capacity(OUTPUT) })
+                .collect(),
+            exchange: parts.exchange,
+            letters: parts.letters,
+            log: parts.log,
+            index: parts.index,
+            carries_offloads,
+            frames: Vec::with_capacity(Engine::BATCH),
+            verdicts: Vec::with_capacity(Engine::BATCH),
+            back_pressure: 0,
+        }
+    }
+
+    /// One round; tells whether anything moved.
+    ///
+    /// # Errors
+    /// When a port cannot go on. Frames that were not sent stay queued; no frame is lost silently.
+    pub fn round(&mut self, now: Instant) -> Result<bool, PortFailure> {
+        let mut moved = 0;
+        for port in 0..self.queues.len() {
+            moved += self.receive(port)?;
+            self.judge(now);
+        }
+        for worker in 0..self.exchange.from.len() {
+            moved += self.take_over(worker);
+            self.judge(now);
+        }
+        for port in 0..self.queues.len() {
+            moved += self.transmit(port)?;
+        }
+        self.engine.advance(now);
+        if let Ok(letter) = self.letters.try_recv() {
+            self.answer(now, letter);
+            moved += 1;
+        }
+        Ok(moved > 0)
+    }
+
+    /// Rounds until `stop`, sleeping while there is nothing to do; then closes the ports.
+    ///
+    /// # Errors
+    /// When a port cannot go on; all ports are closed then, too.
+    pub fn run(mut self, clock: &Clock, stop: &AtomicBool) -> Result<(), PortFailure> {
+        let mut result = Ok(());
+        while !stop.load(Ordering::Relaxed) {
+            match self.round(clock.now()) {
+                Ok(true) => {}
+                Ok(false) => self.sleep(stop),
+                Err(failure) => {
+                    result = Err(failure);
+                    break;
+                }
+            }
+        }
+        self.close();
+        result
+    }
+
+    /// Releases all frames and closes the ports.
+    pub fn close(&mut self) {
+        for queue in &mut self.queues {
+            for frame in queue.output.drain(..) {
+                self.pool.release(frame);
+            }
+            queue.port.close(&mut self.pool);
+        }
+        for ring in self.exchange.from.iter_mut().flatten() {
+            while let Ok(frame) = ring.pop() {
+                self.pool.release(frame);
+            }
+        }
+        self.pool.drain();
+    }
+
+    /// Takes a batch out of a port, unless frames from there could find their way out jammed.
+    fn receive(&mut self, port: usize) -> Result<usize, PortFailure> {
+        if self.is_jammed(port) {
+            self.back_pressure += 1;
+            return Ok(0);
+        }
+        self.queues[port]
+            .port
+            .receive(&mut self.pool, port as u8, &mut self.frames, Engine::BATCH)
+            .map_err(|error| PortFailure { port, error })
+    }
+
+    /// Whether another port, by which frames of this one leave, has too many waiting.
+    fn is_jammed(&self, port: usize) -> bool {
+        self.queues.iter().enumerate().any(|(i, out)| i != port && out.output.len() > OUTPUT / 2)
+    }
+
+    /// Takes a batch out of the ring from another worker.
+    fn take_over(&mut self, worker: usize) -> usize {
+        let Some(ring) = &mut self.exchange.from[worker] else { return 0 };
+        while self.frames.len() < Engine::BATCH
+            && let Ok(frame) = ring.pop()
+        {
+            self.frames.push(frame);
+        }
+        self.frames.len()
+    }
+
+    /// Judges the batch at hand and moves every frame of it to where its verdict sends it.
+    fn judge(&mut self, now: Instant) {
+        if self.frames.is_empty() {
+            return;
+        }
+        let mut batch = Batch {
+            pool: &mut self.pool,
+            frames: &mut self.frames,
+            carries_offloads: self.carries_offloads,
+        };
+        self.engine.judge(now, &mut batch, &mut self.verdicts, &mut self.log);
+        debug_assert_eq!(self.verdicts.len(), self.frames.len());
+        // One bit for each worker that was given something; workers above 63 share.
+        let mut given = 0_u64;
+        for (mut frame, &verdict) in self.frames.drain(..).zip(&self.verdicts) {
+            let port = match verdict {
+                Verdict::Forward(port) => {
+                    if !self.carries_offloads {
+                        frame.meta.checksum = Checksum::Unknown;
+                    }
+                    port.0 as usize
+                }
+                Verdict::Reflect(_) => frame.port as usize,
+                Verdict::Drop(_) => {
+                    self.pool.release(frame);
+                    continue;
+                }
+                Verdict::Handover(worker) => {
+                    let worker = worker as usize;
+                    let Some(Some(ring)) = self.exchange.to.get_mut(worker) else {
+                        // The engine names workers of its own set-up, and never the one it runs on.
+                        unreachable!("worker {} hands frames to worker {worker}", self.index)
+                    };
+                    match ring.push(frame) {
+                        Ok(()) => given |= 1 << (worker & 63),
+                        Err(rtrb::PushError::Full(frame)) => {
+                            self.engine.note(Reason::HandoverFull);
+                            self.pool.release(frame);
+                        }
+                    }
+                    continue;
+                }
+            };
+            let output = &mut self.queues[port].output;
+            if output.len() < OUTPUT {
+                output.push_back(frame);
+            } else {
+                self.engine.note(Reason::OutputFull);
+                self.pool.release(frame);
+            }
+        }
+        if given != 0 {
+            for (worker, bell) in self.exchange.bells.iter().enumerate() {
+                if given & 1 << (worker & 63) != 0 && worker != self.index {
+                    bell.ring();
+                }
+            }
+        }
+    }
+
+    /// Sends what waits for a port and tells the other side of its rings.
+    fn transmit(&mut self, port: usize) -> Result<usize, PortFailure> {
+        let queue = &mut self.queues[port];
+        let sent = if queue.output.is_empty() {
+            Ok(0)
+        } else {
+            queue.port.transmit(&mut self.pool, &mut queue.output)
+        };
+        sent.and_then(|sent| queue.port.flush(&mut self.pool).map(|()| sent))
+            .map_err(|error| PortFailure { port, error })
+    }
+
+    /// Waits until a port, another worker or a control thread has something, or the wheel wants to
+    /// turn. Ports without a descriptor cannot be waited for: then it only lets others run.
+    fn sleep(&self, stop: &AtomicBool) {
+        let bell = &self.exchange.bells[self.index];
+        let mut waiting = Vec::with_capacity(1 + self.queues.len());
+        waiting.push(PollFd::from_borrowed_fd(bell.descriptor(), PollFlags::IN));
+        for (i, queue) in self.queues.iter().enumerate() {
+            let Some(descriptor) = queue.port.descriptor() else {
+                std::thread::yield_now();
+                return;
+            };
+            let mut events = PollFlags::empty();
+            events.set(PollFlags::IN, !self.is_jammed(i));
+            events.set(PollFlags::OUT, !queue.output.is_empty());
+            waiting.push(PollFd::from_borrowed_fd(descriptor, events));
+        }
+        bell.lie_down();
+        if !self.exchange.has_frames() && self.letters.is_empty() && !stop.load(Ordering::Relaxed) {
+            let timeout = Timespec { tv_sec: 0, tv_nsec: SLEEP.subsec_nanos().into() };
+            // An interrupted or failed wait is a short one; errors of ports show in the next round.
+            let _ = poll(&mut waiting, Some(&timeout));
+        }
+        bell.get_up();
+    }
+
+    /// Does what a letter asks. Nobody may be left to read the answer; that is not our concern.
+    fn answer(&mut self, now: Instant, letter: Letter) {
+        match letter {
+            Letter::Install(program, done) => {
+                self.engine.install(now, program);
+                let _ = done.try_send(());
+            }
+            Letter::Open(until, done) => {
+                self.engine.open_until(until);
+                let _ = done.try_send(());
+            }
+            Letter::Report(reply) => {
+                let _ = reply.try_send(self.report());
+            }
+            Letter::ClearCounters(done) => {
+                self.engine.clear_counters();
+                self.back_pressure = 0;
+                let _ = done.try_send(());
+            }
+            Letter::States(cursor, mut room, reply) => {
+                let next = self.engine.states(now, cursor, CHUNK as u32, &mut room);
+                let _ = reply.try_send((room, next));
+            }
+            Letter::Kill(cursor, matches, reply) => {
+                let _ = reply.try_send(self.engine.kill(now, cursor, CHUNK as u32, &*matches));
+            }
+        }
+    }
+
+    fn report(&mut self) -> Report {
+        Report {
+            counters: self.engine.counters().clone(),
+            rules: self.engine.rule_counters(),
+            states: self.engine.state_count(),
+            ports: self.queues.iter().map(|queue| queue.port.stats()).collect(),
+            back_pressure: self.back_pressure,
+            log_lost: self.log.lost(),
+        }
+    }
+}
+
+impl LogSink for RecordSender {
+    fn log(&mut self, record: &LogRecord) {
+        self.send(record);
+    }
+}

@@ -1,0 +1,318 @@
+//! `weir ctl`: what the flags ask for, one after the other, in pfctl's order.
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use ipnet::IpNet;
+
+use crate::check::check;
+use crate::client::Client;
+use crate::options::{FlushWhat, Options, Refusal, Show};
+use crate::print;
+use crate::protocol::{Command, Done, Flush, Kill, Load, Reply};
+use crate::source;
+
+/// Why the command ended early.
+enum Failure {
+    /// Everything about it is on standard error already.
+    Told,
+    /// Still to be said.
+    Error(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs the command; `arguments` are those behind `weir ctl`.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match Options::parse(arguments) {
+        Ok(options) => options,
+        Err(Refusal::Help) => {
+            println!("{}", Refusal::Help);
+            return ExitCode::SUCCESS;
+        }
+        Err(refusal) => {
+            eprintln!("{refusal}");
+            return ExitCode::from(2);
+        }
+    };
+    let stdout = io::stdout().lock();
+    let mut session = Session { options, client: None, out: BufWriter::new(stdout), titles: 0 };
+    let outcome = session.run().and_then(|()| Ok(session.out.flush()?));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // `weir ctl -ss | head`
+        Err(Failure::Error(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            // What was listed before the failure is worth seeing.
+            let _ = session.out.flush();
+            if let Failure::Error(error) = failure {
+                eprintln!("weir ctl: {error}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Session<W: Write> {
+    options: Options,
+    client: Option<Client>,
+    out: W,
+    /// Headings printed by `-s all`.
+    titles: u32,
+}
+
+impl<W: Write> Session<W> {
+    fn run(&mut self) -> Outcome {
+        if self.options.no_action {
+            return match self.options.file.clone() {
+                Some(_) => self.read_rules().map(drop),
+                None => Err(io::Error::other("-n checks the file that -f names").into()),
+            };
+        }
+        if let Some(seconds) = self.options.disable {
+            self.act(Command::Disable { seconds })?;
+            self.say(&format!(
+                "weir disabled: EVERYTHING PASSES unjudged for {seconds} seconds (-e ends it)"
+            ));
+        }
+        if let Some(show) = self.options.show {
+            self.show(show)?;
+        }
+        if let Some(what) = self.options.flush {
+            self.flush(what)?;
+        }
+        if !self.options.kill.is_empty() {
+            self.kill()?;
+        }
+        if self.options.file.is_some() {
+            self.load()?;
+        }
+        if self.options.enable {
+            self.act(Command::Enable)?;
+            self.say("weir enabled");
+        }
+        Ok(())
+    }
+
+    /// A message that `-q` holds back; pfctl writes them to standard error.
+    fn say(&self, text: &str) {
+        if !self.options.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    fn load(&mut self) -> Outcome {
+        let load = self.read_rules()?;
+        let done = self.act(Command::Load(load))?;
+        if let Some(note) = done.note {
+            self.say(&note);
+        }
+        Ok(())
+    }
+
+    /// Reads and checks the file of `-f`; prints the rules if `-v` asks for it.
+    fn read_rules(&mut self) -> Result<Load, Failure> {
+        let file = self.options.file.as_deref().unwrap_or_default();
+        let source = source::read(file)?;
+        let load = Load { sources: vec![source], macros: self.options.macros.clone() };
+        let checked = check(&load).map_err(io::Error::other)?;
+        if self.options.verbose > 0 {
+            for line in &checked.echo {
+                writeln!(self.out, "{line}")?;
+            }
+            let rules = checked.rules.as_ref().map_or(&[][..], |rules| &rules.rules);
+            for (number, rule) in rules.iter().enumerate() {
+                if self.options.verbose > 1 {
+                    write!(self.out, "@{number} ")?;
+                }
+                writeln!(self.out, "{rule}")?;
+            }
+            self.out.flush()?;
+        }
+        eprint!("{}", checked.diagnostics);
+        if checked.rules.is_some() { Ok(load) } else { Err(Failure::Told) }
+    }
+
+    fn kill(&mut self) -> Outcome {
+        let (kill, hosts) = match self.options.kill.as_slice() {
+            [what, id] if what == "id" => (Kill::Id(state_id(id)?), false),
+            [what, label] if what == "label" => (Kill::Label(label.clone()), false),
+            [from] => (Kill::Hosts { from: host(from)?, to: None }, true),
+            [from, to, ..] => (Kill::Hosts { from: host(from)?, to: Some(host(to)?) }, true),
+            [] => return Ok(()),
+        };
+        let both = self.options.kill.len() > 1;
+        let count = self.act(Command::Kill(kill))?.count;
+        if hosts {
+            let destinations = usize::from(both);
+            self.say(&format!(
+                "killed {count} states from 1 sources and {destinations} destinations"
+            ));
+        } else {
+            self.say(&format!("killed {count} states"));
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, what: FlushWhat) -> Outcome {
+        let each = match &what {
+            FlushWhat::One(one) => std::slice::from_ref(one),
+            FlushWhat::All => &[Flush::Rules, Flush::States, Flush::Info],
+        };
+        for &flush in each {
+            let count = self.act(Command::Flush(flush))?.count;
+            match flush {
+                Flush::Rules => self.say("rules cleared"),
+                Flush::States => self.say(&format!("{count} states cleared")),
+                Flush::Info => self.say("weir: statistics cleared"),
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, show: Show) -> Outcome {
+        const ALL: [(Show, &str); 6] = [
+            (Show::Rules, "FILTER RULES:"),
+            (Show::States, "STATES:"),
+            (Show::Info, "INFO:"),
+            (Show::Interfaces, "INTERFACES:"),
+            (Show::Timeouts, "TIMEOUTS:"),
+            (Show::Memory, "LIMITS:"),
+        ];
+        if show != Show::All {
+            self.list(show)?;
+            if self.options.json {
+                writeln!(self.out)?;
+            }
+            return Ok(());
+        }
+        for (i, (show, title)) in ALL.into_iter().enumerate() {
+            if self.options.json {
+                let name = title.trim_end_matches(':').replace("FILTER ", "").to_lowercase();
+                write!(self.out, "{}\"{name}\":", if i == 0 { "{" } else { "," })?;
+            } else {
+                self.titles += 1;
+                let gap = if self.titles > 1 { "\n" } else { "" };
+                writeln!(self.out, "{gap}{title}")?;
+            }
+            self.list(show)?;
+        }
+        if self.options.json {
+            writeln!(self.out, "}}")?;
+        }
+        Ok(())
+    }
+
+    /// Prints one listing as it comes.
+    fn list(&mut self, show: Show) -> Outcome {
+        let command = match show {
+            Show::Rules => Command::Rules,
+            Show::States => Command::States,
+            Show::Info => Command::Info,
+            Show::Interfaces => Command::Interfaces,
+            Show::Timeouts => Command::Timeouts,
+            Show::Memory | Show::All => Command::Memory,
+        };
+        let (verbose, json) = (self.options.verbose, self.options.json);
+        let mut first = true;
+        let out = &mut self.out;
+        if json && show == Show::States {
+            write!(out, "[")?;
+        }
+        let end = client(&mut self.client, &self.options)?.ask(command, |reply| {
+            if json {
+                match reply {
+                    Reply::Rules(listing) => serde_json::to_writer(&mut *out, &listing)?,
+                    Reply::States(states) => {
+                        for state in &states {
+                            write!(out, "{}", if first { "\n" } else { ",\n" })?;
+                            first = false;
+                            serde_json::to_writer(&mut *out, state)?;
+                        }
+                    }
+                    Reply::Info(info) => serde_json::to_writer(&mut *out, &info)?,
+                    Reply::Interfaces(ports) => serde_json::to_writer(&mut *out, &ports)?,
+                    Reply::Timeouts(timeouts) => serde_json::to_writer(&mut *out, &timeouts)?,
+                    Reply::Memory(limits) => serde_json::to_writer(&mut *out, &limits)?,
+                    Reply::Done(_) | Reply::Error(_) | Reply::Diagnostics(_) => {}
+                }
+                return Ok(());
+            }
+            match reply {
+                Reply::Rules(listing) => print::rules(out, &listing, verbose),
+                Reply::States(states) => {
+                    states.iter().try_for_each(|state| print::state(out, state, verbose))
+                }
+                Reply::Info(info) => print::info(out, &info, verbose),
+                Reply::Interfaces(ports) => {
+                    ports.iter().try_for_each(|port| print::interface(out, port, verbose))
+                }
+                Reply::Timeouts(timeouts) => {
+                    timeouts.iter().try_for_each(|timeout| print::timeout(out, timeout))
+                }
+                Reply::Memory(limits) => {
+                    limits.iter().try_for_each(|limit| print::limit(out, limit))
+                }
+                Reply::Done(_) | Reply::Error(_) | Reply::Diagnostics(_) => Ok(()),
+            }
+        })?;
+        ended(end)?;
+        if json && show == Show::States {
+            write!(out, "{}]", if first { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+
+    /// Sends a command without a listing.
+    fn act(&mut self, command: Command) -> Result<Done, Failure> {
+        ended(client(&mut self.client, &self.options)?.ask(command, |_| Ok(()))?)
+    }
+}
+
+/// The connection, made when it is first needed.
+fn client<'a>(client: &'a mut Option<Client>, options: &Options) -> io::Result<&'a mut Client> {
+    match client {
+        Some(client) => Ok(client),
+        None => Ok(client.insert(Client::connect(&options.socket)?)),
+    }
+}
+
+/// What the last line of an answer says.
+fn ended(reply: Reply) -> Result<Done, Failure> {
+    match reply {
+        Reply::Done(done) => Ok(done),
+        Reply::Error(text) => Err(io::Error::other(text).into()),
+        Reply::Diagnostics(diagnostics) => {
+            eprint!("{diagnostics}");
+            Err(Failure::Told)
+        }
+        _ => Err(io::Error::other("the daemon ended an answer with a listing").into()),
+    }
+}
+
+/// An address or a prefix, checked here for the sake of a good message. Names are not looked up.
+fn host(text: &str) -> io::Result<String> {
+    if text.parse::<IpNet>().is_ok() || text.parse::<IpAddr>().is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err(io::Error::other(format!("-k {text}: neither an address nor a prefix")))
+    }
+}
+
+/// The id of a state, with or without the `/creator` that pfctl takes.
+fn state_id(text: &str) -> io::Result<String> {
+    let id = text.split_once('/').map_or(text, |(id, _)| id);
+    u64::from_str_radix(id.trim_start_matches("0x"), 16)
+        .map(|id| format!("{id:016x}"))
+        .map_err(|_| io::Error::other(format!("-k id -k {text}: not the id of a state")))
+}

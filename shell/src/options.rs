@@ -1,0 +1,413 @@
+//! pfctl's flags, read as getopt(3) reads them: `-nvf FILE`, `-vvsr`, `-Fs`, `-s r`.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::protocol::{DISABLE_SECONDS, Flush, MAX_DISABLE_SECONDS, SOCKET};
+
+/// How to call it.
+pub const USAGE: &str = "\
+usage: weir ctl [--socket PATH] [--json] [-denqv] [-D macro=value] [-F modifier]
+                [-f file] [-k host | network | label | id] [-s modifier]
+  -f FILE          put the rules of FILE in force (- is standard input)
+  -n               only check them; needs no daemon
+  -v, -vv          tell more; with -f print the rules
+  -D NAME=VALUE    set a macro, over what the file says
+  -s MODIFIER      show: rules states info Interfaces timeouts memory all
+  -k HOST [-k HOST]     remove states from (and to) an address or prefix
+  -k label -k LABEL     remove states that rules with this label made
+  -k id -k ID           remove the state with this id (see -vvss)
+  -F MODIFIER      flush: rules states info all; without rules everything is blocked
+  -d [SECONDS]     pass EVERYTHING, unjudged, for SECONDS (300 if not given); root only
+  -e               judge again
+  -q               print only errors and what was asked for
+  --json           print what -s shows as JSON
+  --socket PATH    where the daemon listens, /run/weir/weir.sock if not given";
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct Options {
+    /// `--socket`.
+    pub socket: PathBuf,
+    /// `-n`.
+    pub no_action: bool,
+    /// How many `-v`; more than two are two.
+    pub verbose: u8,
+    /// `-q`.
+    pub quiet: bool,
+    /// `--json`.
+    pub json: bool,
+    /// `-f`.
+    pub file: Option<OsString>,
+    /// `-D name=value`, in order.
+    pub macros: Vec<String>,
+    /// `-s`.
+    pub show: Option<Show>,
+    /// `-F`.
+    pub flush: Option<FlushWhat>,
+    /// `-k`.
+    pub kill: Vec<String>,
+    /// `-e`.
+    pub enable: bool,
+    /// `-d`, in seconds.
+    pub disable: Option<u32>,
+}
+
+/// What `-s` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// `rules`.
+    Rules,
+    /// `states`.
+    States,
+    /// `info`.
+    Info,
+    /// `Interfaces`.
+    Interfaces,
+    /// `timeouts`.
+    Timeouts,
+    /// `memory`.
+    Memory,
+    /// `all`: each of these.
+    All,
+}
+
+/// What `-F` empties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushWhat {
+    /// One of the daemon's.
+    One(Flush),
+    /// `all`.
+    All,
+}
+
+/// What is wrong with a command line, or a call for help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `-h`, `--help`.
+    Help,
+    /// Not a command line that weir or pfctl know.
+    Usage(String),
+    /// pfctl has it, this version does not.
+    NotBuilt(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Help => f.write_str(USAGE),
+            Self::Usage(text) => write!(f, "weir ctl: {text}\n{USAGE}"),
+            Self::NotBuilt(what) => write!(f, "weir ctl: `{what}` is not built yet"),
+        }
+    }
+}
+
+/// pfctl's modifiers of `-s`, in the order in which it looks for one that begins with what was
+/// typed; `None` is not built yet. `interfaces` is weir's own, behind `info`.
+const SHOW: &[(&str, Option<Show>)] = &[
+    ("queue", None),
+    ("rules", Some(Show::Rules)),
+    ("Anchors", None),
+    ("Sources", None),
+    ("states", Some(Show::States)),
+    ("info", Some(Show::Info)),
+    ("Interfaces", Some(Show::Interfaces)),
+    ("interfaces", Some(Show::Interfaces)),
+    ("labels", None),
+    ("timeouts", Some(Show::Timeouts)),
+    ("memory", Some(Show::Memory)),
+    ("Tables", None),
+    ("osfp", None),
+    ("nat", None),
+    ("Running", None),
+    ("all", Some(Show::All)),
+];
+
+/// pfctl's modifiers of `-F`, likewise.
+const FLUSH: &[(&str, Option<FlushWhat>)] = &[
+    ("rules", Some(FlushWhat::One(Flush::Rules))),
+    ("Sources", None),
+    ("states", Some(FlushWhat::One(Flush::States))),
+    ("info", Some(FlushWhat::One(Flush::Info))),
+    ("Tables", None),
+    ("osfp", None),
+    ("nat", None),
+    ("queue", None),
+    ("Reset", None),
+    ("all", Some(FlushWhat::All)),
+];
+
+/// pfctl's flags that take an argument and are not built yet.
+const NOT_BUILT_WITH_ARGUMENT: &str = "aiIKLNopStTVx";
+
+/// pfctl's flags that take none and are not built yet.
+const NOT_BUILT: &str = "AgmMOPrRz";
+
+impl Options {
+    /// Reads the arguments behind `weir ctl`.
+    ///
+    /// # Errors
+    /// When they ask for help, make no sense, or ask for what is not there yet.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Refusal> {
+        let mut options = Self { socket: SOCKET.into(), ..Self::default() };
+        let mut arguments = arguments.into_iter().peekable();
+        while let Some(argument) = arguments.next() {
+            let Some(text) = argument.to_str() else {
+                return Err(Refusal::Usage(format!("{} is not UTF-8", argument.display())));
+            };
+            if let Some(long) = text.strip_prefix("--") {
+                let (name, value) = match long.split_once('=') {
+                    Some((name, value)) => (name, Some(OsString::from(value))),
+                    None => (long, None),
+                };
+                match (name, value) {
+                    ("socket", value) => {
+                        let value = value.or_else(|| arguments.next());
+                        options.socket = value.ok_or_else(|| missing("--socket", "a path"))?.into();
+                    }
+                    ("json", None) => options.json = true,
+                    ("help", None) => return Err(Refusal::Help),
+                    _ => return Err(Refusal::Usage(format!("unknown option `{text}`"))),
+                }
+                continue;
+            }
+            let Some(cluster) = text.strip_prefix('-').filter(|cluster| !cluster.is_empty()) else {
+                return Err(Refusal::Usage(format!("`{text}` belongs to no option")));
+            };
+            for (at, flag) in cluster.char_indices() {
+                let rest = &cluster[at + flag.len_utf8()..];
+                if options.flag(flag)? {
+                    continue;
+                }
+                // What is left of the cluster, or the next argument, belongs to this flag.
+                if flag == 'd' {
+                    let next = arguments.peek().and_then(|next| next.to_str()).unwrap_or_default();
+                    let seconds = if !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()) {
+                        Some(rest.to_owned())
+                    } else if rest.is_empty()
+                        && !next.is_empty()
+                        && next.bytes().all(|b| b.is_ascii_digit())
+                    {
+                        let next = next.to_owned();
+                        arguments.next();
+                        Some(next)
+                    } else {
+                        options.disable = Some(DISABLE_SECONDS);
+                        continue;
+                    };
+                    options.disable = seconds.map(|text| deadline(&text)).transpose()?;
+                    break;
+                }
+                let value = if rest.is_empty() {
+                    arguments.next().ok_or_else(|| missing(&format!("-{flag}"), "an argument"))?
+                } else {
+                    rest.into()
+                };
+                options.flag_with(flag, value)?;
+                break;
+            }
+        }
+        options.check()
+    }
+
+    /// A flag without an argument; `false` if it may have one.
+    fn flag(&mut self, flag: char) -> Result<bool, Refusal> {
+        match flag {
+            'n' => self.no_action = true,
+            'v' => self.verbose = (self.verbose + 1).min(2),
+            'q' => self.quiet = true,
+            'e' => self.enable = true,
+            'h' => return Err(Refusal::Help),
+            'd' | 'f' | 'D' | 's' | 'F' | 'k' => return Ok(false),
+            _ if NOT_BUILT.contains(flag) || NOT_BUILT_WITH_ARGUMENT.contains(flag) => {
+                return Err(Refusal::NotBuilt(format!("-{flag}")));
+            }
+            _ => return Err(Refusal::Usage(format!("unknown option `-{flag}`"))),
+        }
+        Ok(true)
+    }
+
+    /// A flag with its argument.
+    fn flag_with(&mut self, flag: char, value: OsString) -> Result<(), Refusal> {
+        if flag == 'f' {
+            return once(&mut self.file, value, "-f");
+        }
+        let value = value
+            .into_string()
+            .map_err(|value| Refusal::Usage(format!("{} is not UTF-8", value.display())))?;
+        match flag {
+            'D' if value.contains('=') => {
+                self.macros.push(value);
+                Ok(())
+            }
+            'D' => Err(Refusal::Usage(format!("-D {value}: expected name=value"))),
+            's' => once(&mut self.show, modifier("-s", SHOW, &value)?, "-s"),
+            'F' => once(&mut self.flush, modifier("-F", FLUSH, &value)?, "-F"),
+            // 'k', the only other one that `flag` lets through.
+            _ if self.kill.len() < 2 => {
+                self.kill.push(value);
+                Ok(())
+            }
+            _ => Err(Refusal::Usage("-k can be given twice at most".into())),
+        }
+    }
+
+    fn check(self) -> Result<Self, Refusal> {
+        let asks = self.file.is_some()
+            || self.show.is_some()
+            || self.flush.is_some()
+            || !self.kill.is_empty()
+            || self.enable
+            || self.disable.is_some();
+        if !asks {
+            return Err(Refusal::Usage("nothing to do".into()));
+        }
+        if self.enable && self.disable.is_some() {
+            return Err(Refusal::Usage("-e and -d contradict each other".into()));
+        }
+        if !self.macros.is_empty() && self.file.is_none() {
+            return Err(Refusal::Usage("-D needs -f".into()));
+        }
+        if self.json && self.show.is_none() {
+            return Err(Refusal::Usage("--json needs -s".into()));
+        }
+        match self.kill.first().map(String::as_str) {
+            Some(what @ ("key" | "gateway")) => {
+                return Err(Refusal::NotBuilt(format!("-k {what}")));
+            }
+            Some(what @ ("id" | "label")) if self.kill.len() == 1 => {
+                return Err(missing(
+                    &format!("-k {what}"),
+                    &format!("a second -k with the {what}"),
+                ));
+            }
+            _ => {}
+        }
+        Ok(self)
+    }
+}
+
+fn missing(flag: &str, what: &str) -> Refusal {
+    Refusal::Usage(format!("{flag} needs {what}"))
+}
+
+fn once<T>(slot: &mut Option<T>, value: T, flag: &str) -> Result<(), Refusal> {
+    if slot.replace(value).is_some() {
+        return Err(Refusal::Usage(format!("{flag} can be given once only")));
+    }
+    Ok(())
+}
+
+/// The first modifier that begins with what was typed, as pfctl looks it up.
+fn modifier<T: Copy>(
+    flag: &str,
+    modifiers: &[(&str, Option<T>)],
+    typed: &str,
+) -> Result<T, Refusal> {
+    let found = modifiers.iter().find(|(name, _)| !typed.is_empty() && name.starts_with(typed));
+    match found {
+        Some(&(_, Some(what))) => Ok(what),
+        Some((name, None)) => Err(Refusal::NotBuilt(format!("{flag} {name}"))),
+        None => Err(Refusal::Usage(format!("unknown modifier `{flag} {typed}`"))),
+    }
+}
+
+fn deadline(text: &str) -> Result<u32, Refusal> {
+    text.parse().ok().filter(|seconds| (1..=MAX_DISABLE_SECONDS).contains(seconds)).ok_or_else(
+        || Refusal::Usage(format!("-d {text}: expected 1 to {MAX_DISABLE_SECONDS} seconds")),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FlushWhat, Options, Refusal, Show};
+    use crate::protocol::Flush;
+
+    fn parse(line: &str) -> Result<Options, Refusal> {
+        Options::parse(line.split_whitespace().map(Into::into))
+    }
+
+    #[test]
+    fn clusters_read_as_getopt_reads_them() {
+        let options = parse("-nvf rules.conf").unwrap();
+        assert!(options.no_action);
+        assert_eq!((options.verbose, options.file), (1, Some("rules.conf".into())));
+        assert_eq!(parse("-vnf-").unwrap().file, Some("-".into()));
+        let options = parse("-vvsr").unwrap();
+        assert_eq!((options.verbose, options.show), (2, Some(Show::Rules)));
+        assert_eq!(parse("-Fs").unwrap().flush, Some(FlushWhat::One(Flush::States)));
+        assert_eq!(parse("-F all").unwrap().flush, Some(FlushWhat::All));
+        let options = parse("-D a=b=c -D e= -f x").unwrap();
+        assert_eq!(options.macros, ["a=b=c", "e="]);
+    }
+
+    #[test]
+    fn modifiers_may_be_cut_short() {
+        for (typed, show) in [
+            ("-sr", Show::Rules),
+            ("-s r", Show::Rules),
+            ("-ss", Show::States),
+            ("-si", Show::Info),
+            ("-sI", Show::Interfaces),
+            ("-s interfaces", Show::Interfaces),
+            ("-st", Show::Timeouts),
+            ("-sm", Show::Memory),
+            ("-s mem", Show::Memory),
+            ("-sa", Show::All),
+        ] {
+            assert_eq!(parse(typed).unwrap().show, Some(show), "{typed}");
+        }
+    }
+
+    #[test]
+    fn disabling_has_a_deadline() {
+        assert_eq!(parse("-d").unwrap().disable, Some(300));
+        assert_eq!(parse("-d 60").unwrap().disable, Some(60));
+        assert_eq!(parse("-d60").unwrap().disable, Some(60));
+        assert_eq!(parse("-dq").unwrap().disable, Some(300));
+        assert!(matches!(parse("-d 0"), Err(Refusal::Usage(_))));
+        assert!(matches!(parse("-d 86401"), Err(Refusal::Usage(_))));
+        assert!(matches!(parse("-e -d"), Err(Refusal::Usage(_))));
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_by_name() {
+        for (line, name) in [
+            ("-t bad -T show", "-t"),
+            ("-z", "-z"),
+            ("-sT", "-s Tables"),
+            ("-s nat", "-s nat"),
+            ("-F Tables", "-F Tables"),
+            ("-k key -k x", "-k key"),
+        ] {
+            assert_eq!(parse(line), Err(Refusal::NotBuilt(name.into())), "{line}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_a_usage_error() {
+        for line in [
+            "",
+            "-n",
+            "x",
+            "-f",
+            "-s",
+            "-s zzz",
+            "-W",
+            "--jsn",
+            "-D x -f y",
+            "-D a=b",
+            "-s r -s i",
+            "-k id",
+            "-k a -k b -k c",
+            "--json -f x",
+            "-",
+        ] {
+            assert!(matches!(parse(line), Err(Refusal::Usage(_))), "{line:?}");
+        }
+        assert_eq!(parse("-h"), Err(Refusal::Help));
+        assert_eq!(parse("--help"), Err(Refusal::Help));
+    }
+}

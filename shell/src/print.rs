@@ -1,0 +1,423 @@
+//! Listings in pfctl's formats (OpenBSD's sbin/pfctl: pfctl.c, `pf_print_state.c`, `pfctl_parser.c`,
+//! `pfctl_table.c`), so that scripts and monitoring templates that read pfctl read weir.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use crate::protocol::{Info, Interface, Limit, Peer, Rule, RuleListing, State, Timeout};
+
+/// `-s rules`. What is built in is shown in comments, so that the output can be loaded.
+pub(crate) fn rules(out: &mut impl Write, listing: &RuleListing, verbose: u8) -> io::Result<()> {
+    for line in &listing.built_in {
+        writeln!(out, "# built in: {line}")?;
+    }
+    if listing.origin.is_none() {
+        writeln!(out, "# no rules in force: everything else is blocked")?;
+    }
+    for rule in &listing.rules {
+        if verbose > 0 {
+            write!(out, "@{} ", rule.number)?;
+        }
+        writeln!(out, "{}", rule.text)?;
+        if verbose > 0 {
+            rule_counters(out, rule)?;
+        }
+    }
+    Ok(())
+}
+
+fn rule_counters(out: &mut impl Write, rule: &Rule) -> io::Result<()> {
+    writeln!(
+        out,
+        "  [ Evaluations: {:<8}  Packets: {:<8}  Bytes: {:<10}  States: {:<6}]",
+        rule.evaluations,
+        rule.packets.iter().sum::<u64>(),
+        rule.bytes.iter().sum::<u64>(),
+        rule.states
+    )
+}
+
+/// A state as `-s states` prints it.
+pub(crate) fn state(out: &mut impl Write, state: &State, verbose: u8) -> io::Result<()> {
+    let [initiator, responder] = &state.peers;
+    write!(out, "{} ", state.port)?;
+    if !state.vlans.is_empty() {
+        let vlans: Vec<_> = state.vlans.iter().map(u16::to_string).collect();
+        write!(out, "vlan {} ", vlans.join("."))?;
+    }
+    writeln!(
+        out,
+        "{} {} <- {}       {}:{}",
+        Protocol(state.protocol),
+        Host(state, state.destination, state.destination_port),
+        Host(state, state.source, state.source_port),
+        responder.state,
+        initiator.state
+    )?;
+    if verbose == 0 {
+        return Ok(());
+    }
+    if state.protocol == 6 {
+        writeln!(out, "   {}  {}", Window(responder), Window(initiator))?;
+    }
+    write!(
+        out,
+        "   age {}, expires in {}, {}:{} pkts, {}:{} bytes",
+        Clock(state.age),
+        Clock(state.expires),
+        state.packets[0],
+        state.packets[1],
+        state.bytes[0],
+        state.bytes[1]
+    )?;
+    if let Some(rule) = state.rules[0].or(state.rules[1]) {
+        write!(out, ", rule {rule}")?;
+    }
+    if let [Some(_), Some(leaving)] = state.rules {
+        write!(out, ", leaving rule {leaving}")?;
+    }
+    writeln!(out)?;
+    if verbose > 1 {
+        writeln!(out, "   id: {} creatorid: {:08x}", state.id, state.worker)?;
+    }
+    Ok(())
+}
+
+/// `tcp`, or the number.
+struct Protocol(u8);
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("icmp"),
+            6 => f.write_str("tcp"),
+            17 => f.write_str("udp"),
+            58 => f.write_str("ipv6-icmp"),
+            132 => f.write_str("sctp"),
+            number => number.fmt(f),
+        }
+    }
+}
+
+/// `192.0.2.1:80`, `2001:db8::1[80]`, or the address alone where there are no ports.
+struct Host<'a>(&'a State, IpAddr, u16);
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has_ports = matches!(self.0.protocol, 1 | 6 | 17 | 58 | 132);
+        match (self.1, self.2) {
+            (address, _) if !has_ports => address.fmt(f),
+            (IpAddr::V4(address), port) => write!(f, "{address}:{port}"),
+            (IpAddr::V6(address), port) => write!(f, "{address}[{port}]"),
+        }
+    }
+}
+
+/// `[1000 + 65536] wscale 7`.
+struct Window<'a>(&'a Peer);
+
+impl fmt::Display for Window<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = self.0;
+        write!(f, "[{} + {}]", peer.seq_lo, peer.seq_hi.wrapping_sub(peer.seq_lo))?;
+        peer.wscale.map_or(Ok(()), |shift| write!(f, " wscale {shift}"))
+    }
+}
+
+/// `23:59:58`.
+struct Clock(u32);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}:{:02}", self.0 / 3600, self.0 / 60 % 60, self.0 % 60)
+    }
+}
+
+/// A quotient with one decimal; by zero as by one.
+struct Tenths(u64, u64);
+
+impl fmt::Display for Tenths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = u128::from(self.0) * 10 / u128::from(self.1.max(1));
+        write!(f, "{}.{}", tenths / 10, tenths % 10)
+    }
+}
+
+/// `-s info`.
+pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result<()> {
+    let word = match info.status.as_str() {
+        "disabled" => "Disabled",
+        "blocked" => "Blocked",
+        _ => "Enabled",
+    };
+    let (days, rest) = (info.uptime / 86_400, (info.uptime % 86_400) as u32);
+    let status = format!("Status: {word} for {days} days {}", Clock(rest));
+    writeln!(out, "{status:<44} {:>15}\n", format!("weir {}", info.version))?;
+    if let Some(seconds) = info.open_for {
+        writeln!(out, "EVERYTHING PASSES unjudged for {seconds} more seconds (-e ends it)\n")?;
+    }
+    writeln!(out, "{:<27} {:>14} {:>16}", "State Table", "Total", "Rate")?;
+    writeln!(out, "  {:<25} {:>14} {:>14}", "current entries", info.states, "")?;
+    let counter = |out: &mut dyn Write, name: &str, count: u64| {
+        let rate = Tenths(count, info.uptime).to_string();
+        writeln!(out, "  {name:<25} {count:>14} {rate:>14}/s")
+    };
+    counter(out, "searches", info.searches)?;
+    counter(out, "inserts", info.inserts)?;
+    counter(out, "removals", info.removals)?;
+    counter(out, "evictions", info.evictions)?;
+    writeln!(out, "Counters")?;
+    counter(out, "frames", info.frames)?;
+    counter(out, "reflected", info.reflected)?;
+    counter(out, "unfiltered", info.unfiltered)?;
+    for reason in &info.reasons {
+        counter(out, &reason.name, reason.count)?;
+        if verbose > 1 {
+            writeln!(out, "    {}", reason.description)?;
+        }
+    }
+    counter(out, "log-lost", info.log_lost)?;
+    let share = Tenths(info.handed_over.saturating_mul(100), info.frames);
+    writeln!(out, "Workers ({}, {share} % of frames handed over)", info.io)?;
+    for worker in &info.workers {
+        let cpu = worker.cpu.map_or_else(|| "not pinned".into(), |cpu| format!("cpu {cpu}"));
+        writeln!(
+            out,
+            "  {:<2} {cpu:<11} states {:<10} frames {:<14} handed-over {:<12} back-pressure {}",
+            worker.worker, worker.states, worker.frames, worker.handed_over, worker.back_pressure
+        )?;
+    }
+    Ok(())
+}
+
+/// `-s Interfaces`.
+pub(crate) fn interface(out: &mut impl Write, port: &Interface, verbose: u8) -> io::Result<()> {
+    const NAMES: [&str; 6] = ["In4", "Out4", "In6", "Out6", "InL2", "OutL2"];
+    write!(out, "{}", port.name)?;
+    if verbose > 0 {
+        write!(out, " ({})", port.role)?;
+        if port.skip {
+            write!(out, " (skip)")?;
+        }
+    }
+    writeln!(out)?;
+    if verbose < 2 {
+        return Ok(());
+    }
+    let (days, rest) = (port.cleared / 86_400, (port.cleared % 86_400) as u32);
+    writeln!(out, "\tCleared:     {days} days {} ago", Clock(rest))?;
+    for (name, traffic) in NAMES.iter().zip(&port.traffic) {
+        for (verdict, [packets, bytes]) in [("Pass", traffic.passed), ("Block", traffic.blocked)] {
+            let name = format!("{name}/{verdict}:");
+            writeln!(out, "\t{name:<12} [ Packets: {packets:<18} Bytes: {bytes:<18} ]")?;
+        }
+    }
+    let device = &port.device;
+    for (name, count) in [
+        ("Received:", device.received),
+        ("Sent:", device.transmitted),
+        ("Missed:", device.missed),
+        ("Malformed:", device.malformed),
+        ("Unsendable:", device.unsendable),
+        ("Ring full:", device.transmit_full),
+        ("No buffer:", device.pool_empty),
+    ] {
+        writeln!(out, "\t{name:<12} {count} ({})", port.io)?;
+    }
+    Ok(())
+}
+
+/// `-s timeouts`.
+pub(crate) fn timeout(out: &mut impl Write, timeout: &Timeout) -> io::Result<()> {
+    let unit = if timeout.unit == "s" { "s".into() } else { format!(" {}", timeout.unit) };
+    writeln!(out, "{:<20} {:>10}{unit}", timeout.name, timeout.value)
+}
+
+/// `-s memory`; weir's own words stand behind pfctl's.
+pub(crate) fn limit(out: &mut impl Write, limit: &Limit) -> io::Result<()> {
+    writeln!(
+        out,
+        "{:<13} hard limit {:>8} used {:>8} peak {:>8} reserved {:>8}",
+        limit.name, limit.limit, limit.used, limit.peak, limit.reserved
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{info, interface, limit, rules, state, timeout};
+    use crate::protocol::{
+        Info, Interface, Limit, Peer, ReasonCount, Rule, RuleListing, State, Timeout, Traffic,
+        WorkerInfo,
+    };
+
+    fn printed(print: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+        let mut out = Vec::new();
+        print(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn peer(state: &str, seq_lo: u32, seq_hi: u32, wscale: Option<u8>) -> Peer {
+        Peer { state: state.into(), seq_lo, seq_hi, wscale }
+    }
+
+    fn tcp() -> State {
+        State {
+            id: "00000000000000a1".into(),
+            worker: 1,
+            port: "wan".into(),
+            vlans: Vec::new(),
+            protocol: 6,
+            source: "192.0.2.1".parse().unwrap(),
+            source_port: 40000,
+            destination: "198.51.100.2".parse().unwrap(),
+            destination_port: 80,
+            peers: [
+                peer("FIN_WAIT_2", 1000, 66_536, Some(7)),
+                peer("ESTABLISHED", u32::MAX, 9, Some(8)),
+            ],
+            age: 5,
+            expires: 86_398,
+            packets: [5, 4],
+            bytes: [500, 400],
+            rules: [Some(3), None],
+        }
+    }
+
+    #[test]
+    fn states_print_as_pf_prints_them() {
+        assert_eq!(
+            printed(|out| state(out, &tcp(), 0)),
+            "wan tcp 198.51.100.2:80 <- 192.0.2.1:40000       ESTABLISHED:FIN_WAIT_2\n"
+        );
+        assert_eq!(
+            printed(|out| state(out, &tcp(), 2)),
+            "wan tcp 198.51.100.2:80 <- 192.0.2.1:40000       ESTABLISHED:FIN_WAIT_2\n   \
+             [4294967295 + 10] wscale 8  [1000 + 65536] wscale 7\n   \
+             age 00:00:05, expires in 23:59:58, 5:4 pkts, 500:400 bytes, rule 3\n   \
+             id: 00000000000000a1 creatorid: 00000001\n"
+        );
+        let mut other = tcp();
+        other.protocol = 17;
+        other.source = "2001:db8::1".parse().unwrap();
+        other.destination = "2001:db8::2".parse().unwrap();
+        other.peers = [peer("SINGLE", 0, 0, None), peer("NO_TRAFFIC", 0, 0, None)];
+        other.rules = [Some(3), Some(4)];
+        other.vlans = vec![100, 7];
+        assert_eq!(
+            printed(|out| state(out, &other, 1)),
+            "wan vlan 100.7 udp 2001:db8::2[80] <- 2001:db8::1[40000]       NO_TRAFFIC:SINGLE\n   \
+             age 00:00:05, expires in 23:59:58, 5:4 pkts, 500:400 bytes, rule 3, leaving rule 4\n"
+        );
+    }
+
+    #[test]
+    fn rules_print_as_pf_prints_them() {
+        let listing = RuleListing {
+            origin: Some("x".into()),
+            built_in: vec!["pass quick arp".into()],
+            rules: vec![Rule {
+                number: 0,
+                text: "block drop all".into(),
+                label: None,
+                evaluations: 0,
+                packets: [0, 0],
+                bytes: [0, 0],
+                states: 0,
+                states_total: 0,
+            }],
+        };
+        assert_eq!(
+            printed(|out| rules(out, &listing, 0)),
+            "# built in: pass quick arp\nblock drop all\n"
+        );
+        assert_eq!(
+            printed(|out| rules(out, &listing, 1)),
+            "# built in: pass quick arp\n@0 block drop all\n  [ Evaluations: 0         Packets: 0  \
+             \x20      Bytes: 0           States: 0     ]\n"
+        );
+    }
+
+    #[test]
+    fn timeouts_and_limits_print_as_pf_prints_them() {
+        let seconds = Timeout { name: "tcp.first".into(), value: 120, unit: "s".into() };
+        assert_eq!(printed(|out| timeout(out, &seconds)), "tcp.first                   120s\n");
+        let states = Timeout { name: "adaptive.end".into(), value: 120_000, unit: "states".into() };
+        assert_eq!(
+            printed(|out| timeout(out, &states)),
+            "adaptive.end             120000 states\n"
+        );
+        let pool =
+            Limit { name: "states".into(), limit: 100_000, used: 1, peak: 2, reserved: 1_000_000 };
+        let line = printed(|out| limit(out, &pool));
+        assert!(line.starts_with("states        hard limit   100000 "), "{line}");
+    }
+
+    #[test]
+    fn info_prints_as_pf_prints_it() {
+        let status = Info {
+            version: "0.1.0".into(),
+            status: "enabled".into(),
+            uptime: 90_065,
+            open_for: None,
+            io: "packet".into(),
+            states: 3,
+            searches: 180_130,
+            inserts: 4,
+            removals: 1,
+            evictions: 0,
+            reflected: 0,
+            unfiltered: 0,
+            reasons: vec![ReasonCount {
+                name: "block-rule".into(),
+                count: 7,
+                description: "A block rule matched.".into(),
+            }],
+            frames: 200,
+            handed_over: 50,
+            log_lost: 0,
+            workers: vec![WorkerInfo {
+                worker: 0,
+                cpu: Some(1),
+                states: 3,
+                frames: 200,
+                handed_over: 50,
+                back_pressure: 0,
+            }],
+        };
+        let text = printed(|out| info(out, &status, 0));
+        for line in [
+            "Status: Enabled for 1 days 01:01:05               weir 0.1.0",
+            "State Table                          Total             Rate",
+            "  current entries                        3               ",
+            "  searches                          180130            2.0/s",
+            "  block-rule                             7            0.0/s",
+            "Workers (packet, 25.0 % of frames handed over)",
+        ] {
+            assert!(text.lines().any(|printed| printed == line), "{line:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn interfaces_print_as_pf_prints_them() {
+        let mut port = Interface {
+            role: "wan".into(),
+            name: "eth1".into(),
+            io: "xdp".into(),
+            skip: true,
+            cleared: 0,
+            traffic: [Traffic::default(); 6],
+            device: crate::protocol::Device::default(),
+        };
+        port.traffic[0].passed = [12, 3400];
+        assert_eq!(printed(|out| interface(out, &port, 0)), "eth1\n");
+        assert_eq!(printed(|out| interface(out, &port, 1)), "eth1 (wan) (skip)\n");
+        let text = printed(|out| interface(out, &port, 2));
+        assert!(
+            text.contains(
+                "\tIn4/Pass:    [ Packets: 12                 Bytes: 3400               ]\n"
+            ),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,521 @@
+//! The control protocol, version 1: one JSON object a line over the daemon's Unix socket.
+//!
+//! The client sends a [`Request`] line and reads the answer: no, one or many lines of a listing,
+//! then exactly one line that ends the answer ([`Reply::ends`]). Then it may send the next request
+//! on the same connection. Whoever may connect is decided by the socket's mode (0600) and the
+//! peer's credentials: root, or the user the daemon runs as.
+//!
+//! Bounds, which the daemon enforces: a request line holds at most [`MAX_REQUEST`] bytes and must
+//! be complete within [`TIMEOUT`] of its first byte; a client that does not read for as long, or is
+//! silent for [`IDLE`], is cut off; at most [`MAX_CLIENTS`] are served at a time.
+//!
+//! ```text
+//! > {"version":1,"command":"memory"}
+//! < {"memory":[{"name":"states","limit":100000,"used":12,"peak":340,"reserved":1000000}]}
+//! < {"done":{"count":1}}
+//!
+//! > {"version":1,"command":{"load":{"sources":[{"name":"stdin","text":"pas\n"}]}}}
+//! < {"diagnostics":{"list":[{"severity":"error","message":"...","file":"stdin","line":1,"column":1,
+//!    "start":0,"end":3,"excerpt":"pas","underline":[0,3],"expected":["pass"],"notes":[]}],
+//!    "errors":1,"omitted":0}}
+//! ```
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use weir_config::Diagnostics;
+
+/// The version of the protocol that this crate speaks.
+pub const VERSION: u32 = 1;
+
+/// Longest request line in bytes, its newline included.
+pub const MAX_REQUEST: usize = 16 << 20;
+
+/// How long a begun request may take to arrive, and an answer to be taken.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection may be silent between requests.
+pub const IDLE: Duration = Duration::from_secs(60);
+
+/// How many clients are served at a time.
+pub const MAX_CLIENTS: usize = 32;
+
+/// Where the daemon listens unless told otherwise.
+pub const SOCKET: &str = "/run/weir/weir.sock";
+
+/// How long `ctl -d` leaves the bridge open if no deadline is given, in seconds.
+pub const DISABLE_SECONDS: u32 = 300;
+
+/// The longest deadline that `ctl -d` takes: a day, in seconds.
+pub const MAX_DISABLE_SECONDS: u32 = 86_400;
+
+/// One line from the client.
+///
+/// `{"version":1,"command":"info"}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// [`VERSION`].
+    pub version: u32,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What a client can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Command {
+    /// Puts a rule set in force on all workers, or changes nothing. Answer: `done`,
+    /// `diagnostics` or `error`.
+    ///
+    /// `{"version":1,"command":{"load":{"sources":[{"name":"weir.conf","text":"pass\n"}]}}}`
+    Load(Load),
+    /// Lists the rules in force with their counters. Answer: `rules`, `done`.
+    ///
+    /// `{"version":1,"command":"rules"}`
+    Rules,
+    /// Lists the states. Answer: any number of `states`, `done`.
+    ///
+    /// `{"version":1,"command":"states"}`
+    States,
+    /// Status, counters and workers. Answer: `info`, `done`.
+    ///
+    /// `{"version":1,"command":"info"}`
+    Info,
+    /// Lists the ports with their counters. Answer: `interfaces`, `done`.
+    ///
+    /// `{"version":1,"command":"interfaces"}`
+    Interfaces,
+    /// Lists the time-outs in force. Answer: `timeouts`, `done`.
+    ///
+    /// `{"version":1,"command":"timeouts"}`
+    Timeouts,
+    /// Lists the bounded pools and their use. Answer: `memory`, `done`.
+    ///
+    /// `{"version":1,"command":"memory"}`
+    Memory,
+    /// Removes states. Answer: `done` with how many.
+    ///
+    /// `{"version":1,"command":{"kill":{"hosts":{"from":"192.0.2.0/24","to":"198.51.100.2"}}}}`
+    Kill(Kill),
+    /// Empties something. Answer: `done`.
+    ///
+    /// `{"version":1,"command":{"flush":"states"}}`
+    Flush(Flush),
+    /// Ends a `disable`. Answer: `done`; `error` if filtering is on already.
+    ///
+    /// `{"version":1,"command":"enable"}`
+    Enable,
+    /// Passes everything, unjudged, for so many seconds (1 to [`MAX_DISABLE_SECONDS`]); root only.
+    /// Answer: `done` or `error`.
+    ///
+    /// `{"version":1,"command":{"disable":{"seconds":300}}}`
+    Disable {
+        /// When filtering comes back by itself, in seconds from now.
+        seconds: u32,
+    },
+}
+
+/// A rule set as text. The daemon opens no file that a client names: the names are for messages.
+///
+/// `{"sources":[{"name":"/etc/weir/weir.conf","text":"pass\n"}],"macros":["ext=wan"]}`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// The rule file; this version takes exactly one.
+    pub sources: Vec<Source>,
+    /// `name=value` as `-D` takes it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macros: Vec<String>,
+}
+
+/// One file of a rule set.
+///
+/// `{"name":"stdin","text":"block all\n"}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// What messages call it.
+    pub name: String,
+    /// What is in it.
+    pub text: String,
+}
+
+/// Which states to remove.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kill {
+    /// Those begun by a host, and only those to another host if one is given.
+    ///
+    /// `{"hosts":{"from":"192.0.2.1"}}`
+    Hosts {
+        /// Address or prefix of the initiator.
+        from: String,
+        /// Address or prefix of the responder.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+    },
+    /// The one with this id, as `-vvss` prints it.
+    ///
+    /// `{"id":"00000000000000a1"}`
+    Id(String),
+    /// Those that a rule with this label made.
+    ///
+    /// `{"label":"ssh"}`
+    Label(String),
+}
+
+/// What to empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flush {
+    /// The rules: everything that no state lets pass is blocked.
+    Rules,
+    /// The state table.
+    States,
+    /// The counters.
+    Info,
+}
+
+/// One line from the daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// The request was carried out, the listing is complete. Ends the answer.
+    ///
+    /// `{"done":{"count":3}}`
+    Done(Done),
+    /// The request was refused and changed nothing. Ends the answer.
+    ///
+    /// `{"error":"malformed request: ..."}`
+    Error(String),
+    /// The rules have errors; nothing was changed. Ends the answer.
+    ///
+    /// `{"diagnostics":{"list":[{"severity":"error","message":"...","file":"stdin","line":1,...}],...}`
+    Diagnostics(Diagnostics),
+    /// The rules in force.
+    Rules(RuleListing),
+    /// Some states.
+    States(Vec<State>),
+    /// Status and counters.
+    Info(Box<Info>),
+    /// The ports.
+    Interfaces(Vec<Interface>),
+    /// The time-outs.
+    Timeouts(Vec<Timeout>),
+    /// The pools.
+    Memory(Vec<Limit>),
+}
+
+impl Reply {
+    /// Whether the answer ends with this line.
+    pub const fn ends(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Error(_) | Self::Diagnostics(_))
+    }
+}
+
+/// How it went.
+///
+/// `{"count":3,"note":"unchanged"}`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// How many things were listed, removed or loaded.
+    pub count: u64,
+    /// Something to tell the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// The rules in force.
+///
+/// `{"origin":"/etc/weir/weir.conf","built_in":["pass quick arp"],"rules":[]}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleListing {
+    /// Name of the file they came from; absent when everything is blocked for want of rules.
+    pub origin: Option<String>,
+    /// What passes before any rule is asked, in words.
+    pub built_in: Vec<String>,
+    /// The rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule with its counters, summed over workers.
+///
+/// `{"number":0,"text":"pass all flags S/SA","evaluations":9,"packets":[4,4],"bytes":[400,900],
+/// "states":1,"states_total":2}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its number, from 0.
+    pub number: u32,
+    /// As `-s rules` prints it.
+    pub text: String,
+    /// Its label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// How often it was looked at.
+    pub evaluations: u64,
+    /// Packets it decided: arriving, leaving.
+    pub packets: [u64; 2],
+    /// Bytes of them.
+    pub bytes: [u64; 2],
+    /// States it holds now.
+    pub states: u64,
+    /// States it has made.
+    pub states_total: u64,
+}
+
+/// A state.
+///
+/// `{"id":"00000000000000a1","worker":0,"port":"wan","protocol":6,
+/// "source":"192.0.2.1","source_port":40000,"destination":"198.51.100.2","destination_port":80,
+/// "peers":[{"state":"ESTABLISHED","seq_lo":1,"seq_hi":2,"wscale":7},...],
+/// "age":5,"expires":86398,"packets":[5,4],"bytes":[500,400],"rules":[3,null]}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Its id, sixteen hexadecimal digits.
+    pub id: String,
+    /// The worker that owns it.
+    pub worker: u16,
+    /// The port its initiator is on, by role.
+    pub port: String,
+    /// VLAN ids, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vlans: Vec<u16>,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Address of the initiator.
+    pub source: std::net::IpAddr,
+    /// Its port, or the id of an ICMP query, or 0.
+    pub source_port: u16,
+    /// Address of the responder.
+    pub destination: std::net::IpAddr,
+    /// Its port, or the id of an ICMP query, or 0.
+    pub destination_port: u16,
+    /// Initiator and responder.
+    pub peers: [Peer; 2],
+    /// Seconds since it was made.
+    pub age: u32,
+    /// Seconds until it ends if nothing more comes.
+    pub expires: u32,
+    /// Packets from the initiator and from the responder.
+    pub packets: [u64; 2],
+    /// Bytes of them.
+    pub bytes: [u64; 2],
+    /// Numbers of the rules that let it pass: arriving, leaving.
+    pub rules: [Option<u32>; 2],
+}
+
+/// One end of a state.
+///
+/// `{"state":"ESTABLISHED","seq_lo":1000,"seq_hi":66536,"wscale":7}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its state by name; for ICMP a number.
+    pub state: String,
+    /// Lowest sequence number it may send next.
+    pub seq_lo: u32,
+    /// Highest sequence number it may send up to.
+    pub seq_hi: u32,
+    /// Window scale, if both ends have offered one.
+    pub wscale: Option<u8>,
+}
+
+/// Status and counters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Info {
+    /// weir's version.
+    pub version: String,
+    /// `enabled`, `disabled` (everything passes) or `blocked` (no rule set is in force).
+    pub status: String,
+    /// Seconds since the daemon was started.
+    pub uptime: u64,
+    /// Seconds until filtering comes back, if it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_for: Option<u64>,
+    /// Port kind.
+    pub io: String,
+    /// States now.
+    pub states: u64,
+    /// Look-ups in the state table.
+    pub searches: u64,
+    /// States made.
+    pub inserts: u64,
+    /// States that ended.
+    pub removals: u64,
+    /// Unproven states that had to make room for new ones.
+    pub evictions: u64,
+    /// Answers to blocked packets.
+    pub reflected: u64,
+    /// Frames passed unjudged while the filter was disabled.
+    pub unfiltered: u64,
+    /// Drops by reason, every reason.
+    pub reasons: Vec<ReasonCount>,
+    /// Frames judged by all workers together.
+    pub frames: u64,
+    /// Frames handed to another worker.
+    pub handed_over: u64,
+    /// Log records that were lost for want of room or by the rate bound.
+    pub log_lost: u64,
+    /// Each worker.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// A counter of dropped frames.
+///
+/// `{"name":"block-rule","count":7,"description":"A block rule matched."}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonCount {
+    /// The reason.
+    pub name: String,
+    /// Frames.
+    pub count: u64,
+    /// What it means.
+    pub description: String,
+}
+
+/// What a worker has done.
+///
+/// `{"worker":0,"cpu":2,"states":10,"frames":1000,"handed_over":3,"back_pressure":0}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Its number.
+    pub worker: u16,
+    /// The CPU it is pinned to.
+    pub cpu: Option<u32>,
+    /// States in its table.
+    pub states: u64,
+    /// Frames it judged.
+    pub frames: u64,
+    /// Frames it handed to another worker.
+    pub handed_over: u64,
+    /// Rounds in which it did not receive because an output queue was more than half full.
+    pub back_pressure: u64,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// `lan` or `wan`.
+    pub role: String,
+    /// Name of the network interface.
+    pub name: String,
+    /// Port kind.
+    pub io: String,
+    /// `set skip on` it is in force.
+    pub skip: bool,
+    /// Seconds since the counters were cleared.
+    pub cleared: u64,
+    /// By family and direction: IPv4 in, IPv4 out, IPv6 in, IPv6 out, rest in, rest out.
+    pub traffic: [Traffic; 6],
+    /// What the port itself has counted since it was opened.
+    pub device: Device,
+}
+
+/// Packets and bytes of one family and direction.
+///
+/// `{"passed":[10,1000],"blocked":[1,60]}`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets and bytes that passed.
+    pub passed: [u64; 2],
+    /// Packets and bytes that were blocked.
+    pub blocked: [u64; 2],
+}
+
+/// Counters of the ring or socket behind a port, summed over its queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Frames taken in.
+    pub received: u64,
+    /// Frames given out.
+    pub transmitted: u64,
+    /// Frames that came in broken.
+    pub malformed: u64,
+    /// Frames that this port can never send.
+    pub unsendable: u64,
+    /// Frames lost before weir saw them.
+    pub missed: u64,
+    /// Rounds in which a full transmit ring left frames waiting.
+    pub transmit_full: u64,
+    /// Rounds in which an empty pool left frames in the receive ring.
+    pub pool_empty: u64,
+}
+
+/// A time-out in force.
+///
+/// `{"name":"tcp.first","value":120,"unit":"s"}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeout {
+    /// As pf.conf(5) names it.
+    pub name: String,
+    /// In units of `unit`.
+    pub value: u32,
+    /// `s` or `states`.
+    pub unit: String,
+}
+
+/// A bounded pool.
+///
+/// `{"name":"states","limit":100000,"used":12,"peak":340,"reserved":1000000}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// As `set limit` names it.
+    pub name: String,
+    /// How many there may be.
+    pub limit: u64,
+    /// How many there are.
+    pub used: u64,
+    /// How many there were at most.
+    pub peak: u64,
+    /// For how many memory is reserved: the highest limit that can be set.
+    pub reserved: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_config::Diagnostics;
+
+    use super::{Command, Kill, Reply, Request};
+
+    /// The examples in the documentation above are what the code reads.
+    #[test]
+    fn documented_requests_parse() {
+        let text = include_str!("protocol.rs");
+        let mut seen = 0;
+        for line in text.lines() {
+            let Some(example) = line.trim().strip_prefix("/// `{\"version\":1") else { continue };
+            let example = format!("{{\"version\":1{}", example.strip_suffix('`').unwrap());
+            let request: Request = serde_json::from_str(&example).unwrap();
+            assert_eq!(request.version, super::VERSION);
+            assert_eq!(serde_json::to_string(&request).unwrap(), example);
+            seen += 1;
+        }
+        assert_eq!(seen, 12, "one example for each command and one for the request");
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        for bad in [
+            r#"{"version":1,"command":"info","extra":1}"#,
+            r#"{"version":1,"command":{"kill":{"hosts":{}}}}"#,
+            r#"{"version":1,"command":{"load":{"sources":[],"file":"/etc/passwd"}}}"#,
+            r#"{"version":1}"#,
+        ] {
+            assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
+        }
+        let kill: Kill = serde_json::from_str(r#"{"hosts":{"from":"192.0.2.1"}}"#).unwrap();
+        assert_eq!(kill, Kill::Hosts { from: "192.0.2.1".into(), to: None });
+        assert_eq!(
+            serde_json::from_str::<Command>(r#""memory""#).unwrap(),
+            Command::Memory,
+            "commands without arguments are bare words"
+        );
+    }
+
+    #[test]
+    fn an_answer_ends_once() {
+        assert!(Reply::Error(String::new()).ends());
+        assert!(Reply::Diagnostics(Diagnostics::default()).ends());
+        assert!(!Reply::States(Vec::new()).ends());
+    }
+}
