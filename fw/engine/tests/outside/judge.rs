@@ -1,14 +1,13 @@
 //! What the engine does with frames, seen from outside: rules in their language, whole frames in,
 //! verdicts, listings and counters out.
 
-mod bridge;
-
 use std::time::Duration;
 
-use bridge::{Bridge, LAN, PASSES, WAN};
 use weir_engine::packet::tcp::flags::{ACK, FIN, RST, SYN};
 use weir_engine::packet::{build, icmp};
 use weir_engine::{LogAction, Reason, Verdict};
+
+use crate::bridge::{Bridge, LAN, PASSES, WAN};
 
 type Host = ([u8; 4], u16);
 
