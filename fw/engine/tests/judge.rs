@@ -484,6 +484,13 @@ fn checksums_left_to_hardware_are_finished() {
     assert_eq!(verdicts, [Verdict::Forward(LAN)]);
     assert_eq!(frames.bytes(0), expected);
     assert_eq!(bridge.counters().finished_checksums, 1);
+
+    bridge.engines[0].open_until(Some(bridge.now.after(Duration::from_secs(1))));
+    let mut frames = Owned::new();
+    frames.push(WAN, &build::tcp(CLIENT, SERVER, SYN).partial().frame());
+    frames.meta_mut(0).checksum = Checksum::MaybePartial;
+    bridge.engines[0].judge(bridge.now, &mut frames, &mut verdicts, &mut bridge.log);
+    assert_eq!(frames.bytes(0), expected, "also while the filter is disabled");
 }
 
 #[test]

@@ -172,7 +172,8 @@ fn command(words: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The `forward` example, running in the box.
+/// The `forward` example, running in the box. `cargo test` builds it along with the tests, but not
+/// when `--test` names one of them.
 pub(crate) struct Forwarder {
     child: Child,
     stdin: Option<ChildStdin>,
