@@ -3,7 +3,8 @@
 //! What is timed is [`Worker::round`](crate::worker::Worker::round) as the daemon runs it: clock,
 //! rings, engine with its counters, timer wheel, mailbox. Frames are made, put on the wire, taken off
 //! it and compared with what had to come out between the rounds, outside the time. A round takes up
-//! to 64 frames from each port.
+//! to 64 frames from each port. The clock is the thread's, which stands still while something else
+//! has the core.
 
 mod flows;
 mod report;
