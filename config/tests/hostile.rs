@@ -117,8 +117,14 @@ fn valid_files() -> Vec<String> {
     files.iter().map(|path| fs::read_to_string(path).expect("UTF-8")).collect()
 }
 
+/// As many cases as `PROPTEST_CASES` says, else `usual`.
+fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|count| count.parse().ok());
+    ProptestConfig::with_cases(asked.unwrap_or(usual))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(cases(4000))]
 
     #[test]
     fn random_bytes(bytes in vec(any::<u8>(), 0..300)) {

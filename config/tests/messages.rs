@@ -1,5 +1,7 @@
 //! What a finding carries: its place, the macro involved, what was expected, as JSON and underlined.
 
+use std::fmt::Write;
+
 use weir_config::{Defines, Diagnostic, Diagnostics, Parsed, Severity, SourceFile, parse};
 
 fn read(text: &str) -> Parsed {
@@ -117,6 +119,10 @@ fn definitions_on_the_command_line_are_checked() {
         defines.define("pass=1"),
         Err("`pass` is a word of the language and cannot name a macro".into())
     );
+    let json = serde_json::to_string(&defines).expect("JSON");
+    assert_eq!(json, r#"[["a","b=c"]]"#);
+    assert_eq!(serde_json::from_str::<Defines>(&json).expect("the same"), defines);
+    assert!(serde_json::from_str::<Defines>(r#"[["in","x"]]"#).is_err());
     assert_eq!(defines.define("=1"), Err("a macro needs a name".into()));
 }
 
@@ -137,8 +143,9 @@ fn ten_thousand_rules_are_read() {
     let mut text = String::new();
     for i in 0..10_000_u32 {
         let address = std::net::Ipv4Addr::from(0x0a00_0000 | i);
-        text += &format!(
-            "pass in quick on lan inet proto tcp from {address} to 192.0.2.0/24 port {{ 80 443 }}\n"
+        let _ = writeln!(
+            text,
+            "pass in quick on lan proto tcp from {address} to 192.0.2.0/24 port {{ 80 443 }}"
         );
     }
     let started = std::time::Instant::now();

@@ -198,8 +198,14 @@ fn options() -> impl Strategy<Value = Options> {
         })
 }
 
+/// As many cases as `PROPTEST_CASES` says, else `usual`.
+fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|count| count.parse().ok());
+    ProptestConfig::with_cases(asked.unwrap_or(usual))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn a_rule_set_parses_to_itself(options in options(), rules in vec(rule(), 0..12)) {

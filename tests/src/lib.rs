@@ -1,3 +1,7 @@
-//! What crosses weir's crates.
+//! What crosses weir's crates: the lab of network namespaces, the frames it sends, and around them
+//! the scenario tests, the demonstration and the side-by-side benchmark.
 
 #![forbid(unsafe_code)]
+
+pub mod frames;
+pub mod lab;

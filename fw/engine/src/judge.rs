@@ -22,6 +22,7 @@ use crate::ruleset::Program;
 use crate::ruleset::program::Side;
 use crate::state::entry::{NONE, flag};
 use crate::state::tcp::Segment;
+use crate::state::wheel::is_due;
 use crate::state::{datagram, tcp as tracker};
 use crate::time::Instant;
 
@@ -107,9 +108,7 @@ impl Engine {
         verdicts.clear();
         self.counters.judged += frames.len() as u64;
         if self.is_open(now) {
-            self.counters.unfiltered += frames.len() as u64;
-            verdicts
-                .extend((0..frames.len()).map(|i| Verdict::Forward(path(frames.meta(i).port).to)));
+            verdicts.extend((0..frames.len()).map(|i| self.pass_unjudged(frames, i)));
             return;
         }
         let Some(program) = self.program.take() else {
@@ -136,6 +135,28 @@ impl Engine {
         }
         self.lanes = lanes;
         self.program = Some(program);
+    }
+
+    /// The filter is disabled: even what cannot be parsed passes.
+    fn pass_unjudged<F: Frames>(&mut self, frames: &mut F, i: usize) -> Verdict {
+        let meta = frames.meta(i);
+        self.counters.unfiltered += 1;
+        if meta.checksum == Checksum::MaybePartial
+            && let Ok(packet) = Packet::parse(frames.head(i), &meta)
+        {
+            self.finish_checksum(frames, i, &packet);
+        }
+        Verdict::Forward(path(meta.port).to)
+    }
+
+    /// Finishes a transport checksum that a host has left to hardware.
+    #[inline]
+    fn finish_checksum<F: Frames>(&mut self, frames: &mut F, i: usize, packet: &Packet) {
+        if frames.meta(i).checksum == Checksum::MaybePartial
+            && checksum::finish_partial(packet, frames, i)
+        {
+            self.counters.finished_checksums += 1;
+        }
     }
 
     fn is_open(&mut self, now: Instant) -> bool {
@@ -223,11 +244,7 @@ impl Engine {
         log: &mut L,
     ) -> Verdict {
         let packet = &flow.packet;
-        if frames.meta(i).checksum == Checksum::MaybePartial
-            && checksum::finish_partial(packet, frames, i)
-        {
-            self.counters.finished_checksums += 1;
-        }
+        self.finish_checksum(frames, i, packet);
         if packet.options && !may_have_options(packet) {
             return self.block(packet, Direction::In, Reason::IpOptions);
         }
@@ -252,7 +269,7 @@ impl Engine {
     fn find_live(&mut self, round: &Round<'_>, flow: &Lane) -> Option<u32> {
         let entry = self.table.find(&flow.key, flow.hash, flow.candidate)?;
         let deadline = deadline(self.table.get(entry), round.program);
-        if (round.tick.wrapping_sub(deadline) as i32) < 0 {
+        if !is_due(deadline, round.tick) {
             return Some(entry);
         }
         self.end(entry);
@@ -488,7 +505,13 @@ impl Engine {
                 self.counters.reflected += 1;
                 Verdict::Reflect(Reason::BlockRule)
             }
-            Err(reason) => Verdict::Drop(reason),
+            Err(reason) => {
+                if reason != Reason::ReflectLimit {
+                    // What may not be answered must not use up the answers of what may.
+                    self.budget.refund();
+                }
+                Verdict::Drop(reason)
+            }
         }
     }
 
@@ -624,9 +647,7 @@ fn segment(packet: &Packet, header: &Tcp, head: &[u8]) -> Segment {
     let scale = if header.flags & tcp::flags::SYN == 0 {
         None
     } else {
-        tcp::Header::new(head, usize::from(packet.transport_offset), head.len())
-            .ok()
-            .and_then(|header| header.options().window_scale())
+        packet.tcp_options(head).window_scale()
     };
     Segment { header: *header, payload: packet.payload, scale }
 }

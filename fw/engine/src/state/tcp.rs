@@ -129,11 +129,11 @@ struct Seq(u32);
 
 impl Seq {
     const fn at_least(self, other: Self) -> bool {
-        self.0.wrapping_sub(other.0) as i32 >= 0
+        self.0.wrapping_sub(other.0).cast_signed() >= 0
     }
 
     const fn after(self, other: Self) -> bool {
-        self.0.wrapping_sub(other.0) as i32 > 0
+        self.0.wrapping_sub(other.0).cast_signed() > 0
     }
 
     const fn plus(self, n: u32) -> Self {
@@ -281,9 +281,9 @@ pub(crate) fn track(
     let data_end = if segment.has(flags::FIN) { end.minus(1) } else { end };
     let fits = Seq(source.seq_hi).at_least(data_end)
         && seq.at_least(Seq(source.seq_lo).minus(other_window));
-    let skew = other.seq_lo.wrapping_sub(ack.0) as i32;
-    let ack_fits =
-        skew >= -(MAX_ACK_WINDOW as i32) && skew <= (MAX_ACK_WINDOW << source_shift) as i32;
+    let skew = other.seq_lo.wrapping_sub(ack.0).cast_signed();
+    let ack_fits = skew >= -MAX_ACK_WINDOW.cast_signed()
+        && skew <= (MAX_ACK_WINDOW << source_shift).cast_signed();
     let reset_fits =
         !segment.has(flags::RST) || (header.seq.wrapping_sub(source.seq_lo).wrapping_add(1)) <= 2;
 

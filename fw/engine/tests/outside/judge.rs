@@ -1,14 +1,13 @@
 //! What the engine does with frames, seen from outside: rules in their language, whole frames in,
 //! verdicts, listings and counters out.
 
-mod bridge;
-
 use std::time::Duration;
 
-use bridge::{Bridge, LAN, PASSES, WAN};
 use weir_engine::packet::tcp::flags::{ACK, FIN, RST, SYN};
 use weir_engine::packet::{build, icmp};
 use weir_engine::{LogAction, Reason, Verdict};
+
+use crate::bridge::{Bridge, LAN, PASSES, WAN};
 
 type Host = ([u8; 4], u16);
 
@@ -455,7 +454,7 @@ fn every_flow_has_one_owner() {
     for port in 1..=400 {
         assert_eq!(handshake(&mut bridge, (CLIENT.0, port), SERVER), PASSES);
     }
-    let owned: Vec<_> = bridge.engines.iter().map(|engine| engine.state_count()).collect();
+    let owned: Vec<_> = bridge.engines.iter().map(weir_engine::Engine::state_count).collect();
     assert_eq!(owned.iter().sum::<u32>(), 400);
     assert!(owned.iter().all(|&states| states > 50), "{owned:?}");
     assert!(bridge.states().iter().all(|state| state.packets == [2, 1]));
@@ -484,6 +483,13 @@ fn checksums_left_to_hardware_are_finished() {
     assert_eq!(verdicts, [Verdict::Forward(LAN)]);
     assert_eq!(frames.bytes(0), expected);
     assert_eq!(bridge.counters().finished_checksums, 1);
+
+    bridge.engines[0].open_until(Some(bridge.now.after(Duration::from_secs(1))));
+    let mut frames = Owned::new();
+    frames.push(WAN, &build::tcp(CLIENT, SERVER, SYN).partial().frame());
+    frames.meta_mut(0).checksum = Checksum::MaybePartial;
+    bridge.engines[0].judge(bridge.now, &mut frames, &mut verdicts, &mut bridge.log);
+    assert_eq!(frames.bytes(0), expected, "also while the filter is disabled");
 }
 
 #[test]

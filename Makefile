@@ -1,0 +1,64 @@
+# weir: build, test, show. `make help` lists the targets.
+
+CARGO  ?= cargo
+TARGET ?= target
+HOST   := $(shell rustc -vV | sed -n 's/^host: //p')
+# Scenario tests build labs of network namespaces, each with a busy weir: two at a time are enough.
+THREADS ?= 2
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
+# Only what runs in the lab needs root; the compiler does not.
+RUNNER := CARGO_TARGET_$(shell echo $(HOST) | tr 'a-z-' 'A-Z_')_RUNNER
+ROOT   := $(if $(SUDO),env $(RUNNER)="$(SUDO)")
+
+.PHONY: all help weir static check test unit scenarios demo bench bench-compare fuzz-quick deps clean
+
+all: weir
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+weir: ## the binary, target/release/weir
+	$(CARGO) build --release --locked -p weir
+
+static: ## the same without shared libraries, for any Linux of this architecture
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked -p weir \
+		--target $(HOST) --target-dir $(TARGET)/static
+	@binary=$(TARGET)/static/$(HOST)/release/weir; \
+	said="$$(LC_ALL=C ldd $$binary 2>&1 || true)"; echo "ldd: $$said"; \
+	case "$$said" in *"statically linked"*) ;; *) echo "$$binary is not static" >&2; exit 1;; esac; \
+	$$binary --version && ls -l $$binary
+
+check: ## formatting and lints, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+test: check weir ## everything: formatting, lints, unit and scenario tests (needs root or sudo)
+	$(ROOT) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --workspace --locked --no-fail-fast
+
+unit: ## the tests that need no root
+	$(CARGO) test --workspace --locked --exclude weir-tests
+
+scenarios: weir ## the lab's tests alone; make scenarios ONLY=xdp_inet6
+	$(ROOT) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --locked -p weir-tests --test scenarios -- $(ONLY)
+
+demo: weir ## weir at work between two hosts in network namespaces (needs root or sudo)
+	$(CARGO) build --locked -p weir-tests --bin weir-demo
+	@$(SUDO) env WEIR_BIN=$(TARGET)/release/weir $(TARGET)/debug/weir-demo
+
+bench: weir ## the engine alone, in memory: millions of frames a second, bytes a state
+	$(TARGET)/release/weir bench
+
+bench-compare: weir ## weir beside the kernel's bridge and an unfiltered forwarder (needs root or sudo)
+	$(CARGO) build --release --locked -p weir-hw --example forward
+	$(CARGO) build --release --locked -p weir-tests --bin weir-compare
+	$(SUDO) env WEIR_BIN=$(TARGET)/release/weir $(TARGET)/release/weir-compare $(ARGS)
+
+fuzz-quick: ## random frames and rule texts for a moment, without a fuzzer
+	$(CARGO) test --release --locked --workspace --exclude weir-tests -- fuzz
+
+deps: ## installs what building and testing need, on Debian and Ubuntu
+	@.ci/deps
+
+clean:
+	$(CARGO) clean

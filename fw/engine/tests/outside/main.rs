@@ -1,0 +1,6 @@
+//! The engine seen from outside: rules in their language, whole frames in; verdicts, listings and
+//! counters out.
+
+mod bridge;
+mod hostile;
+mod judge;

@@ -1,0 +1,146 @@
+//! Small servers on a host's real stack.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Host;
+
+/// How long a thread waits in the kernel before it looks whether it should end.
+const GLANCE: Duration = Duration::from_millis(50);
+/// Threads that answer at the same time.
+const THREADS: usize = 4;
+
+/// An HTTP/1.0 server on IPv4 and IPv6 that closes after each answer.
+#[derive(Debug)]
+pub struct WebServer {
+    stop: Arc<AtomicBool>,
+    served: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl WebServer {
+    /// The page that every path shows but `/bytes/N`, which shows [`WebServer::pattern`].
+    pub const PAGE: &str = "Hello from behind the weir.\n";
+
+    /// A document of `length` bytes that differs from itself shifted by less than 64 KiB.
+    pub fn pattern(length: usize) -> Vec<u8> {
+        (0..length).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect()
+    }
+
+    /// Listens on a port of a host.
+    pub fn start(host: &Host, port: u16) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let served = Arc::new(AtomicU64::new(0));
+        let listener = host.namespace.within(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)));
+        let listener = listener.unwrap_or_else(|error| panic!("port {port}: {error}"));
+        listener.set_nonblocking(true).expect("a listener can be made non-blocking");
+        let listener = Arc::new(listener);
+        let threads = (0..THREADS)
+            .map(|_| {
+                let (listener, stop, served) = (listener.clone(), stop.clone(), served.clone());
+                std::thread::spawn(move || serve(&listener, &stop, &served))
+            })
+            .collect();
+        Self { stop, served, threads }
+    }
+
+    /// Requests answered so far.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for WebServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(listener: &TcpListener, stop: &AtomicBool, served: &AtomicU64) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let glance = Timespec { tv_sec: 0, tv_nsec: GLANCE.as_nanos() as i64 };
+    while !stop.load(Ordering::Relaxed) {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                if answer(&stream).is_ok() {
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Err(_) => {
+                let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&glance));
+            }
+        }
+    }
+}
+
+fn answer(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut lines = BufReader::new(stream);
+    let mut request = String::new();
+    lines.read_line(&mut request)?;
+    let mut line = String::new();
+    // The request ends with an empty line.
+    while lines.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let path = request.split_whitespace().nth(1).unwrap_or_default();
+    let page = match path.strip_prefix("/bytes/").and_then(|length| length.parse().ok()) {
+        Some(length) => WebServer::pattern(length),
+        None => WebServer::PAGE.into(),
+    };
+    let length = page.len();
+    let mut stream = stream;
+    write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n")?;
+    stream.write_all(&page)
+}
+
+/// A UDP server on IPv4 and IPv6 that sends everything back.
+#[derive(Debug)]
+pub struct EchoServer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EchoServer {
+    /// Listens on a port of a host.
+    pub fn start(host: &Host, port: u16) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let socket = host.namespace.within(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)));
+        let socket = socket.unwrap_or_else(|error| panic!("port {port}: {error}"));
+        socket.set_read_timeout(Some(GLANCE)).expect("not zero");
+        let ending = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut buffer = vec![0; 65_536];
+            while !ending.load(Ordering::Relaxed) {
+                match socket.recv_from(&mut buffer) {
+                    Ok((length, from)) => {
+                        let _ = socket.send_to(&buffer[..length], from);
+                    }
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                    // An ICMP error for an earlier answer.
+                    Err(_) => {}
+                }
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for EchoServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Two workers: flows arrive anywhere, are judged by their owner, in order.
+
+use weir_tests::lab::{Family, Io, Lab, WebServer, Weir, WeirOptions};
+
+use crate::traffic::{ab, iperf};
+use crate::{assert_no_mismatch, on_every_port};
+
+on_every_port! {
+    two_workers_share_many_flows
+}
+
+fn two_workers_share_many_flows(io: Io, family: Family) {
+    let lab = Lab::new();
+    let options = WeirOptions { workers: 2, ..WeirOptions::new(io, "pass\n") };
+    let weir = Weir::start(&lab, &options);
+    let _web = WebServer::start(&lab.server, 80);
+    let said = ab(&lab, family, 3_000);
+    assert!(said.contains("Failed requests:        0"), "{said}");
+    let report = iperf(&lab, family, &["-t", "3", "-P", "8"]);
+    assert!(report["end"]["sum_received"]["bytes"].as_u64() > Some(0), "{report}");
+    assert_no_mismatch(&weir);
+    assert_eq!(weir.counter("handover-full"), 0);
+    // Where a flow arrives and who owns it have nothing to do with each other, so that about half
+    // of the frames change hands.
+    let info = weir.show(&["-s", "info"]);
+    let workers = info.lines().find(|line| line.starts_with("Workers ("));
+    assert!(workers.is_some_and(|line| !line.contains(" 0.0 %")), "{info}");
+}

@@ -1,0 +1,38 @@
+//! The rule files that weir ships, read by the parser alone.
+
+use std::path::PathBuf;
+
+use weir_config::{Defines, SourceFile, parse};
+use weir_tests::lab::shipped;
+
+fn files() -> Vec<PathBuf> {
+    let mut files = vec![shipped("weir.conf")];
+    let examples = std::fs::read_dir(shipped("examples")).expect("is shipped");
+    files.extend(examples.map(|entry| entry.expect("readable").path()));
+    files
+}
+
+/// Without a word of complaint, warnings included.
+#[test]
+fn every_file_is_read() {
+    let files = files();
+    assert!(files.len() > 3, "{files:?}");
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let parsed = parse(&[SourceFile::new("file", text)], &Defines::default());
+        assert!(parsed.diagnostics.is_empty(), "{}:\n{}", file.display(), parsed.diagnostics);
+        assert!(parsed.rules.is_some_and(|rules| !rules.rules.is_empty()), "{}", file.display());
+    }
+}
+
+/// The rules in the README too.
+#[test]
+fn the_readme_s_rules_are_read() {
+    let readme = include_str!("../../README.md");
+    let begin = readme.find("block in log on wan").expect("the README has first rules");
+    let rules = &readme[begin..];
+    let rules = &rules[..rules.find("```").expect("a fenced block")];
+    let parsed = parse(&[SourceFile::new("README.md", rules)], &Defines::default());
+    assert!(parsed.diagnostics.is_empty(), "{}", parsed.diagnostics);
+    assert!(parsed.rules.is_some_and(|rules| rules.rules.len() == 7));
+}
