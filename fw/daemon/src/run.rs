@@ -108,6 +108,10 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
     let (events, happened) = unbounded();
     watch_signals(events.clone())?;
     let server = Server::bind(&settings.socket).map_err(|error| error.to_string())?;
+    let out = log::open(settings.packet_log.as_deref()).map_err(|error| {
+        let path = settings.packet_log.as_deref().unwrap_or(Path::new("standard error"));
+        format!("{}: {error}", path.display())
+    })?;
     let (prepared, opened) = open_ports(settings)?;
     let io = opened.kind;
     let stop = Arc::new(AtomicBool::new(false));
@@ -117,7 +121,7 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
     let held_back = Arc::new(AtomicU64::new(0));
     let writer = log::Writer {
         rings: crew.records,
-        out: log::open(settings.packet_log.as_deref()).map_err(|error| error.to_string())?,
+        out,
         clock,
         roles: vec!["lan".into(), "wan".into()],
         programs: Arc::clone(&programs),

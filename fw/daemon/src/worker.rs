@@ -158,6 +158,10 @@ impl Worker {
 
     /// Releases all frames and closes the ports.
     pub fn close(&mut self) {
+        // Received just before a port failed.
+        for frame in self.frames.drain(..) {
+            self.pool.release(frame);
+        }
         for queue in &mut self.queues {
             for frame in queue.output.drain(..) {
                 self.pool.release(frame);
