@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::run;
+use crate::{bench, run};
 
 /// A transparent bridge firewall.
 #[derive(Debug, Parser)]
@@ -35,9 +35,8 @@ enum Command {
     /// (not built yet) Send packets of pcap files through a rule file
     #[command(disable_help_flag = true)]
     Replay(Rest),
-    /// (not built yet) Measure the worker loop in memory
-    #[command(disable_help_flag = true)]
-    Bench(Rest),
+    /// Measure the worker loop in memory
+    Bench(bench::Arguments),
     /// (not built yet) List network interfaces
     #[command(disable_help_flag = true)]
     Nics(Rest),
@@ -72,11 +71,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Run(arguments) => run::main(arguments),
         Command::Ctl(rest) => weir_shell::ctl::main(rest.arguments),
+        Command::Bench(arguments) => bench::main(&arguments),
         Command::Check(_)
         | Command::Explain(_)
         | Command::Test(_)
         | Command::Replay(_)
-        | Command::Bench(_)
         | Command::Nics(_)
         | Command::Shell(_)
         | Command::Capture(_)

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossbeam::queue::ArrayQueue;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+#[cfg(not(miri))]
+use rustix::mm::{Advice, madvise};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::frame::{Frame, Meta};
 use crate::sys::ledger::Ledger;
@@ -100,6 +102,8 @@ impl Memory {
             )?
         };
         // SAFETY: exactly the range mapped above. Failure only costs speed.
+        // Miri does not know the call.
+        #[cfg(not(miri))]
         let _ = unsafe { madvise(base, length, Advice::LinuxHugepage) };
         let base = NonNull::new(base.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let mut memory = Self::over(base, length, first, count, stride, stride, true);

@@ -1,0 +1,96 @@
+//! What the bench prints.
+
+use std::fmt;
+use std::time::Duration;
+
+/// One run: so many frames in so much time of the worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) frames: u64,
+    pub(super) time: Duration,
+}
+
+impl Run {
+    /// Nanoseconds a frame.
+    #[expect(clippy::cast_precision_loss, reason = "both are far below 2^53")]
+    fn cost(self) -> f64 {
+        self.time.as_nanos() as f64 / self.frames.max(1) as f64
+    }
+}
+
+/// The runs of one measurement, printed as a line of the table: the median in millions a second,
+/// the slowest and the fastest, and the median's nanoseconds.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    name: String,
+    /// Nanoseconds a frame, ascending.
+    costs: Vec<f64>,
+}
+
+impl Line {
+    /// `runs` must not be empty.
+    pub(super) fn new(name: String, runs: &[Run]) -> Self {
+        let mut costs: Vec<f64> = runs.iter().map(|run| run.cost()).collect();
+        costs.sort_by(f64::total_cmp);
+        Self { name, costs }
+    }
+
+    fn median(&self) -> f64 {
+        let middle = self.costs.len() / 2;
+        if self.costs.len() % 2 == 1 {
+            self.costs[middle]
+        } else {
+            f64::midpoint(self.costs[middle - 1], self.costs[middle])
+        }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = |cost: f64| 1e3 / cost;
+        let (fastest, slowest) = (self.costs[0], self.costs[self.costs.len() - 1]);
+        write!(
+            f,
+            "{:<38} {:>7.2} M/s ({:.2} to {:.2}) {:>8.1} ns each",
+            self.name,
+            rate(self.median()),
+            rate(slowest),
+            rate(fastest),
+            self.median()
+        )
+    }
+}
+
+/// A number with commas, as in the headings.
+pub(super) fn grouped(number: u32) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_shows_the_median_and_the_spread() {
+        let run = |nanos| Run { frames: 1_000_000, time: Duration::from_millis(nanos) };
+        let line = Line::new("x".into(), &[run(100), run(50), run(200)]);
+        let text = line.to_string();
+        assert!(text.ends_with("10.00 M/s (5.00 to 20.00)    100.0 ns each"), "{text}");
+        let line = Line::new("x".into(), &[run(100), run(50)]);
+        assert!(line.to_string().ends_with(" 75.0 ns each"), "{line}");
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let texts = [0, 999, 1000, 100_000, 10_000_000].map(grouped);
+        assert_eq!(texts, ["0", "999", "1,000", "100,000", "10,000,000"]);
+    }
+}

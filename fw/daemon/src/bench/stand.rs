@@ -1,0 +1,183 @@
+//! The test stand: a worker of the daemon on the memory port, frames put in and taken out.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use weir_config::{Defines, SourceFile, parse};
+use weir_engine::{Engine, PortName, PortNames, Program, Setup};
+use weir_hw::netmap::Rings;
+use weir_hw::netmap::double::{Config, Double, Wire};
+use weir_hw::sys::region::region;
+use weir_hw::{Pool, Port};
+
+use crate::bench::flows::{Bytes, LENGTH};
+use crate::clock::Clock;
+use crate::handover::exchange;
+use crate::log::{self, RecordReceiver};
+use crate::mailbox::{Letter, Mailbox, Report};
+use crate::worker::{Parts, Worker};
+
+/// Roles of the ports, in the engine's order.
+const ROLES: [&str; 2] = ["lan", "wan"];
+
+/// What becomes of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Every one leaves by the other port, as it was.
+    Forwarded,
+    /// None leaves.
+    Dropped,
+}
+
+/// One worker with its ports, letters and clock.
+pub(super) struct Stand {
+    worker: Worker,
+    wires: [Wire; 2],
+    mailbox: Mailbox,
+    clock: Clock,
+    /// What two readings in a row are apart.
+    clock_cost: Duration,
+    /// Frames in the receive rings, by port: what the next round judges.
+    waiting: [Vec<Bytes>; 2],
+    /// Nobody reads it; the worker's end counts what it loses.
+    _records: RecordReceiver,
+}
+
+/// Time that this thread has had a core, so that what else runs on the machine is not counted.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}
+
+/// The median distance of two readings in a row.
+fn clock_cost() -> Duration {
+    let mut costs: Vec<Duration> = (0..1001)
+        .map(|_| {
+            let begin = thread_time();
+            thread_time().saturating_sub(begin)
+        })
+        .collect();
+    costs.sort();
+    costs[costs.len() / 2]
+}
+
+fn failed(what: impl std::fmt::Display) -> io::Error {
+    io::Error::other(what.to_string())
+}
+
+impl Stand {
+    /// A worker with a table of `states` that judges by `rules`.
+    pub(super) fn new(rules: &str, states: u32) -> io::Result<Self> {
+        let parsed = parse(&[SourceFile::new("bench", rules)], &Defines::default());
+        let rules = parsed.rules.ok_or_else(|| failed(&parsed.diagnostics))?;
+        let names = ROLES.map(|role| PortName { role: role.into(), interface: role.into() });
+        let program = Program::compile(&rules, &PortNames(names.into()))
+            .map_err(|error| failed(format_args!("{error:?}")))?;
+
+        let double = Double::new(Config::lenient(&ROLES))?;
+        let mut ports = Vec::new();
+        let mut wires = Vec::new();
+        for role in ROLES {
+            ports.push(Box::new(double.open_rings(role, Rings::All)?) as Box<dyn Port>);
+            wires.extend(double.wire(role));
+        }
+        let wires = <[Wire; 2]>::try_from(wires).map_err(|_| failed("a port without a wire"))?;
+        let clock = Clock::start();
+        let exchange = exchange(1)?.pop().ok_or_else(|| failed("no rings for the worker"))?;
+        let (mailbox, letters) = Mailbox::new(0, Arc::clone(&exchange.bells));
+        let (log, records) = log::ring();
+        let setup = Setup { worker: 0, workers: 1, key: [0x5a; 16], states, now: clock.now() };
+        let engine = Engine::new(setup, region(Engine::memory_needed(states))?, Arc::default());
+        let pool = Pool::new(Arc::clone(double.memory()));
+        let parts = Parts { index: 0, engine, pool, ports, exchange, letters, log };
+        let worker = Worker::new(parts);
+        let waiting = [Vec::new(), Vec::new()];
+        let mut stand = Self {
+            worker,
+            wires,
+            mailbox,
+            clock,
+            clock_cost: clock_cost(),
+            waiting,
+            _records: records,
+        };
+        stand.ask(|done| Letter::Install(Arc::new(program), done))?;
+        Ok(stand)
+    }
+
+    /// Puts a batch on each port, at most [`Engine::BATCH`], and lets the worker run a round, which
+    /// judges the batch before. Returns how long the round kept the core.
+    ///
+    /// # Errors
+    /// When what came out is not what had to.
+    pub(super) fn step(
+        &mut self,
+        batches: &mut [Vec<Bytes>; 2],
+        fate: Fate,
+    ) -> io::Result<Duration> {
+        for (wire, batch) in self.wires.iter().zip(&*batches) {
+            let put = wire.put_batch(0, batch.len(), LENGTH, |i, bytes| {
+                bytes.copy_from_slice(&batch[i]);
+            });
+            if !put {
+                return Err(failed("a receive ring is full"));
+            }
+        }
+        let begin = thread_time();
+        let round = self.worker.round(self.clock.now());
+        let time = thread_time().saturating_sub(begin).saturating_sub(self.clock_cost);
+        round.map_err(failed)?;
+        for (port, wire) in self.wires.iter().enumerate() {
+            let expected: &[Bytes] = match fate {
+                Fate::Forwarded => &self.waiting[1 - port],
+                Fate::Dropped => &[],
+            };
+            let mut seen = 0;
+            let mut same = true;
+            wire.drain(0, usize::MAX, |frame| {
+                same &= expected.get(seen).is_some_and(|expected| frame == expected);
+                seen += 1;
+            });
+            if !same || seen != expected.len() {
+                return Err(failed(format_args!(
+                    "{} frames had to leave by {}, {seen} did{}",
+                    expected.len(),
+                    ROLES[port],
+                    if same { "" } else { ", not all as they had to" }
+                )));
+            }
+        }
+        for (waiting, batch) in self.waiting.iter_mut().zip(batches) {
+            std::mem::swap(waiting, batch);
+            batch.clear();
+        }
+        Ok(time)
+    }
+
+    /// Lets the worker judge what is still in the rings.
+    ///
+    /// # Errors
+    /// As for [`Stand::step`].
+    pub(super) fn finish(&mut self, fate: Fate) -> io::Result<Duration> {
+        self.step(&mut [Vec::new(), Vec::new()], fate)
+    }
+
+    /// The worker's counters.
+    ///
+    /// # Errors
+    /// When the worker does not answer.
+    pub(super) fn report(&mut self) -> io::Result<Report> {
+        self.ask(Letter::Report)
+    }
+
+    fn ask<T>(
+        &mut self,
+        make: impl FnOnce(crossbeam::channel::Sender<T>) -> Letter,
+    ) -> io::Result<T> {
+        let answer = self.mailbox.post(make)?;
+        self.worker.round(self.clock.now()).map_err(failed)?;
+        answer.wait()
+    }
+}
