@@ -19,6 +19,7 @@ pub mod options;
 mod parse;
 mod print;
 pub mod rules;
+pub mod settings;
 mod source;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};

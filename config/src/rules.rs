@@ -38,13 +38,14 @@ pub struct Rule {
     pub from: Endpoint,
     /// `to`.
     pub to: Endpoint,
-    /// `flags`; `None` for rules that do not look at them. `flags any` is an empty mask.
+    /// `flags`; `None` for rules that do not look at them. `flags any` is an empty mask; it stands
+    /// only on rules that keep state and may match TCP, where it replaces the implied `S/SA`.
     pub flags: Option<Flags>,
     /// `icmp-type` or `icmp6-type`.
     pub icmp: Option<IcmpMatch>,
-    /// `keep state` or `no state`; meaningless for `block`.
+    /// `keep state` or `no state`; [`KeepState::No`] for `block`.
     pub state: KeepState,
-    /// `label`, its macros expanded.
+    /// `label`, its macros expanded: 1 to 63 bytes without quotes or backslashes.
     pub label: Option<String>,
     /// Where the rule stands in its file.
     pub source: Source,
@@ -73,9 +74,9 @@ pub enum Return {
     },
     /// `return-icmp`, `return-icmp6`: destination unreachable with these codes.
     Icmp {
-        /// Code for IPv4 (RFC 792), `None` if only `return-icmp6` was given.
+        /// Code for IPv4 (RFC 792); `None` if and only if the rule is `inet6`.
         v4: Option<u8>,
-        /// Code for IPv6 (RFC 4443), `None` if only `return-icmp` with `inet` was given.
+        /// Code for IPv6 (RFC 4443); `None` if and only if the rule is `inet`.
         v6: Option<u8>,
     },
 }
@@ -117,7 +118,7 @@ pub enum Family {
 /// `from` or `to`: an address and a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `!` was written before the address.
+    /// `!` was written before the address, which is then not [`Address::Any`].
     pub not: bool,
     /// The address.
     pub address: Address,

@@ -1,9 +1,11 @@
 //! The texts a rule set is read from, and positions in them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::diagnostic::Place;
 
 /// A rule file, read by the caller: weir's configuration code opens nothing itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
     /// As it shall appear in messages: the path as typed, or `stdin`.
     pub name: String,

@@ -4,7 +4,7 @@
 //! `forward [--io auto|xdp|packet] [--workers N] [--busy] LAN WAN` prints a line that begins with
 //! `forward: forwarding`, ends at the end of its input (so that `sleep infinity | forward ...` runs
 //! for ever), restores what it changed, and prints its counters. It leaves checksums as they are:
-//! over AF_XDP, hosts have to finish theirs (`ethtool -K eth0 tx off`).
+//! over `AF_XDP`, hosts have to finish theirs (`ethtool -K eth0 tx off`).
 
 use std::collections::VecDeque;
 use std::io::Read;

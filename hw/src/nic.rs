@@ -250,7 +250,7 @@ fn examine(netlink: &mut Netlink, name: &str) -> Result<(Link, Vec<Notice>), Cau
     }
     let mut notices = Vec::new();
     let addresses =
-        netlink.addresses(link.index).map_err(|error| Cause::Failed("list addresses", error))?;
+        netlink.addresses(link).map_err(|error| Cause::Failed("list addresses", error))?;
     for found in addresses {
         let written = format!("{}/{}", found.ip, found.prefix);
         if !found.own_link_local {

@@ -1,4 +1,4 @@
-//! AF_XDP port: rings shared with the driver, past the kernel's network stack (af_xdp.rst).
+//! `AF_XDP` port: rings shared with the driver, past the kernel's network stack (`af_xdp.rst`).
 //!
 //! A program in the driver gives each frame to the socket of its receive queue, or drops it where
 //! there is none. One [`XdpPort`] holds all queues of an interface that its worker owns: worker `w`
@@ -72,7 +72,7 @@ pub struct XdpPort {
     /// Nothing has moved since the last flush.
     idle: bool,
     /// Detaches the program with the last port of the interface.
-    _link: Option<Arc<OwnedFd>>,
+    link: Option<Arc<OwnedFd>>,
 }
 
 /// An epoll(7) descriptor that is readable when one of several sockets is ready.
@@ -160,7 +160,7 @@ impl Bound {
                 meta: Meta { checksum, gso: None },
                 stats: Stats::default(),
                 idle: true,
-                _link: Some(Arc::clone(&link)),
+                link: Some(Arc::clone(&link)),
             });
         }
         for (number, (queue, account)) in self.queues.into_iter().enumerate() {
@@ -429,7 +429,7 @@ impl Port for XdpPort {
                 pool.release(frame);
             }
         }
-        self._link = None;
+        self.link = None;
         if !self.mode.zero_copy {
             self.account.take_all(pool);
         }

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::lexer::{self, Kind, Token};
 use super::report::Report;
 use super::words;
@@ -24,7 +26,9 @@ const COMPARED: usize = 1000;
 const WORD: usize = size_of::<Token<'_>>();
 
 /// Macros given before the files are read: -D. A definition in a file does not change them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Travels as a list of pairs, checked again on arrival.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<(String, String)>", try_from = "Vec<(String, String)>")]
 pub struct Defines(Vec<(String, String)>);
 
 impl Defines {
@@ -36,6 +40,10 @@ impl Defines {
         let Some((name, value)) = definition.split_once('=') else {
             return Err(format!("`{}`: expected NAME=VALUE", words::shorten(definition)));
         };
+        self.add(name, value)
+    }
+
+    fn add(&mut self, name: &str, value: &str) -> Result<(), String> {
         if let Some(fault) = name_fault(name) {
             return Err(fault);
         }
@@ -44,6 +52,24 @@ impl Defines {
         }
         self.0.push((name.to_owned(), value.to_owned()));
         Ok(())
+    }
+}
+
+impl From<Defines> for Vec<(String, String)> {
+    fn from(defines: Defines) -> Self {
+        defines.0
+    }
+}
+
+impl TryFrom<Vec<(String, String)>> for Defines {
+    type Error = String;
+
+    fn try_from(pairs: Vec<(String, String)>) -> Result<Self, String> {
+        let mut defines = Self::default();
+        for (name, value) in pairs {
+            defines.add(&name, &value)?;
+        }
+        Ok(defines)
     }
 }
 

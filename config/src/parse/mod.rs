@@ -29,6 +29,7 @@ use self::set::Settings;
 pub(crate) use self::words::nearest;
 use self::words::{STATEMENTS, refusal, rule_words, shorten, with_hint};
 use crate::diagnostic::Diagnostics;
+use crate::names::protocol_by_name;
 use crate::rules::{Rule, RuleSet};
 use crate::source::{SourceFile, Sources, Span};
 
@@ -192,7 +193,9 @@ impl Reader<'_> {
             }
             Kind::Word => refusal(text).unwrap_or_else(|| {
                 let message = format!("unknown statement `{}`", shorten(text));
-                with_hint(message, "", nearest(text, STATEMENTS.iter().copied()))
+                let near = words::synonym(text)
+                    .or_else(|| nearest(text, STATEMENTS.iter().copied()));
+                with_hint(message, "", near)
             }),
             Kind::Stray => stray(first),
             _ => format!("unexpected {} at the beginning of a statement", shown(first)),
@@ -211,8 +214,12 @@ impl Reader<'_> {
         let expected = expected_after(stage);
         let message = if at.kind == Kind::Stray {
             stray(at)
+        } else if at.is_symbol(",") {
+            "unexpected `,`: a list needs braces around it".to_owned()
         } else if at.kind != Kind::Word {
             format!("unexpected {}", shown(at))
+        } else if stage < Stage::Protocol && protocol_by_name(text).is_some() {
+            format!("unexpected {}, did you mean `proto {text}`?", shown(at))
         } else if let Some(message) = refusal(text) {
             message
         } else if words::is_keyword(text) {

@@ -45,6 +45,9 @@ impl Resolver<'_, '_> {
     ) -> Resolved<Vec<T>> {
         let mut all = Some(Vec::with_capacity(items.len()));
         for item in items {
+            if self.report.found.is_full() {
+                return None;
+            }
             match (one(self, item), &mut all) {
                 (Some(value), Some(list)) => list.push(value),
                 (Some(_), None) => {}
@@ -149,6 +152,12 @@ impl Resolver<'_, '_> {
             };
         }
         let (address, family) = match rest {
+            HostRest::None if first.kind == Kind::Quoted && first.text.contains('/') => {
+                // In quotes the whole prefix is one word.
+                let (network, length) = first.text.split_once('/')?;
+                let part = |text: &str| Token { text: text.to_owned().into(), ..(*first).clone() };
+                self.masked(&part(network), &part(length))?
+            }
             HostRest::None => {
                 let address = self.address(first)?;
                 (prefix(address, full(address))?, family_of(address))
@@ -196,9 +205,7 @@ impl Resolver<'_, '_> {
         {
             return self.error(at, message);
         }
-        let message = if text.contains('/') {
-            format!("`{shown}`: the prefix length must stand outside the quotes, or in a macro")
-        } else if text.contains('$') {
+        let message = if text.contains('$') {
             format!("`{shown}`: a macro is only replaced where it stands by itself")
         } else if let Some((host, zone)) = text.split_once('%')
             && host.parse::<Ipv6Addr>().is_ok()

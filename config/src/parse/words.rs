@@ -169,6 +169,15 @@ pub(super) fn continues_rule(word: &str) -> bool {
 pub(super) const STATEMENTS: &[&str] =
     &["pass", "block", "set", "match", "anchor", "table", "include", "antispoof", "load"];
 
+/// pf's word for one of another firewall.
+pub(super) fn synonym(word: &str) -> Option<&'static str> {
+    match word {
+        "deny" | "reject" | "discard" => Some("block"),
+        "allow" | "permit" | "accept" => Some("pass"),
+        _ => None,
+    }
+}
+
 /// Text of a person as messages quote it: bounded and without control characters.
 pub(super) fn shorten(text: &str) -> String {
     const SHOWN: usize = 40;

@@ -9,7 +9,6 @@ pub mod batch;
 pub mod cli;
 pub mod clock;
 pub mod control;
-mod describe;
 pub mod handover;
 pub mod last_good;
 pub mod log;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use weir_config::rules::Direction;
+use weir_engine::packet::describe::describe;
 use weir_engine::{LogAction, LogRecord};
 
 use crate::clock::Clock;
@@ -128,6 +129,7 @@ impl Writer {
     fn write_waiting(&mut self, pace: &mut Pace, now: Instant) -> bool {
         let mut lines = String::new();
         let mut taken = false;
+        let mut formatted = 0;
         for i in 0..self.rings.len() {
             while lines.len() < 1 << 16
                 && let Ok(record) = self.rings[i].ring.pop()
@@ -135,6 +137,7 @@ impl Writer {
                 taken = true;
                 if pace.admits(now) {
                     self.format(&record, &mut lines);
+                    formatted += 1;
                 } else {
                     self.held_back.fetch_add(1, Ordering::Relaxed);
                 }
@@ -158,8 +161,10 @@ impl Writer {
                 self.clock.date(self.clock.now()),
             );
         }
-        if !lines.is_empty() {
-            let _ = self.out.write_all(lines.as_bytes()).and_then(|()| self.out.flush());
+        if !lines.is_empty()
+            && self.out.write_all(lines.as_bytes()).and_then(|()| self.out.flush()).is_err()
+        {
+            self.held_back.fetch_add(formatted, Ordering::Relaxed);
         }
         taken
     }
@@ -190,7 +195,8 @@ impl Writer {
         };
         let role = self.roles.get(record.at.0 as usize).map_or("?", String::as_str);
         let _ = write!(line, ": {action} {direction} on {role}: ");
-        escape(&crate::describe::describe(record), line);
+        let head = &record.bytes[..usize::from(record.captured).min(record.bytes.len())];
+        escape(&describe(head, record.length).to_string(), line);
         line.push('\n');
     }
 }
@@ -248,5 +254,180 @@ impl Pace {
     fn take_held_back(&mut self, now: Instant) -> Option<u64> {
         let over = now.duration_since(self.second) >= Duration::from_secs(1);
         (over && self.held_back > 0).then(|| std::mem::take(&mut self.held_back))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{Duration, Instant as Moment};
+
+    use parking_lot::Mutex;
+    use weir_config::rules::Direction;
+    use weir_config::{Defines, SourceFile, parse};
+    use weir_engine::packet::build::tcp;
+    use weir_engine::{
+        Instant, LogAction, LogRecord, PortIndex, PortName, PortNames, Program, Reason,
+    };
+
+    use super::{Pace, RATE, RING, RecordSender, Writer, escape, ring};
+    use crate::clock::Clock;
+    use crate::rules::Programs;
+
+    /// A writer's end that can be looked at.
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Paper {
+        fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut *self.0.lock())).unwrap()
+        }
+    }
+
+    fn writer() -> (RecordSender, Writer, Paper) {
+        let (sender, receiver) = ring();
+        let paper = Paper::default();
+        let programs = Programs::default();
+        for label in ["old", "we\u{1b}b"] {
+            let text = "block\npass log label x\n";
+            let parsed = parse(&[SourceFile::new("test", text)], &Defines::default());
+            let mut rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
+            rules.rules[1].label = Some(label.into());
+            let port = PortName { role: "lan".into(), interface: "lan0".into() };
+            let program = Program::compile(&rules, &PortNames(vec![port])).unwrap();
+            programs.push(Arc::new(program));
+        }
+        let writer = Writer {
+            rings: vec![receiver],
+            out: Box::new(paper.clone()),
+            clock: Clock::start(),
+            roles: vec!["lan".into(), "wan".into()],
+            programs: Arc::new(programs),
+            held_back: Arc::new(AtomicU64::new(0)),
+        };
+        (sender, writer, paper)
+    }
+
+    fn record(rule: u32, epoch: u32) -> LogRecord {
+        let source: std::net::SocketAddr = "192.0.2.1:40000".parse().unwrap();
+        let destination: std::net::SocketAddr = "198.51.100.2:22".parse().unwrap();
+        let frame = tcp(source, destination, 2).frame();
+        let mut bytes = [0; 128];
+        bytes[..frame.len()].copy_from_slice(&frame);
+        LogRecord {
+            time: Instant(1_500_000),
+            port: PortIndex::WAN,
+            at: PortIndex::WAN,
+            direction: Direction::In,
+            action: LogAction::Block,
+            reason: Some(Reason::BlockRule),
+            rule,
+            epoch,
+            length: frame.len() as u32,
+            captured: frame.len() as u16,
+            network_offset: 14,
+            bytes,
+        }
+    }
+
+    #[test]
+    fn a_line_says_who_what_where_and_why() {
+        let (mut sender, mut writer, paper) = writer();
+        let now = Moment::now();
+        let mut pace = Pace::new(now);
+        for (rule, epoch) in [(1, 2), (1, 1), (0, 2), (u32::MAX, 2), (7, 2), (1, 0), (1, 9)] {
+            sender.send(&record(rule, epoch));
+        }
+        assert!(writer.write_waiting(&mut pace, now));
+        let text = paper.take();
+        let date = writer.clock.date(Instant(1_500_000)).to_string();
+        let lines: Vec<_> =
+            text.lines().map(|line| line.strip_prefix(&*date).expect("the date")).collect();
+        let what = ": block in on wan: ";
+        for (line, begin) in lines.iter().zip([
+            " rule 1 \"we\\u{1b}b\"/block-rule",
+            " rule 1 \"old\"/block-rule",
+            " rule 0/block-rule",
+            " rule none/block-rule",
+            " rule 7/block-rule",
+            " rule 1/block-rule",
+            " rule 1/block-rule",
+        ]) {
+            let packet = line.strip_prefix(&format!("{begin}{what}"));
+            let packet = packet.unwrap_or_else(|| panic!("{line}"));
+            assert!(packet.contains("192.0.2.1.40000 > 198.51.100.2.22: Flags [S]"), "{packet}");
+        }
+        assert_eq!(lines.len(), 7);
+        assert!(!writer.write_waiting(&mut pace, now));
+        assert_eq!(paper.take(), "");
+    }
+
+    #[test]
+    fn text_from_outside_cannot_control_a_terminal() {
+        let mut out = String::new();
+        escape("a b\u{1b}[2J\n\u{7f}\u{9b}ä\\", &mut out);
+        assert!(out.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{out}");
+        assert!(out.starts_with("a b\\u{1b}[2J\\n"), "{out}");
+    }
+
+    #[test]
+    fn what_is_lost_or_held_back_is_reported() {
+        let (mut sender, mut writer, paper) = writer();
+        let start = Moment::now();
+        let mut pace = Pace::new(start);
+        for _ in 0..RING + 3 {
+            sender.send(&record(0, 2));
+        }
+        assert_eq!(sender.lost(), 3);
+        while writer.write_waiting(&mut pace, start) {}
+        let text = paper.take();
+        assert_eq!(text.lines().filter(|line| line.contains("block-rule")).count() as u64, RATE);
+        let lost = "weir: 3 log records of worker 0 lost";
+        assert_eq!(text.lines().filter(|line| line.contains(lost)).count(), 1, "{text}");
+        let held_back = RING as u64 - RATE;
+        assert_eq!(writer.held_back.load(Ordering::Relaxed), held_back);
+        assert!(!text.contains("more log records not written"), "the second is not over");
+        let later = start + Duration::from_secs(1);
+        writer.write_waiting(&mut pace, later);
+        let text = paper.take();
+        assert!(
+            text.contains(&format!("weir: {held_back} more log records not written")),
+            "{text}"
+        );
+        sender.send(&record(0, 2));
+        writer.write_waiting(&mut pace, later);
+        assert_eq!(paper.take().lines().count(), 1, "a new second, a new allowance");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_stops_nothing() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::Error::from(io::ErrorKind::StorageFull))
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (mut sender, mut writer, _) = writer();
+        writer.out = Box::new(Full);
+        sender.send(&record(0, 2));
+        let now = Moment::now();
+        assert!(writer.write_waiting(&mut Pace::new(now), now));
+        assert_eq!(writer.held_back.load(Ordering::Relaxed), 1);
     }
 }

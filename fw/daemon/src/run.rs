@@ -34,7 +34,7 @@ use crate::log;
 use crate::mailbox::Mailbox;
 use crate::notify::notify;
 use crate::rules::Programs;
-use crate::server::Server;
+use crate::server::{Bounds, Server};
 use crate::settings::Settings;
 use crate::worker::{self, PortFailure, Worker};
 
@@ -97,7 +97,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     match Settings::gather(arguments).and_then(|settings| run(&settings)) {
         Ok(code) => code,
         Err(text) => {
-            error!("{text}");
+            text.lines().for_each(|line| error!("{line}"));
             ExitCode::FAILURE
         }
     }
@@ -146,7 +146,7 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         last_good: LastGood::new(settings.state_dir.clone()),
     };
     let control = Arc::new(Control::new(parts, announce));
-    server.start(Arc::clone(&control)).map_err(|error| error.to_string())?;
+    server.start(Arc::clone(&control), Bounds::default()).map_err(|error| error.to_string())?;
     first_rules(&control, &settings.rules);
     if let Err(error) = notify("READY=1") {
         warn!("$NOTIFY_SOCKET: {error}");

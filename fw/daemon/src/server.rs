@@ -31,6 +31,24 @@ pub struct Server {
     _lock: File,
 }
 
+/// What a client may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How long a begun request may take to arrive, and a line of an answer to be taken.
+    pub timeout: Duration,
+    /// How long a connection may be silent between requests.
+    pub idle: Duration,
+    /// How many clients are served at a time.
+    pub clients: usize,
+}
+
+impl Default for Bounds {
+    /// Those of the protocol.
+    fn default() -> Self {
+        Self { timeout: TIMEOUT, idle: IDLE, clients: MAX_CLIENTS }
+    }
+}
+
 impl Server {
     /// Takes the socket over, also from a daemon that died.
     ///
@@ -92,11 +110,11 @@ impl Server {
     ///
     /// # Errors
     /// When the kernel gives no thread or descriptor.
-    pub fn start(&self, control: Arc<Control>) -> io::Result<()> {
+    pub fn start(&self, control: Arc<Control>, bounds: Bounds) -> io::Result<()> {
         let listener = self.listener.try_clone()?;
         std::thread::Builder::new()
             .name("weir-control".into())
-            .spawn(move || accept(&listener, &control))
+            .spawn(move || accept(&listener, &control, bounds))
             .map(drop)
     }
 }
@@ -108,7 +126,7 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &UnixListener, control: &Arc<Control>) {
+fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds) {
     // Each client's thread holds one of these.
     let places: Arc<()> = Arc::default();
     loop {
@@ -121,18 +139,19 @@ fn accept(listener: &UnixListener, control: &Arc<Control>) {
                 continue;
             }
         };
-        if Arc::strong_count(&places) > MAX_CLIENTS {
+        if Arc::strong_count(&places) > bounds.clients {
             // It fits the socket's buffer, or is lost; nobody waits for it.
             let _ = stream.set_nonblocking(true);
-            let _ = Session::new(stream).map(|mut session| {
-                session.send(&Reply::Error(format!("more than {MAX_CLIENTS} clients")))
+            let _ = Session::new(stream, bounds).and_then(|mut session| {
+                session.send(&Reply::Error(format!("more than {} clients", bounds.clients)))
             });
             continue;
         }
         let control = Arc::clone(control);
         let place = Arc::clone(&places);
         let spawned = std::thread::Builder::new().name("weir-client".into()).spawn(move || {
-            let served = Session::new(stream).and_then(|mut session| session.serve(&control));
+            let served =
+                Session::new(stream, bounds).and_then(|mut session| session.serve(&control));
             if let Err(error) = served {
                 debug!("control client: {error}");
             }
@@ -149,6 +168,7 @@ struct Session {
     stream: UnixStream,
     /// User id of the process at the other end when it connected.
     uid: u32,
+    bounds: Bounds,
     /// What was read and not yet used.
     buffer: Vec<u8>,
 }
@@ -162,9 +182,9 @@ enum Line {
 }
 
 impl Session {
-    fn new(stream: UnixStream) -> io::Result<Self> {
+    fn new(stream: UnixStream, bounds: Bounds) -> io::Result<Self> {
         let uid = socket_peercred(stream.as_fd())?.uid.as_raw();
-        Ok(Self { stream, uid, buffer: Vec::new() })
+        Ok(Self { stream, uid, bounds, buffer: Vec::new() })
     }
 
     /// Answers requests until the client hangs up or breaks a bound.
@@ -206,10 +226,10 @@ impl Session {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
             let patience = if searched == 0 {
-                IDLE
+                self.bounds.idle
             } else {
                 deadline
-                    .get_or_insert_with(|| Instant::now() + TIMEOUT)
+                    .get_or_insert_with(|| Instant::now() + self.bounds.timeout)
                     .saturating_duration_since(Instant::now())
             };
             let slow = || io::Error::new(io::ErrorKind::TimedOut, "the client is too slow");
@@ -237,7 +257,7 @@ impl Session {
     fn send(&mut self, reply: &Reply) -> io::Result<()> {
         let mut line = serde_json::to_vec(reply)?;
         line.push(b'\n');
-        let deadline = Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + self.bounds.timeout;
         let mut rest = &line[..];
         while !rest.is_empty() {
             let patience = deadline.saturating_duration_since(Instant::now());

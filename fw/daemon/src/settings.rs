@@ -1,15 +1,25 @@
 //! What `weir run` needs to know: the command line over the settings file over the defaults.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
+use weir_config::SourceFile;
+use weir_config::settings::{self, Log};
 use weir_engine::Engine;
 use weir_hw::Io;
-use weir_shell::protocol::SOCKET;
 
 use crate::run::Arguments;
 
+/// The settings file that is read if none is named, and may be absent then.
+const FILE: &str = "/etc/weir/weir.toml";
+
+/// Workers if nobody says how many. Every frame that a NIC without a suitable hash gives to the
+/// wrong worker has to be handed over, so that more are worth it only if they were asked for.
+const WORKERS: u16 = 1;
+
 /// The settings of a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Interface of the protected network.
     pub lan: String,
@@ -35,19 +45,43 @@ impl Settings {
     /// Puts the settings together.
     ///
     /// # Errors
-    /// When the settings file cannot be read or is wrong, or something is missing or out of bounds.
+    /// When the settings file cannot be read or is wrong (all that is wrong, a line each), or
+    /// something is missing or out of bounds.
     pub fn gather(arguments: Arguments) -> Result<Self, String> {
-        let missing = |what| format!("no {what} interface: give --{what} IF");
+        let file = match &arguments.config {
+            Some(path) => read(path).map_err(|error| format!("{}: {error}", path.display()))?,
+            None => match read(Path::new(FILE)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+                read => read.map_err(|error| format!("{FILE}: {error}"))?,
+            },
+        };
+        let name = arguments.config.as_deref().unwrap_or(Path::new(FILE)).display().to_string();
+        let file = settings::parse(&SourceFile::new(name, file))
+            .map_err(|diagnostics| diagnostics.to_string().trim_end().to_owned())?;
+        Self::merge(arguments, file)
+    }
+
+    fn merge(arguments: Arguments, file: settings::Settings) -> Result<Self, String> {
+        let missing =
+            |what| format!("no {what} interface: give --{what} IF, or {what} in [ports] of {FILE}");
         let settings = Self {
-            lan: arguments.lan.ok_or_else(|| missing("lan"))?,
-            wan: arguments.wan.ok_or_else(|| missing("wan"))?,
-            rules: arguments.rules.unwrap_or_else(|| "/etc/weir/weir.conf".into()),
-            io: arguments.io.unwrap_or_default(),
-            workers: arguments.workers.unwrap_or(1),
-            socket: arguments.socket.unwrap_or_else(|| SOCKET.into()),
-            state_dir: arguments.state_dir.unwrap_or_else(|| "/var/lib/weir".into()),
-            states: 1_000_000,
-            packet_log: None,
+            lan: arguments.lan.or(file.ports.lan).ok_or_else(|| missing("lan"))?,
+            wan: arguments.wan.or(file.ports.wan).ok_or_else(|| missing("wan"))?,
+            rules: arguments.rules.unwrap_or(file.rules),
+            io: arguments.io.unwrap_or(match file.ports.io {
+                settings::Io::Auto => Io::Auto,
+                settings::Io::Netmap => Io::Netmap,
+                settings::Io::Xdp => Io::Xdp,
+                settings::Io::Packet => Io::Packet,
+            }),
+            workers: arguments.workers.or(file.ports.workers).unwrap_or(WORKERS),
+            socket: arguments.socket.unwrap_or(file.socket),
+            state_dir: arguments.state_dir.unwrap_or(file.state_dir),
+            states: file.memory.states,
+            packet_log: match file.log {
+                Log::Stderr => None,
+                Log::File(path) => Some(path),
+            },
         };
         if !(1..=Engine::MAX_WORKERS).contains(&settings.workers) {
             return Err(format!("workers must be 1 to {}", Engine::MAX_WORKERS));
@@ -56,5 +90,67 @@ impl Settings {
             return Err(format!("[memory] states must be 1 to {}", Engine::MAX_STATES));
         }
         Ok(settings)
+    }
+}
+
+/// The text of the settings file; what is too long is cut where the parser will say so.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(settings::MAX_TEXT as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use weir_hw::Io;
+
+    use super::Settings;
+    use crate::run::Arguments;
+
+    fn gather(file: &str, arguments: Arguments) -> Result<Settings, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("weir.toml");
+        std::fs::write(&path, file).unwrap();
+        Settings::gather(Arguments { config: Some(path), ..arguments })
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let file = "rules = \"/a\"\nlog = \"/l\"\n[ports]\nlan = \"eth1\"\nwan = \"eth0\"\nio = \
+                    \"packet\"\nworkers = 3\n[memory]\nstates = 5000\n";
+        let settings = gather(file, Arguments::default()).unwrap();
+        assert_eq!((&*settings.lan, &*settings.wan), ("eth1", "eth0"));
+        assert_eq!((settings.io, settings.workers, settings.states), (Io::Packet, 3, 5000));
+        assert_eq!(settings.rules, Path::new("/a"));
+        assert_eq!(settings.packet_log.as_deref(), Some(Path::new("/l")));
+        let arguments = Arguments {
+            wan: Some("eth7".into()),
+            rules: Some("/b".into()),
+            io: Some(Io::Auto),
+            workers: Some(1),
+            ..Arguments::default()
+        };
+        let settings = gather(file, arguments).unwrap();
+        assert_eq!((&*settings.lan, &*settings.wan), ("eth1", "eth7"));
+        assert_eq!((settings.io, settings.workers), (Io::Auto, 1));
+        assert_eq!(settings.rules, Path::new("/b"));
+    }
+
+    #[test]
+    fn what_is_wrong_or_missing_is_said() {
+        let both = Arguments { lan: Some("a".into()), wan: Some("b".into()), ..Default::default() };
+        assert!(gather("", both.clone()).is_ok());
+        assert!(gather("", Arguments::default()).unwrap_err().contains("--lan"));
+        let errors = gather("rulez = \"/a\"\nlog = 3\n", both.clone()).unwrap_err();
+        assert!(errors.contains("weir.toml:1:1: "), "{errors}");
+        assert_eq!(errors.lines().count(), 2, "{errors}");
+        let many = Arguments { workers: Some(65), ..both.clone() };
+        assert!(gather("", many).unwrap_err().contains("workers"));
+        assert!(gather("[memory]\nstates = 4000000000\n", both).unwrap_err().contains("states"));
+        let absent =
+            Arguments { config: Some("/nonexistent/weir.toml".into()), ..Default::default() };
+        assert!(Settings::gather(absent).unwrap_err().starts_with("/nonexistent/weir.toml: "));
     }
 }

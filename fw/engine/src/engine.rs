@@ -105,9 +105,10 @@ impl Engine {
         Table::memory_needed(states)
     }
 
-    /// Bytes that a state takes, everything counted, when the table is full.
-    pub fn bytes_per_state(states: u32) -> f64 {
-        Table::bytes_per_state(states)
+    /// Bytes that a table of so many states takes, everything counted: index, entries, links and
+    /// timer wheel.
+    pub const fn footprint(states: u32) -> usize {
+        Table::footprint(states)
     }
 
     /// An engine without rules, which drops everything. `memory` must be zeroed.
@@ -137,16 +138,16 @@ impl Engine {
     /// Takes up a program. States live on, but those whose key a change of `state-policy` has made
     /// unreachable: they end.
     pub fn install(&mut self, now: Instant, program: Arc<Program>) {
-        let old = self.program.replace(program.clone());
         self.records.install(&program);
         self.epoch = self.epoch.wrapping_add(1);
-        if let Some(old) = old {
+        if let Some(old) = self.program.take() {
             if old.is_floating() != program.is_floating() {
                 self.kill_all();
             } else if old.options().timeouts != program.options().timeouts {
                 self.sweep = Some(0);
             }
         }
+        self.program = Some(program);
         self.advance(now);
     }
 
@@ -313,15 +314,15 @@ impl Engine {
         if !state.is_live() {
             return None;
         }
-        let left = deadline(state, program).wrapping_sub(now) as i32;
+        let left = deadline(state, program).wrapping_sub(now).cast_signed();
         let context = Context {
             id: u64::from(state.generation) << 32 | u64::from(self.worker) << 26 | u64::from(entry),
             port: initiator_port(state),
             age: now.wrapping_sub(self.table.created(entry)) / TICKS_PER_SECOND,
-            expires: left.max(0) as u32 / TICKS_PER_SECOND,
+            expires: left.max(0).cast_unsigned() / TICKS_PER_SECOND,
             rules: state.rules.map(|record| self.records.number(record)),
         };
-        Some(StateView::new(state, context))
+        Some(StateView::new(state, &context))
     }
 }
 

@@ -4,7 +4,7 @@
 //! of a connection have the same key, and a frame that claims to come from a host on the other side
 //! of the bridge has a different one. That is how `set state-policy if-bound` costs nothing.
 //!
-//! The hash is SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012) with a
+//! The hash is `SipHash`-1-3 (Aumasson and Bernstein, "`SipHash`: a fast short-input PRF", 2012) with a
 //! key drawn at each start, since remote hosts choose every input.
 
 use crate::frame::PortIndex;
@@ -167,7 +167,7 @@ impl FlowKey {
 /// The worker that owns the flow with this hash.
 #[inline]
 pub(crate) const fn owner(hash: u64, workers: u16) -> u16 {
-    ((hash >> 32) * workers as u64 >> 32) as u16
+    (((hash >> 32) * workers as u64) >> 32) as u16
 }
 
 const fn halves(address: Address) -> [u64; 2] {

@@ -1,8 +1,10 @@
 //! One batch of frames' way through the firewall, top to bottom: parse, look up, judge.
 //!
-//! The three steps run over the whole batch one after the other, so that the cache misses of the
-//! look-ups overlap: parsing computes a frame's flow hash and asks for its index line, looking up
-//! reads that line and asks for the entry, judging finds the entry in the cache.
+//! The three steps run over the batch like a pipeline, each [`DEPTH`] frames behind the one before,
+//! so that the cache misses of the look-ups overlap with the work on other frames: parsing computes a
+//! frame's flow hash and asks for its index line, looking up reads that line and asks for the entry,
+//! judging finds the entry in the cache. A frame costs three misses; a core can have about sixteen
+//! on their way, so bursts of them would stall it.
 
 use weir_config::options::Timeout;
 use weir_config::rules::{Action, Direction, Return};
@@ -20,12 +22,16 @@ use crate::ruleset::Program;
 use crate::ruleset::program::Side;
 use crate::state::entry::{NONE, flag};
 use crate::state::tcp::Segment;
+use crate::state::wheel::is_due;
 use crate::state::{datagram, tcp as tracker};
 use crate::time::Instant;
 
 /// Code of "port unreachable" (RFC 792; RFC 4443, 3.1).
 const V4_PORT_UNREACHABLE: u8 = 3;
 const V6_PORT_UNREACHABLE: u8 = 4;
+
+/// Frames between the steps of the pipeline.
+const DEPTH: usize = 16;
 
 /// What is to be done with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,22 +120,20 @@ impl Engine {
         };
         let round = Round { now, tick: tick(now), program: &program };
         let mut lanes = std::mem::take(&mut self.lanes);
-        let lanes_used = &mut lanes[..frames.len()];
-        self.parse(&round, frames, lanes_used);
-        self.look_up(lanes_used);
-        for (i, lane) in lanes_used.iter().enumerate() {
-            let verdict = match lane.step {
-                Step::Decided(verdict) => verdict,
-                Step::Control => self.forward(&lane.packet),
-                Step::Stateless => self.admit(&round, frames, i, &lane.packet, None, log),
-                Step::Flow => self.judge_flow(&round, frames, i, lane, log),
-            };
-            match verdict {
-                Verdict::Drop(reason) | Verdict::Reflect(reason) => self.note(reason),
-                Verdict::Handover(_) => self.counters.handed_over += 1,
-                Verdict::Forward(_) => {}
+        for at in 0..frames.len() + 2 * DEPTH {
+            if at < frames.len() {
+                self.parse(&round, frames, at, &mut lanes[at]);
             }
-            verdicts.push(verdict);
+            if let Some(i) = at.checked_sub(DEPTH)
+                && i < frames.len()
+                && lanes[i].step == Step::Flow
+            {
+                lanes[i].candidate = self.table.candidate(lanes[i].hash);
+            }
+            if let Some(i) = at.checked_sub(2 * DEPTH) {
+                let verdict = self.decide(&round, frames, i, &lanes[i], log);
+                verdicts.push(verdict);
+            }
         }
         self.lanes = lanes;
         self.program = Some(program);
@@ -146,60 +150,71 @@ impl Engine {
         }
     }
 
-    /// Step 1: descriptors, flow hashes, owners.
-    fn parse<F: Frames>(&mut self, round: &Round<'_>, frames: &F, lanes: &mut [Lane]) {
+    /// Step 1: descriptor, flow hash, owner.
+    fn parse<F: Frames>(&mut self, round: &Round<'_>, frames: &F, i: usize, lane: &mut Lane) {
         /// Frames ahead of the one being parsed whose headers are asked for.
         const AHEAD: usize = 4;
-        let floating = round.program.is_floating();
-        for (i, lane) in lanes.iter_mut().enumerate() {
-            if i + AHEAD < frames.len()
-                && let Some(first) = frames.head(i + AHEAD).first()
-            {
-                prefetch::read(first);
-            }
-            let meta = frames.meta(i);
-            if let Err(reason) = lane.packet.parse_from(frames.head(i), &meta) {
-                self.tally(2, meta.port, Direction::In, Outcome::Blocked).add(meta.length);
-                lane.step = Step::Decided(Verdict::Drop(reason));
-                continue;
-            }
-            let packet = &lane.packet;
-            let path = path(packet.port);
-            (lane.key, lane.sender_is_lower) = match &packet.transport {
-                Transport::Tcp(_) | Transport::Udp => FlowKey::of_packet(packet, path, floating),
-                Transport::IcmpError(_, quote) => FlowKey::of_quote(packet, quote, path, floating),
-                Transport::IcmpOther(icmp) => {
-                    let control = is_neighbour_discovery(packet, *icmp);
-                    lane.step = if control { Step::Control } else { Step::Stateless };
-                    continue;
-                }
-                _ if packet.network == Network::Arp => {
-                    lane.step = Step::Control;
-                    continue;
-                }
-                _ => FlowKey::of_packet(packet, path, floating),
-            };
-            lane.hash = lane.key.hash(self.key);
-            let owner = owner(lane.hash, self.workers);
-            lane.step = if owner == self.worker {
-                self.table.prefetch_index(lane.hash);
-                Step::Flow
-            } else {
-                Step::Decided(Verdict::Handover(owner))
-            };
+        if i + AHEAD < frames.len()
+            && let Some(first) = frames.head(i + AHEAD).first()
+        {
+            prefetch::read(first);
         }
+        let meta = frames.meta(i);
+        if let Err(reason) = lane.packet.parse_from(frames.head(i), &meta) {
+            self.tally(2, meta.port, Direction::In, Outcome::Blocked).add(meta.length);
+            lane.step = Step::Decided(Verdict::Drop(reason));
+            return;
+        }
+        let packet = &lane.packet;
+        let (path, floating) = (path(packet.port), round.program.is_floating());
+        (lane.key, lane.sender_is_lower) = match &packet.transport {
+            Transport::Tcp(_) | Transport::Udp => FlowKey::of_packet(packet, path, floating),
+            Transport::IcmpError(_, quote) => FlowKey::of_quote(packet, quote, path, floating),
+            Transport::IcmpOther(icmp) => {
+                let control = is_neighbour_discovery(packet, *icmp);
+                lane.step = if control { Step::Control } else { Step::Stateless };
+                return;
+            }
+            _ if packet.network == Network::Arp => {
+                lane.step = Step::Control;
+                return;
+            }
+            _ => FlowKey::of_packet(packet, path, floating),
+        };
+        lane.hash = lane.key.hash(self.key);
+        let owner = owner(lane.hash, self.workers);
+        lane.step = if owner == self.worker {
+            self.table.prefetch_index(lane.hash);
+            Step::Flow
+        } else {
+            Step::Decided(Verdict::Handover(owner))
+        };
     }
 
-    /// Step 2: candidates from the index.
-    fn look_up(&self, lanes: &mut [Lane]) {
-        for lane in lanes {
-            if lane.step == Step::Flow {
-                lane.candidate = self.table.candidate(lane.hash);
-            }
+    /// Step 3: the verdict.
+    fn decide<F: Frames, L: LogSink>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &mut F,
+        i: usize,
+        lane: &Lane,
+        log: &mut L,
+    ) -> Verdict {
+        let verdict = match lane.step {
+            Step::Decided(verdict) => verdict,
+            Step::Control => self.forward(&lane.packet),
+            Step::Stateless => self.admit(round, frames, i, &lane.packet, None, log),
+            Step::Flow => self.judge_flow(round, frames, i, lane, log),
+        };
+        match verdict {
+            Verdict::Drop(reason) | Verdict::Reflect(reason) => self.note(reason),
+            Verdict::Handover(_) => self.counters.handed_over += 1,
+            Verdict::Forward(_) => {}
         }
+        verdict
     }
 
-    /// Step 3: the state, if there is one, else the rules.
+    /// The state, if there is one, else the rules.
     fn judge_flow<F: Frames, L: LogSink>(
         &mut self,
         round: &Round<'_>,
@@ -234,10 +249,11 @@ impl Engine {
     }
 
     /// The flow's state; one whose time has come but which the wheel has not reached is ended here.
+    #[inline]
     fn find_live(&mut self, round: &Round<'_>, flow: &Lane) -> Option<u32> {
         let entry = self.table.find(&flow.key, flow.hash, flow.candidate)?;
         let deadline = deadline(self.table.get(entry), round.program);
-        if (round.tick.wrapping_sub(deadline) as i32) < 0 {
+        if !is_due(deadline, round.tick) {
             return Some(entry);
         }
         self.end(entry);
@@ -575,6 +591,7 @@ const fn family(packet: &Packet) -> usize {
 }
 
 /// A TCP segment of a known connection.
+#[inline]
 fn track_tcp<F: Frames>(
     peers: &mut [crate::state::entry::Peer; 2],
     from: usize,
@@ -593,6 +610,7 @@ fn track_tcp<F: Frames>(
 }
 
 /// SYN, FIN and RST count only with a right checksum: the host would ignore them otherwise.
+#[inline]
 fn verify<F: Frames>(packet: &Packet, header: &Tcp, frames: &F, i: usize) -> Result<(), Reason> {
     let matters = header.flags & (tcp::flags::SYN | tcp::flags::FIN | tcp::flags::RST) != 0;
     if matters && frames.meta(i).checksum != Checksum::Valid && !checksum::verify(packet, frames, i)
@@ -602,6 +620,7 @@ fn verify<F: Frames>(packet: &Packet, header: &Tcp, frames: &F, i: usize) -> Res
     Ok(())
 }
 
+#[inline]
 fn segment(packet: &Packet, header: &Tcp, head: &[u8]) -> Segment {
     let scale = if header.flags & tcp::flags::SYN == 0 {
         None

@@ -455,7 +455,7 @@ fn every_flow_has_one_owner() {
     for port in 1..=400 {
         assert_eq!(handshake(&mut bridge, (CLIENT.0, port), SERVER), PASSES);
     }
-    let owned: Vec<_> = bridge.engines.iter().map(|engine| engine.state_count()).collect();
+    let owned: Vec<_> = bridge.engines.iter().map(weir_engine::Engine::state_count).collect();
     assert_eq!(owned.iter().sum::<u32>(), 400);
     assert!(owned.iter().all(|&states| states > 50), "{owned:?}");
     assert!(bridge.states().iter().all(|state| state.packets == [2, 1]));

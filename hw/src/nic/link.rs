@@ -1,7 +1,7 @@
 //! Links and addresses by netlink (`rtnetlink(7)`), one question and its whole answer at a time.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -67,12 +67,12 @@ impl Netlink {
     }
 
     /// The addresses of one interface.
-    pub(super) fn addresses(&mut self, index: u32) -> io::Result<Vec<Address>> {
+    pub(super) fn addresses(&mut self, link: &Link) -> io::Result<Vec<Address>> {
         let answers =
             self.ask(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
         let addresses = answers.into_iter().filter_map(|answer| match answer {
-            RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
-                address(&message)
+            RouteNetlinkMessage::NewAddress(message) if message.header.index == link.index => {
+                address(&message, link.mac)
             }
             _ => None,
         });
@@ -177,25 +177,45 @@ fn link(message: LinkMessage) -> Link {
     link
 }
 
-fn address(message: &AddressMessage) -> Option<Address> {
+fn address(message: &AddressMessage, mac: [u8; 6]) -> Option<Address> {
     let mut found = None;
-    let mut by_kernel = None;
+    let mut by_kernel = false;
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Local(address) => found = Some(*address),
             AddressAttribute::Address(address) => found = found.or(Some(*address)),
             AddressAttribute::Protocol(protocol) => {
-                by_kernel = Some(*protocol == AddressProtocol::LinkLocal);
+                by_kernel = *protocol == AddressProtocol::LinkLocal;
             }
             _ => {}
         }
     }
-    let address = found?;
-    let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    Some(Address {
-        ip: address,
-        prefix: message.header.prefix_len,
-        // Before Linux 5.18 the kernel does not tell who made an address.
-        own_link_local: link_local && by_kernel.unwrap_or(true),
-    })
+    let ip = found?;
+    // Before Linux 5.18 the kernel does not tell who made an address, but by default it makes it
+    // of the hardware address.
+    let own_link_local = match ip {
+        IpAddr::V6(v6) => v6.is_unicast_link_local() && (by_kernel || v6 == link_local(mac)),
+        IpAddr::V4(_) => false,
+    };
+    Some(Address { ip, prefix: message.header.prefix_len, own_link_local })
+}
+
+/// RFC 4291, appendix A: the link-local address with the modified EUI-64 of a hardware address.
+fn link_local(mac: [u8; 6]) -> Ipv6Addr {
+    let mut octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];
+    octets[8..11].copy_from_slice(&mac[..3]);
+    octets[8] ^= 2;
+    octets[13..].copy_from_slice(&mac[3..]);
+    Ipv6Addr::from(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_local_address_of_a_hardware_address() {
+        let made = link_local([0x02, 0xfc, 0, 0, 0, 1]);
+        assert_eq!(made, "fe80::fc:ff:fe00:1".parse::<Ipv6Addr>().unwrap());
+    }
 }

@@ -284,11 +284,17 @@ impl Pool {
             self.memory.audit_freed(ledger, buffer.0);
         }
         if self.cache.len() == 2 * CACHE {
-            for index in self.cache.drain(..CACHE) {
-                let _ = self.memory.free.push(index);
-            }
+            self.spill();
         }
         self.cache.push(buffer.0);
+    }
+
+    /// Moves the older half of the full cache to the common queue.
+    #[cold]
+    fn spill(&mut self) {
+        for index in self.cache.drain(..CACHE) {
+            let _ = self.memory.free.push(index);
+        }
     }
 
     /// Gives all buffers of a frame back.

@@ -78,7 +78,7 @@ pub(crate) fn promiscuous(interface: u32) -> io::Result<OwnedFd> {
     // Protocol 0: the socket never receives anything.
     let fd = socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
     let membership = Membership {
-        interface: interface as c_int,
+        interface: interface.cast_signed(),
         kind: libc::PACKET_MR_PROMISC as u16,
         address_length: 0,
         address: [0; 8],
@@ -150,7 +150,7 @@ fn bind(fd: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
     address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-    address.sll_ifindex = interface as c_int;
+    address.sll_ifindex = interface.cast_signed();
     // SAFETY: pointer and length are those of `address`; bind only reads it.
     let result = unsafe {
         libc::bind(
@@ -297,7 +297,7 @@ impl Receiver {
         if (word(data - 8), word(data - 4)) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
             return None;
         }
-        let status = word(data) as u32;
+        let status = word(data).cast_unsigned();
         if status & libc::TP_STATUS_VLAN_VALID == 0 {
             return None;
         }

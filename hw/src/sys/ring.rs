@@ -1,4 +1,4 @@
-//! The four rings of an AF_XDP socket (linux/if_xdp.h, Documentation/networking/af_xdp.rst).
+//! The four rings of an `AF_XDP` socket (`linux/if_xdp.h`, `Documentation/networking/af_xdp.rst`).
 //!
 //! Each is a power of two of entries between a producer and a consumer index, free-running 32-bit
 //! numbers in shared memory. One side writes each index: entries are written before the producer
@@ -68,9 +68,8 @@ impl<T: Entry> Ring<T> {
         let within = |offset: u64, bytes: usize| {
             offset.checked_add(bytes as u64).is_some_and(|end| end <= length as u64)
         };
-        if !(within(offsets.producer, 4) && within(offsets.consumer, 4))
-            || !offsets.flags.is_none_or(|flags| within(flags, 4))
-        {
+        let flags_within = offsets.flags.is_none_or(|flags| within(flags, 4));
+        if !(within(offsets.producer, 4) && within(offsets.consumer, 4) && flags_within) {
             return Err(io::ErrorKind::InvalidData.into());
         }
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.

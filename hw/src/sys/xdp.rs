@@ -1,4 +1,4 @@
-//! AF_XDP sockets over one shared UMEM, and the account of which buffers the kernel holds.
+//! `AF_XDP` sockets over one shared UMEM, and the account of which buffers the kernel holds.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -167,6 +167,7 @@ impl Account {
     }
 
     /// Gives an empty buffer: the address to put into a fill ring.
+    #[expect(clippy::needless_pass_by_value, reason = "the buffer changes its owner")]
     pub(crate) fn give(&mut self, buffer: Buffer) -> u64 {
         let index = buffer.0;
         self.hold(index);
@@ -256,13 +257,12 @@ pub(crate) fn collect(
     (buffer, offset, length): (Buffer, usize, usize),
     meta: Meta,
 ) {
-    match partial {
-        Some((frame, last)) => pool.append(frame, last, buffer, offset, length),
-        None => {
-            let frame = pool.frame(buffer, offset, length, meta);
-            let last = frame.buffer;
-            *partial = Some((frame, last));
-        }
+    if let Some((frame, last)) = partial {
+        pool.append(frame, last, buffer, offset, length);
+    } else {
+        let frame = pool.frame(buffer, offset, length, meta);
+        let last = frame.buffer;
+        *partial = Some((frame, last));
     }
 }
 

@@ -360,6 +360,7 @@ fn name(number: u8) -> Option<&'static str> {
         50 => "ESP",
         51 => "AH",
         89 => "OSPF",
+        59 => "no next header",
         103 => "PIM",
         112 => "VRRP",
         protocol::SCTP => "sctp",
@@ -454,4 +455,153 @@ fn tcp_options(f: &mut fmt::Formatter<'_>, bytes: &[u8], whole: bool) -> fmt::Re
 
 fn hexadecimal(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::describe;
+    use crate::packet::build::{self, Build};
+    use crate::packet::ipv4::MORE_FRAGMENTS;
+    use crate::packet::tcp::flags::{ACK, FIN, PSH, SYN};
+
+    const HERE: ([u8; 4], u16) = ([192, 0, 2, 1], 40000);
+    const THERE: ([u8; 4], u16) = ([198, 51, 100, 2], 22);
+    const HERE6: ([u16; 8], u16) = ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 40000);
+    const THERE6: ([u16; 8], u16) = ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2], 22);
+
+    /// What is printed of the first 128 bytes.
+    fn described(frame: &[u8]) -> String {
+        describe(&frame[..frame.len().min(128)], frame.len() as u32).to_string()
+    }
+
+    fn syn() -> Build {
+        let options = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7];
+        build::tcp(HERE, THERE, SYN).seq(123).tcp_options(&options)
+    }
+
+    #[test]
+    fn says_what_tcpdump_says() {
+        let tcp = build::tcp(HERE6, THERE6, ACK | PSH).seq(1).ack(2).payload(&[0; 1000]);
+        let sack = [1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9];
+        let fast = [34, 6, 0xab, 0xcd, 0xef, 1, 34, 2, 254, 3, 7];
+        let error = build::icmp(THERE.0, HERE.0, 3, 3).quote(&build::udp(HERE, THERE).frame());
+        let filtered = build::icmp(THERE.0, HERE.0, 3, 13).quote(&syn().frame());
+        let error6 = build::icmp(THERE6.0, HERE6.0, 1, 4).quote(&build::udp(HERE6, THERE6).frame());
+        let neighbour =
+            |kind| build::icmp(HERE6.0, THERE6.0, kind, 0).ttl(255).payload(&[0x20; 16]);
+        for (build, text) in [
+            (
+                syn(),
+                "IP 192.0.2.1.40000 > 198.51.100.2.22: Flags [S], seq 123, win 64240, options \
+                 [mss 1460,sackOK,TS val 9 ecr 0,nop,wscale 7], length 0, ttl 64",
+            ),
+            (
+                tcp,
+                "IP6 2001:db8::1.40000 > 2001:db8::2.22: Flags [P.], seq 1:1001, ack 2, win 64240, \
+                 length 1000, hlim 64",
+            ),
+            (
+                build::tcp(HERE, THERE, ACK).tcp_options(&sack).vlan(5).ttl(3),
+                "vlan 5, IP 192.0.2.1.40000 > 198.51.100.2.22: Flags [.], seq 1000, ack 2000, win \
+                 64240, options [nop,nop,sack 1 {1:9}], length 0, ttl 3",
+            ),
+            (
+                build::tcp(HERE, THERE, FIN | ACK | 0x60).urgent(7).tcp_options(&fast),
+                "IP 192.0.2.1.40000 > 198.51.100.2.22: Flags [F.UE], seq 1000, ack 2000, win 64240, \
+                 urg 7, options [tfo  cookie abcdef01,tfo  cookiereq,unknown-254 0x07], length 0, \
+                 ttl 64",
+            ),
+            (
+                build::tcp(HERE, THERE, 0),
+                "IP 192.0.2.1.40000 > 198.51.100.2.22: Flags [none], seq 1000, win 64240, length 0, \
+                 ttl 64",
+            ),
+            (
+                build::udp(HERE, THERE).payload(&[0; 5]),
+                "IP 192.0.2.1.40000 > 198.51.100.2.22: UDP, length 5, ttl 64",
+            ),
+            (
+                build::echo(HERE.0, THERE.0, 7, 1).payload(&[0; 56]),
+                "IP 192.0.2.1 > 198.51.100.2: ICMP echo request, id 7, seq 1, length 64, ttl 64",
+            ),
+            (
+                build::echo_reply(HERE6.0, THERE6.0, 7, 1),
+                "IP6 2001:db8::1 > 2001:db8::2: ICMP6, echo reply, id 7, seq 1, length 8, hlim 64",
+            ),
+            (
+                error,
+                "IP 198.51.100.2 > 192.0.2.1: ICMP 198.51.100.2 udp port 22 unreachable, length 36, \
+                 ttl 64",
+            ),
+            (
+                filtered,
+                "IP 198.51.100.2 > 192.0.2.1: ICMP host 198.51.100.2 unreachable - admin prohibited \
+                 filter, length 68, ttl 64",
+            ),
+            (
+                error6,
+                "IP6 2001:db8::2 > 2001:db8::1: ICMP6, destination unreachable, unreachable port, \
+                 2001:db8::2 udp port 22, length 56, hlim 64",
+            ),
+            (
+                neighbour(135),
+                "IP6 2001:db8::1 > 2001:db8::2: ICMP6, neighbor solicitation, who has \
+                 2020:2020:2020:2020:2020:2020:2020:2020, length 24, hlim 255",
+            ),
+            (
+                neighbour(136),
+                "IP6 2001:db8::1 > 2001:db8::2: ICMP6, neighbor advertisement, tgt is \
+                 2020:2020:2020:2020:2020:2020:2020:2020, length 24, hlim 255",
+            ),
+            (
+                build::other(HERE.0, THERE.0, 253).payload(&[0; 9]),
+                "IP 192.0.2.1 > 198.51.100.2: ip-proto-253, length 9, ttl 64",
+            ),
+        ] {
+            assert_eq!(described(&build.frame()), text);
+        }
+        let (here, there) = (([2, 0, 0, 0, 0, 1], HERE.0), ([2, 0, 0, 0, 0, 2], THERE.0));
+        assert_eq!(
+            described(&build::arp(1, here, there)),
+            "ARP, Request who-has 198.51.100.2 tell 192.0.2.1, length 28"
+        );
+        assert_eq!(
+            described(&build::arp(2, here, there)),
+            "ARP, Reply 192.0.2.1 is-at 02:00:00:00:00:01, length 28"
+        );
+    }
+
+    #[test]
+    fn shows_fragments() {
+        let first = syn().identification(7).fragment(MORE_FRAGMENTS).frame();
+        let text = described(&first);
+        assert!(text.contains("Flags [S], seq 123"), "{text}");
+        assert!(text.ends_with("(frag 7:40@0+), ttl 64"), "{text}");
+        let later = build::udp(HERE, THERE).identification(7).fragment(185).frame();
+        let expected = "IP 192.0.2.1 > 198.51.100.2: ip-proto-17 (frag 7:8@1480), ttl 64";
+        assert_eq!(described(&later), expected);
+        let later = build::udp(HERE6, THERE6).extension(44, &[0, 0, 5, 0xc8, 0, 0, 0, 7]).frame();
+        let expected =
+            "IP6 2001:db8::1 > 2001:db8::2: ip-proto-17 (frag 0x00000007:8@1480), hlim 64";
+        assert_eq!(described(&later), expected);
+    }
+
+    #[test]
+    fn says_where_bytes_are_missing() {
+        let frame = syn().frame();
+        let of = |captured: usize| describe(&frame[..captured], frame.len() as u32).to_string();
+        assert_eq!(of(13), "[|ether]");
+        assert_eq!(of(33), "IP [|ip]");
+        assert_eq!(of(34), "IP 192.0.2.1 > 198.51.100.2: [|tcp], ttl 64");
+        assert_eq!(of(53), "IP 192.0.2.1.40000 > 198.51.100.2.22: [|tcp], ttl 64");
+        assert_eq!(
+            of(60),
+            "IP 192.0.2.1.40000 > 198.51.100.2.22: Flags [S], seq 123, win 64240, options [mss \
+             1460,sackOK,[|tcp]], length 0, ttl 64"
+        );
+        assert_eq!(describe(&[0; 14], 60).to_string(), "802.3, length 46");
+        let mut strange = build::udp(HERE, THERE).frame();
+        strange[12..14].copy_from_slice(&[0x88, 0xcc]);
+        assert_eq!(described(&strange), "ethertype Unknown (0x88cc), length 28");
+    }
 }

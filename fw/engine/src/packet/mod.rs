@@ -18,6 +18,8 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod parse;
+#[cfg(test)]
+mod robustness;
 pub mod tcp;
 pub mod udp;
 

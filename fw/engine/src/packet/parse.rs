@@ -131,7 +131,7 @@ fn parse_simple(bytes: &[u8; SIMPLE], first_segment: usize, meta: Meta) -> Optio
 impl Packet {
     /// Parses any frame, one header after the other.
     #[inline(never)]
-    fn parse_any(&mut self, head: &[u8], meta: Meta) -> Result<(), Reason> {
+    pub(super) fn parse_any(&mut self, head: &[u8], meta: Meta) -> Result<(), Reason> {
         // From here on the first segment does not reach beyond the frame.
         let head = head.get(..meta.length as usize).unwrap_or(head);
         let frame = Ethernet::new(head)?;

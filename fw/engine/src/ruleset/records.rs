@@ -39,7 +39,7 @@ struct Record {
 /// All records of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
-    records: Vec<Record>,
+    all: Vec<Record>,
     free: Vec<u32>,
     /// Rule number to record.
     by_number: Vec<u32>,
@@ -53,16 +53,16 @@ impl Records {
             .by_number
             .iter()
             .filter_map(|&record| {
-                self.records[record as usize].identity.map(|identity| (identity, record))
+                self.all[record as usize].identity.map(|identity| (identity, record))
             })
             .collect();
         let old = std::mem::take(&mut self.by_number);
         for &record in &old {
-            self.records[record as usize].number = NONE;
+            self.all[record as usize].number = NONE;
         }
         for (number, &identity) in (0..).zip(program.identities()) {
             let record = known.remove(&identity).unwrap_or_else(|| self.allocate(identity));
-            self.records[record as usize].number = number;
+            self.all[record as usize].number = number;
             self.by_number.push(record);
         }
         for record in old {
@@ -78,16 +78,13 @@ impl Records {
 
     /// The number of a record's rule, unless that is gone.
     pub(crate) fn number(&self, record: u32) -> Option<u32> {
-        self.records
-            .get(record as usize)
-            .map(|record| record.number)
-            .filter(|&number| number != NONE)
+        self.all.get(record as usize).map(|record| record.number).filter(|&number| number != NONE)
     }
 
     /// Counts a packet; `direction` is 0 arriving, 1 leaving. Nothing for [`NONE`].
     #[inline]
     pub(crate) fn count(&mut self, record: u32, direction: usize, bytes: u32) {
-        if let Some(record) = self.records.get_mut(record as usize) {
+        if let Some(record) = self.all.get_mut(record as usize) {
             record.counters.packets[direction] += 1;
             record.counters.bytes[direction] += u64::from(bytes);
         }
@@ -98,13 +95,13 @@ impl Records {
         if let Some(&record) =
             tried.checked_sub(1).and_then(|last| self.by_number.get(last as usize))
         {
-            self.records[record as usize].ended += 1;
+            self.all[record as usize].ended += 1;
         }
     }
 
     /// A state refers to the record from now on.
     pub(crate) fn refer(&mut self, record: u32) {
-        if let Some(record) = self.records.get_mut(record as usize) {
+        if let Some(record) = self.all.get_mut(record as usize) {
             record.counters.states += 1;
             record.counters.states_total += 1;
         }
@@ -112,7 +109,7 @@ impl Records {
 
     /// A state has ended.
     pub(crate) fn release(&mut self, record: u32) {
-        if let Some(known) = self.records.get_mut(record as usize) {
+        if let Some(known) = self.all.get_mut(record as usize) {
             known.counters.states -= 1;
             self.free_unused(record);
         }
@@ -121,12 +118,12 @@ impl Records {
     /// Counters of the rules in force, by number.
     pub(crate) fn counters(&mut self) -> Vec<RuleCounters> {
         self.fold();
-        self.by_number.iter().map(|&record| self.records[record as usize].counters).collect()
+        self.by_number.iter().map(|&record| self.all[record as usize].counters).collect()
     }
 
     /// Zeroes everything but the number of states.
     pub(crate) fn clear(&mut self) {
-        for record in &mut self.records {
+        for record in &mut self.all {
             record.ended = 0;
             record.counters =
                 RuleCounters { states: record.counters.states, ..RuleCounters::default() };
@@ -137,7 +134,7 @@ impl Records {
     fn fold(&mut self) {
         let mut sum = 0;
         for &record in self.by_number.iter().rev() {
-            let record = &mut self.records[record as usize];
+            let record = &mut self.all[record as usize];
             sum += std::mem::take(&mut record.ended);
             record.counters.evaluations += sum;
         }
@@ -146,16 +143,16 @@ impl Records {
     fn allocate(&mut self, identity: Identity) -> u32 {
         let fresh = Record { identity: Some(identity), number: NONE, ..Record::default() };
         if let Some(record) = self.free.pop() {
-            self.records[record as usize] = fresh;
+            self.all[record as usize] = fresh;
             record
         } else {
-            self.records.push(fresh);
-            self.records.len() as u32 - 1
+            self.all.push(fresh);
+            self.all.len() as u32 - 1
         }
     }
 
     fn free_unused(&mut self, record: u32) {
-        let known = &mut self.records[record as usize];
+        let known = &mut self.all[record as usize];
         if known.number == NONE && known.counters.states == 0 && known.identity.take().is_some() {
             self.free.push(record);
         }

@@ -45,7 +45,7 @@ impl Index {
 
     #[inline]
     const fn home(&self, hash: u64) -> usize {
-        ((hash & 0xffff_ffff) * self.buckets.len() as u64 >> 32) as usize
+        (((hash & 0xffff_ffff) * self.buckets.len() as u64) >> 32) as usize
     }
 
     #[inline]
@@ -168,7 +168,7 @@ mod tests {
         Index::new(Box::leak(buckets))
     }
 
-    /// A cheap generator of well-mixed numbers (SplitMix64).
+    /// A cheap generator of well-mixed numbers (`SplitMix64`).
     fn mix(state: &mut u64) -> u64 {
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = *state;

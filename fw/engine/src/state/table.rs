@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 use super::entry::{Entry, Links, NONE, flag};
 use super::index::{Bucket, Index};
-use super::wheel::Wheel;
+use super::wheel::{Wheel, is_due};
 use crate::flow::{FlowKey, HashKey};
 use crate::prefetch;
 
@@ -35,9 +35,9 @@ impl Table {
             + align_of::<Entry>()
     }
 
-    /// Bytes a state takes of that, the wheel included, when the table is full.
-    pub(crate) fn bytes_per_state(states: u32) -> f64 {
-        (Self::memory_needed(states) + Wheel::size()) as f64 / f64::from(states)
+    /// Bytes of that and of the wheel.
+    pub(crate) const fn footprint(states: u32) -> usize {
+        Self::memory_needed(states) + Wheel::size()
     }
 
     /// A table of `states` entries in zeroed memory of [`Table::memory_needed`] bytes. Panics if the
@@ -193,7 +193,7 @@ impl Table {
     /// Tells the wheel that a deadline has changed. It need not know of one that moved away.
     pub(crate) fn reschedule(&mut self, entry: u32, deadline: u32) {
         let due = self.links[entry as usize].due;
-        if (deadline.wrapping_sub(due) as i32) < 0 {
+        if !is_due(due, deadline) {
             self.wheel.unqueue(self.links, entry);
             self.wheel.queue(self.links, entry, deadline);
         }
@@ -213,7 +213,7 @@ impl Table {
         };
         let state = &self.entries[entry as usize];
         let deadline = deadline(state);
-        if (tick.wrapping_sub(deadline) as i32) >= 0 {
+        if is_due(deadline, tick) {
             ended(state);
             self.discard(entry, key);
         } else {

@@ -129,11 +129,11 @@ struct Seq(u32);
 
 impl Seq {
     const fn at_least(self, other: Self) -> bool {
-        self.0.wrapping_sub(other.0) as i32 >= 0
+        self.0.wrapping_sub(other.0).cast_signed() >= 0
     }
 
     const fn after(self, other: Self) -> bool {
-        self.0.wrapping_sub(other.0) as i32 > 0
+        self.0.wrapping_sub(other.0).cast_signed() > 0
     }
 
     const fn plus(self, n: u32) -> Self {
@@ -241,16 +241,16 @@ pub(crate) fn track(
     from: usize,
     segment: &Segment,
 ) -> Result<Timeout, Reason> {
-    let (first, second) = peers.split_at_mut(1);
-    let (source, other) =
-        if from == 0 { (&mut first[0], &mut second[0]) } else { (&mut second[0], &mut first[0]) };
+    let [initiator, responder] = peers;
+    let (source, other) = if from == 0 { (initiator, responder) } else { (responder, initiator) };
     let header = &segment.header;
     let mut seq = Seq(header.seq);
     let mut end = seq.plus(segment.span());
 
     // A first segment that is refused after all must leave nothing behind.
-    let unheard = (source.scale & HEARD == 0).then_some((*source, *other));
-    if unheard.is_some() {
+    let before = (*source, *other);
+    let unheard = source.scale & HEARD == 0;
+    if unheard {
         if segment.has(flags::SYN) {
             agree_on_scale(source, other, segment.scale);
         }
@@ -281,9 +281,9 @@ pub(crate) fn track(
     let data_end = if segment.has(flags::FIN) { end.minus(1) } else { end };
     let fits = Seq(source.seq_hi).at_least(data_end)
         && seq.at_least(Seq(source.seq_lo).minus(other_window));
-    let skew = other.seq_lo.wrapping_sub(ack.0) as i32;
-    let ack_fits =
-        skew >= -(MAX_ACK_WINDOW as i32) && skew <= (MAX_ACK_WINDOW << source_shift) as i32;
+    let skew = other.seq_lo.wrapping_sub(ack.0).cast_signed();
+    let ack_fits = skew >= -MAX_ACK_WINDOW.cast_signed()
+        && skew <= (MAX_ACK_WINDOW << source_shift).cast_signed();
     let reset_fits =
         !segment.has(flags::RST) || (header.seq.wrapping_sub(source.seq_lo).wrapping_add(1)) <= 2;
 
@@ -295,7 +295,7 @@ pub(crate) fn track(
             && seq.at_least(Seq(source.seq_lo).minus(MAX_ACK_WINDOW))
             && !segment.has(flags::RST | flags::SYN);
         if !loose {
-            if let Some(before) = unheard {
+            if unheard {
                 (*source, *other) = before;
             }
             return Err(match (segment.has(flags::SYN), fits, ack_fits) {
@@ -320,6 +320,13 @@ pub(crate) fn track(
         other.seq_hi = allowed.0;
     }
 
+    if header.flags & (flags::SYN | flags::FIN | flags::RST) == 0
+        && source.state == Established as u8
+        && other.state == Established as u8
+    {
+        // What `TABLE` says of nearly every segment there is.
+        return Ok(Timeout::TcpEstablished);
+    }
     let event = event(segment, acknowledges && ack.at_least(Seq(other.seq_lo)));
     let source_state = next(PeerState::of(source), Role::Sender, event);
     let other_state = next(PeerState::of(other), Role::Receiver, event);

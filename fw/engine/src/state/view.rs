@@ -87,7 +87,7 @@ pub(crate) struct Context {
 }
 
 impl StateView {
-    pub(crate) fn new(entry: &Entry, context: Context) -> Self {
+    pub(crate) fn new(entry: &Entry, context: &Context) -> Self {
         let key = entry.key();
         let (source, destination) = if entry.has(flag::INITIATOR_UPPER) {
             (key.upper(), key.lower())

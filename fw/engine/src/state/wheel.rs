@@ -18,6 +18,13 @@ const SLOTS: usize = 8192;
 /// Slots without a state that one call of [`Wheel::due`] passes at most.
 const EMPTY_SLOTS: usize = 1024;
 
+/// Whether `tick` is `deadline` or later. Ticks wrap around; deadlines are less than half of that
+/// away (thirty days at most, where the tick's range is seventeen years).
+#[inline]
+pub(crate) const fn is_due(deadline: u32, tick: u32) -> bool {
+    tick.wrapping_sub(deadline).cast_signed() >= 0
+}
+
 /// The wheel. Its slots are doubly linked lists through [`Links`].
 #[derive(Debug)]
 pub(crate) struct Wheel {
@@ -43,8 +50,8 @@ impl Wheel {
 
     /// Queues an entry for `deadline`, or for a turn from now if that is nearer.
     pub(crate) fn queue(&mut self, links: &mut [Links], entry: u32, deadline: u32) {
-        let ahead = (deadline.wrapping_sub(self.at) as i32).clamp(1, SLOTS as i32 - 1);
-        let due = self.at.wrapping_add(ahead as u32);
+        let ahead = if is_due(deadline, self.at) { 1 } else { deadline.wrapping_sub(self.at) };
+        let due = self.at.wrapping_add(ahead.min(SLOTS as u32 - 1));
         let head = std::mem::replace(&mut self.slots[Self::slot(due)], entry);
         let own = &mut links[entry as usize];
         own.due = due;
@@ -77,7 +84,7 @@ impl Wheel {
                 self.unqueue(links, entry);
                 return Some(entry);
             }
-            if (tick.wrapping_sub(self.at) as i32) <= 0 {
+            if is_due(tick, self.at) {
                 return None;
             }
             self.at = self.at.wrapping_add(1);

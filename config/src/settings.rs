@@ -1,0 +1,428 @@
+//! The settings file, `/etc/weir/weir.toml`: which ports, how frames are moved, where things are.
+//!
+//! ```toml
+//! rules = "/etc/weir/weir.conf"      # the rule file
+//! socket = "/run/weir/weir.sock"     # the control socket
+//! state_dir = "/var/lib/weir"        # where the last good rules are kept
+//! log = "stderr"                     # packet log: "stderr", or the path of a file
+//!
+//! [ports]
+//! lan = "eth1"                       # interface of the protected network; or --lan
+//! wan = "eth0"                       # interface towards the router; or --wan
+//! io = "auto"                        # auto, netmap, xdp or packet
+//! workers = 0                        # 0: the daemon decides
+//!
+//! [memory]
+//! states = 1000000                   # how many states memory is reserved for
+//! ```
+//!
+//! Every key may be left out; the values above are the defaults, except that `lan` and `wan` have
+//! none. What is not known is refused. Reading is pure: text in, checked values or findings out.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+use crate::parse::nearest;
+use crate::source::{SourceFile, Span};
+
+/// What the settings file says, defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `[ports]`.
+    pub ports: Ports,
+    /// `rules`: path of the rule file.
+    pub rules: PathBuf,
+    /// `socket`: path of the control socket.
+    pub socket: PathBuf,
+    /// `state_dir`: folder for what outlives the process.
+    pub state_dir: PathBuf,
+    /// `log`: where packets are logged.
+    pub log: Log,
+    /// `[memory]`.
+    pub memory: Memory,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ports: Ports::default(),
+            rules: "/etc/weir/weir.conf".into(),
+            socket: "/run/weir/weir.sock".into(),
+            state_dir: "/var/lib/weir".into(),
+            log: Log::Stderr,
+            memory: Memory::default(),
+        }
+    }
+}
+
+/// `[ports]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// Interface of the protected network.
+    pub lan: Option<String>,
+    /// Interface towards the router; another one than `lan`.
+    pub wan: Option<String>,
+    /// How frames are moved.
+    pub io: Io,
+    /// 1 to 1024 workers; `None` leaves it to the daemon.
+    pub workers: Option<u16>,
+}
+
+/// `io`: how frames are moved. Whether a kind can be had is the daemon's to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Io {
+    /// The best that works.
+    #[default]
+    Auto,
+    /// netmap rings.
+    Netmap,
+    /// `AF_XDP`.
+    Xdp,
+    /// `AF_PACKET`.
+    Packet,
+}
+
+impl Io {
+    /// The names, as `--io` takes them too.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("auto", Self::Auto),
+        ("netmap", Self::Netmap),
+        ("xdp", Self::Xdp),
+        ("packet", Self::Packet),
+    ];
+}
+
+/// `log`: where packets are logged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Log {
+    /// Standard error.
+    #[default]
+    Stderr,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// `[memory]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// How many states memory is reserved for, over all workers: at least 1. `set limit states` of
+    /// the rules works within it.
+    pub states: u32,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { states: 1_000_000 }
+    }
+}
+
+/// The most workers that can be asked for.
+pub const MAX_WORKERS: u16 = 1024;
+
+/// The longest settings file, in bytes.
+pub const MAX_TEXT: usize = 1 << 20;
+
+/// Every key and the section it belongs to; the empty one is the file's top.
+const KEYS: &[(&str, &str)] = &[
+    ("", "rules"),
+    ("", "socket"),
+    ("", "state_dir"),
+    ("", "log"),
+    ("ports", "lan"),
+    ("ports", "wan"),
+    ("ports", "io"),
+    ("ports", "workers"),
+    ("memory", "states"),
+];
+
+/// The sections.
+const SECTIONS: &[&str] = &["ports", "memory"];
+
+/// Reads the settings file.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(file: &SourceFile) -> Result<Settings, Diagnostics> {
+    let mut reader = Reader { file, settings: Settings::default(), found: Diagnostics::default() };
+    if file.text.len() > MAX_TEXT {
+        reader.error(&(0..0), format!("the settings file is longer than {MAX_TEXT} bytes"));
+        return Err(reader.found);
+    }
+    let (table, errors) = DeTable::parse_recoverable(&file.text);
+    for error in errors {
+        reader.error(&error.span().unwrap_or(0..0), error.message().replace('\n', ", "));
+    }
+    if reader.found.is_empty() {
+        reader.top(table.get_ref());
+    }
+    reader.found.sort_from(0);
+    if reader.found.is_empty() { Ok(reader.settings) } else { Err(reader.found) }
+}
+
+struct Reader<'f> {
+    file: &'f SourceFile,
+    settings: Settings,
+    found: Diagnostics,
+}
+
+impl Reader<'_> {
+    fn error(&mut self, at: &Range<usize>, message: String) {
+        let text = &self.file.text;
+        let start = at.start.min(text.len());
+        let line = text.as_bytes()[..start].split(|&byte| byte == b'\n').count() as u32;
+        let span = Span { file: 0, start: start as u32, end: at.end.min(text.len()) as u32 };
+        let place = Place::in_text(&self.file.name, text, line, span);
+        self.found.push(Diagnostic {
+            severity: Severity::Error,
+            message,
+            place,
+            expected: Vec::new(),
+            notes: Vec::new(),
+        });
+    }
+
+    fn top(&mut self, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            match value.get_ref() {
+                DeValue::Table(section) if SECTIONS.contains(&name) => {
+                    for (key, value) in section {
+                        self.entry(name, key, value);
+                    }
+                }
+                _ if SECTIONS.contains(&name) => {
+                    self.error(&key.span(), format!("`{name}` is a section: write `[{name}]`"));
+                }
+                DeValue::Table(_) => self.unknown("section", key, SECTIONS.iter().copied()),
+                _ => self.entry("", key, value),
+            }
+        }
+        if let (Some(lan), Some(wan)) = (&self.settings.ports.lan, &self.settings.ports.wan)
+            && lan == wan
+        {
+            let message = format!("`lan` and `wan` are both `{lan}`: a bridge has two ports");
+            let at = table.get("ports").map_or(0..0, Spanned::span);
+            self.error(&at, message);
+        }
+    }
+
+    fn unknown(
+        &mut self,
+        what: &str,
+        key: &Spanned<toml::de::DeString<'_>>,
+        known: impl Iterator<Item = &'static str>,
+    ) {
+        let name = key.get_ref();
+        let shown: String = name.chars().take(40).flat_map(char::escape_debug).collect();
+        let message = match nearest(name, known) {
+            Some(near) => format!("unknown {what} `{shown}`, did you mean `{near}`?"),
+            None => format!("unknown {what} `{shown}`"),
+        };
+        self.error(&key.span(), message);
+    }
+
+    fn entry(
+        &mut self,
+        section: &str,
+        key: &Spanned<toml::de::DeString<'_>>,
+        value: &Spanned<DeValue<'_>>,
+    ) {
+        let name = key.get_ref().as_ref();
+        if !KEYS.contains(&(section, name)) {
+            let home = KEYS.iter().find(|(_, known)| *known == name);
+            match home {
+                Some(("", _)) => {
+                    let message = format!("`{name}` must stand before the first section");
+                    self.error(&key.span(), message);
+                }
+                Some((home, _)) => {
+                    self.error(&key.span(), format!("`{name}` belongs to the section [{home}]"));
+                }
+                None => {
+                    let here = KEYS.iter().filter(|(known, _)| *known == section);
+                    self.unknown("key", key, here.map(|&(_, name)| name));
+                }
+            }
+            return;
+        }
+        match name {
+            "states" => {
+                if let Some(states) = self.integer(name, value, 1, u32::MAX) {
+                    self.settings.memory.states = states;
+                }
+            }
+            "workers" => {
+                if let Some(workers) = self.integer(name, value, 0, u32::from(MAX_WORKERS)) {
+                    self.settings.ports.workers = (workers != 0).then_some(workers as u16);
+                }
+            }
+            _ => {
+                if let Some(text) = self.string(name, value) {
+                    self.text(name, text, &value.span());
+                }
+            }
+        }
+    }
+
+    fn text(&mut self, name: &str, text: &str, at: &Range<usize>) {
+        let settings = &mut self.settings;
+        match name {
+            "lan" | "wan" => {
+                if !is_interface(text) {
+                    self.error(at, format!("`{}` is no name of an interface", text.escape_debug()));
+                } else if name == "lan" {
+                    settings.ports.lan = Some(text.to_owned());
+                } else {
+                    settings.ports.wan = Some(text.to_owned());
+                }
+            }
+            "io" => {
+                if let Some(&(_, io)) = Io::NAMES.iter().find(|(name, _)| *name == text) {
+                    settings.ports.io = io;
+                } else {
+                    self.error(at, "`io` must be one of auto, netmap, xdp, packet".to_owned());
+                }
+            }
+            "log" if text == "stderr" => settings.log = Log::Stderr,
+            _ if !text.starts_with('/') || text.contains('\0') => {
+                let or = if name == "log" { "\"stderr\" or " } else { "" };
+                self.error(
+                    at,
+                    format!("`{name}` must be {or}a path from the root, as in \"/...\""),
+                );
+            }
+            "log" => settings.log = Log::File(text.into()),
+            "rules" => settings.rules = text.into(),
+            "socket" => settings.socket = text.into(),
+            _ => settings.state_dir = text.into(),
+        }
+    }
+
+    fn string<'v>(&mut self, name: &str, value: &'v Spanned<DeValue<'_>>) -> Option<&'v str> {
+        let text = value.get_ref().as_str();
+        if text.is_none() {
+            let kind = value.get_ref().type_str();
+            self.error(&value.span(), format!("`{name}` must be a string, not {kind}"));
+        }
+        text
+    }
+
+    fn integer(
+        &mut self,
+        name: &str,
+        value: &Spanned<DeValue<'_>>,
+        least: u32,
+        most: u32,
+    ) -> Option<u32> {
+        let number = value
+            .get_ref()
+            .as_integer()
+            .and_then(|number| u32::from_str_radix(number.as_str(), number.radix()).ok())
+            .filter(|number| (least..=most).contains(number));
+        if number.is_none() {
+            self.error(&value.span(), format!("`{name}` must be a number from {least} to {most}"));
+        }
+        number
+    }
+}
+
+/// What Linux takes as the name of an interface (`dev_valid_name`).
+fn is_interface(name: &str) -> bool {
+    !matches!(name, "" | "." | "..")
+        && name.len() <= 15
+        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, String> {
+        parse(&SourceFile::new("weir.toml", text)).map_err(|found| found.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        assert_eq!(read(""), Ok(Settings::default()));
+        assert_eq!(read("[ports]\nworkers = 0\n"), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn everything_can_be_set() {
+        let settings = read(
+            "rules = \"/r\"\nsocket = \"/s\"\nstate_dir = \"/d\"\nlog = \"/l\"\n[ports]\nlan = \
+             \"eth1\"\nwan = 'eth0'\nio = \"netmap\"\nworkers = 4\n[memory]\nstates = 1_000\n",
+        )
+        .expect("valid");
+        assert_eq!(
+            settings,
+            Settings {
+                ports: Ports {
+                    lan: Some("eth1".into()),
+                    wan: Some("eth0".into()),
+                    io: Io::Netmap,
+                    workers: Some(4),
+                },
+                rules: "/r".into(),
+                socket: "/s".into(),
+                state_dir: "/d".into(),
+                log: Log::File("/l".into()),
+                memory: Memory { states: 1000 },
+            }
+        );
+    }
+
+    #[test]
+    fn the_example_in_the_module_head_is_valid() {
+        let head = include_str!("settings.rs").lines().map_while(|line| line.strip_prefix("//!"));
+        let example: Vec<_> = head
+            .map(|line| line.strip_prefix(' ').unwrap_or(line))
+            .skip_while(|line| *line != "```toml")
+            .skip(1)
+            .take_while(|line| *line != "```")
+            .collect();
+        let settings = read(&example.join("\n")).expect("valid");
+        let ports =
+            Ports { lan: Some("eth1".into()), wan: Some("eth0".into()), ..Ports::default() };
+        assert_eq!(settings, Settings { ports, ..Settings::default() });
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        for (text, message) in [
+            ("rule = \"/x\"", "1:1: unknown key `rule`, did you mean `rules`?"),
+            ("[port]\nlan = 'a'", "1:2: unknown section `port`, did you mean `ports`?"),
+            ("[ports]\nlam = \"a\"", "2:1: unknown key `lam`, did you mean `lan`?"),
+            ("io = \"xdp\"", "1:1: `io` belongs to the section [ports]"),
+            ("[ports]\nlog = \"/x\"", "2:1: `log` must stand before the first section"),
+            ("[ports]\nio = \"dpdk\"", "2:6: `io` must be one of auto, netmap, xdp, packet"),
+            ("[ports]\nworkers = 2000", "2:11: `workers` must be a number from 0 to 1024"),
+            ("[ports]\nworkers = \"two\"", "2:11: `workers` must be a number from 0 to 1024"),
+            ("[ports]\nlan = 5", "2:7: `lan` must be a string, not integer"),
+            ("[ports]\nlan = \"a b\"", "2:7: `a b` is no name of an interface"),
+            ("[memory]\nstates = 0", "2:10: `states` must be a number from 1 to 4294967295"),
+            ("ports = 1", "1:1: `ports` is a section: write `[ports]`"),
+            (
+                "log = \"syslog\"",
+                "1:7: `log` must be \"stderr\" or a path from the root, as in \"/...\"",
+            ),
+            ("rules = \"x\"", "1:9: `rules` must be a path from the root, as in \"/...\""),
+        ] {
+            assert_eq!(read(text), Err(format!("weir.toml:{message}\n")), "{text}");
+        }
+        let same = read("[ports]\nlan = 'a'\nwan = 'a'").expect_err("two ports");
+        assert!(same.contains("`lan` and `wan` are both `a`"), "{same}");
+        let broken = read("rules = \n[ports\n").expect_err("no TOML");
+        assert!(broken.starts_with("weir.toml:1:"), "{broken}");
+    }
+
+    #[test]
+    fn all_errors_come_in_one_run() {
+        let found = read("rule = 1\n[ports]\nlam = 2\nio = 3\n").expect_err("three errors");
+        assert_eq!(found.lines().count(), 3, "{found}");
+    }
+}

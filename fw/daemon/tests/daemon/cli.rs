@@ -1,0 +1,120 @@
+//! The binary as a user calls it, where no daemon is needed.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+const WEIR: &str = env!("CARGO_BIN_EXE_weir");
+
+fn weir(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(WEIR)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that refuses its arguments does not read.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn checked_rules_are_printed_as_pfctl_prints_them() {
+    let rules = "side = lan\nset limit states 10\npass on $side proto { tcp, udp } to port 53\n";
+    let output = weir(&["ctl", "-nvf", "-"], rules);
+    assert_eq!(
+        text(&output.stdout),
+        "side = \"lan\"\nset limit states 10\n\
+         pass on lan proto tcp from any to any port = 53 flags S/SA\n\
+         pass on lan proto udp from any to any port = 53\n"
+    );
+    assert_eq!((text(&output.stderr), output.status.code()), ("", Some(0)));
+    let output = weir(&["ctl", "-nvv", "-D", "side=wan", "-f", "-"], rules);
+    assert!(text(&output.stdout).contains("@0 pass on wan proto tcp "), "-D wins, -vv numbers");
+    let output = weir(&["ctl", "-nf", "-"], rules);
+    assert_eq!((text(&output.stdout), output.status.code()), ("", Some(0)));
+}
+
+#[test]
+fn what_is_printed_prints_itself() {
+    let rules = "pass in quick on lan inet6 proto ipv6-icmp icmp6-type echoreq label \"p $nr\"\n\
+                 block return log (all) from ! 10.0.0.0/8 to 192.0.2.1 - 192.0.2.9\n";
+    let once = weir(&["ctl", "-nvf", "-"], rules);
+    let twice = weir(&["ctl", "-nvf", "-"], text(&once.stdout));
+    assert_eq!(text(&twice.stdout), text(&once.stdout));
+    assert_eq!(once.status.code(), Some(0));
+}
+
+#[test]
+fn all_errors_are_told_with_file_line_and_column() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bad.conf");
+    std::fs::write(&path, "set limit states 10\npass\n  blok in\npass from 1.2.3\n").unwrap();
+    let path = path.to_str().unwrap();
+    let output = weir(&["ctl", "-nvf", path], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "set limit states 10\n", "no rules");
+    let errors: Vec<_> = text(&output.stderr).lines().collect();
+    assert!(errors.iter().any(|line| line.starts_with(&format!("{path}:3:3: "))), "{errors:?}");
+    assert!(errors.iter().any(|line| line.starts_with(&format!("{path}:4:11: "))), "{errors:?}");
+    let output = weir(&["ctl", "-nf", "-"], "pas\n");
+    assert!(text(&output.stderr).starts_with("stdin:1:1: "));
+    let output = weir(&["ctl", "-nf", "/nonexistent/weir.conf"], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("/nonexistent/weir.conf: "));
+}
+
+#[test]
+fn without_a_daemon_the_client_says_so() {
+    for arguments in [&["-sr"][..], &["-f", "-"], &["-Fs"], &["-k", "192.0.2.1"], &["-e"]] {
+        let arguments = [&["ctl", "--socket", "/nonexistent/sock"][..], arguments].concat();
+        let output = weir(&arguments, "pass\n");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let errors = text(&output.stderr);
+        assert!(errors.contains("cannot reach `weir run` at /nonexistent/sock"), "{errors}");
+    }
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_by_name() {
+    for name in ["check", "explain", "test", "replay", "nics", "shell", "capture", "top"] {
+        let output = weir(&[name, "--whatever", "x"], "");
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(text(&output.stderr), format!("weir: `weir {name}` is not built yet\n"));
+    }
+    let output = weir(&["ctl", "-t", "bad", "-T", "show"], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stderr), "weir ctl: `-t` is not built yet\n");
+}
+
+#[test]
+fn weirctl_is_weir_ctl() {
+    let directory = tempfile::tempdir().unwrap();
+    let link = directory.path().join("weirctl");
+    std::os::unix::fs::symlink(WEIR, &link).unwrap();
+    let output = Command::new(link).arg("-h").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).starts_with("usage: weir ctl "));
+}
+
+#[test]
+fn running_needs_two_interfaces_that_are_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = directory.path().join("weir.toml");
+    std::fs::write(&settings, "").unwrap();
+    let socket = directory.path().join("sock");
+    let run = ["run", "--config", settings.to_str().unwrap(), "--socket", socket.to_str().unwrap()];
+    let output = weir(&run, "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no lan interface"));
+    let output = weir(&[&run[..], &["--lan", "nonexist0", "--wan", "nonexist1"]].concat(), "");
+    assert_eq!(output.status.code(), Some(1));
+    let errors = text(&output.stderr);
+    assert!(errors.contains("nonexist0: no such interface"), "{errors}");
+    assert_eq!(text(&output.stdout), "");
+    assert!(!socket.exists(), "cleared away");
+}

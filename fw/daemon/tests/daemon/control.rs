@@ -1,0 +1,429 @@
+//! The control side behind its socket, with clients that behave and clients that do not.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use weir_daemon::control::{Control, Parts};
+use weir_daemon::last_good::LastGood;
+use weir_daemon::rules::Programs;
+use weir_daemon::server::{Bounds, Server};
+use weir_hw::Kind;
+use weir_shell::protocol::{
+    Command, Done, Flush, Info, Kill, Load, MAX_REQUEST, Reply, Request, Source, State, VERSION,
+};
+
+use crate::house::{Arrivals, House, Running, datagram, names, wait_for};
+
+/// A running firewall on the memory port with its control socket.
+struct Seat {
+    running: Running,
+    _server: Server,
+    directory: TempDir,
+    /// Origins that were announced.
+    announced: Arc<Mutex<Vec<String>>>,
+}
+
+/// States that memory is said to be reserved for.
+const RESERVED: u32 = 100_000;
+
+/// How long a slow client has in these tests.
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+impl Seat {
+    fn new() -> Self {
+        let running = House::new(2, 1024).start();
+        let directory = tempfile::tempdir().unwrap();
+        let announced: Arc<Mutex<Vec<String>>> = Arc::default();
+        let paper = Arc::clone(&announced);
+        let house = &running.house;
+        let parts = Parts {
+            clock: house.clock,
+            mailboxes: house.mailboxes.clone(),
+            cpus: vec![None, Some(3)],
+            shared: Arc::clone(&house.shared),
+            ports: names(),
+            io: Kind::Memory,
+            reserved: RESERVED,
+            programs: Arc::new(Programs::default()),
+            held_back: Arc::new(AtomicU64::new(0)),
+            last_good: LastGood::new(directory.path().join("state")),
+        };
+        let announce = Box::new(move |origin: &str| paper.lock().push(origin.to_owned()));
+        let control = Arc::new(Control::new(parts, announce));
+        let server = Server::bind(&directory.path().join("sock")).unwrap();
+        let bounds = Bounds { timeout: TIMEOUT, idle: Duration::from_secs(10), clients: 8 };
+        server.start(control, bounds).unwrap();
+        Self { running, _server: server, directory, announced }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("sock")
+    }
+
+    fn client(&self) -> Client {
+        let stream = UnixStream::connect(self.path()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Client(BufReader::new(stream))
+    }
+
+    /// Sends datagrams of so many flows from the LAN and waits until they have left.
+    fn make_states(&self, flows: u16) {
+        let mut there = Arrivals::default();
+        for flow in 0..flows {
+            assert!(self.running.house.lan.put(0, &datagram(flow, 0)));
+            wait_for("a datagram", || there.take(&self.running.house.wan, 2) > 0);
+        }
+    }
+}
+
+struct Client(BufReader<UnixStream>);
+
+impl Client {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// The next line; `None` at the end of the connection.
+    fn read(&mut self) -> Option<Reply> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"))),
+            // What we sent and the daemon did not want to read.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The whole answer to a command.
+    fn ask(&mut self, command: Command) -> Vec<Reply> {
+        let mut line = serde_json::to_vec(&Request { version: VERSION, command }).unwrap();
+        line.push(b'\n');
+        self.write(&line);
+        let mut replies = vec![self.read().expect("an answer")];
+        while !replies[replies.len() - 1].ends() {
+            replies.push(self.read().expect("more of the answer"));
+        }
+        replies
+    }
+
+    /// The last line of the answer.
+    fn end(&mut self, command: Command) -> Reply {
+        self.ask(command).pop().unwrap()
+    }
+
+    fn error(&mut self) -> String {
+        match self.read() {
+            Some(Reply::Error(text)) => text,
+            other => panic!("{other:?} is no error"),
+        }
+    }
+
+    fn info(&mut self) -> Info {
+        match self.ask(Command::Info).swap_remove(0) {
+            Reply::Info(info) => *info,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn states(&mut self) -> Vec<State> {
+        let listed = self.ask(Command::States).into_iter().filter_map(|reply| match reply {
+            Reply::States(states) => Some(states),
+            _ => None,
+        });
+        listed.flatten().collect()
+    }
+
+    /// The texts of the rules in force.
+    fn rules(&mut self) -> Vec<String> {
+        match self.ask(Command::Rules).swap_remove(0) {
+            Reply::Rules(listing) => listing.rules.into_iter().map(|rule| rule.text).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn load(text: &str) -> Command {
+    let sources = vec![Source { name: "test.conf".into(), text: text.into() }];
+    Command::Load(Load { sources, macros: Vec::new() })
+}
+
+fn done(count: u64) -> Reply {
+    Reply::Done(Done { count, note: None })
+}
+
+#[test]
+fn loads_are_atomic_and_repeatable() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    assert_eq!(client.info().status, "blocked");
+    assert_eq!(client.end(load("pass proto udp label \"x\"\n")), done(1));
+    assert_eq!(client.info().status, "enabled");
+    assert_eq!(*seat.announced.lock(), ["test.conf"]);
+    seat.make_states(3);
+    let rules = client.rules();
+    assert_eq!(rules, ["pass proto udp all label \"x\""]);
+    let before = client.ask(Command::Rules);
+    let Reply::Rules(listing) = &before[0] else { panic!("{before:?}") };
+    assert_eq!((listing.rules[0].evaluations, listing.rules[0].packets), (6, [3, 3]));
+    // The same again: not even the counters change.
+    assert_eq!(client.end(load("pass proto udp label \"x\"\n")), done(1));
+    assert_eq!(client.ask(Command::Rules), before);
+    // Wrong rules change nothing, and everything that is wrong is told.
+    match client.end(load("pas\nblock\nblok\n")) {
+        Reply::Diagnostics(found) => {
+            let text = found.to_string();
+            assert!(text.contains("test.conf:1:1: ") && text.contains("test.conf:3:1: "), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let too_many = format!("set limit states {}\npass\n", RESERVED + 1);
+    match client.end(load(&too_many)) {
+        Reply::Error(text) => assert!(text.contains("memory is reserved for 100000"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    let none = Command::Load(Load::default());
+    assert!(matches!(client.end(none), Reply::Error(_)));
+    assert_eq!(client.rules(), rules);
+    assert_eq!(client.states().len(), 3);
+    assert_eq!(seat.announced.lock().len(), 1, "announced once");
+    // Flushed rules block, states stay.
+    assert_eq!(client.end(Command::Flush(Flush::Rules)), done(0));
+    assert_eq!(client.info().status, "blocked");
+    assert_eq!(client.rules().len(), 0);
+    assert_eq!(client.states().len(), 3);
+    seat.running.stop();
+}
+
+#[test]
+fn states_are_listed_and_killed_by_host_label_and_id() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    client.end(load("pass proto udp\npass proto udp from any to any port 53 label dns\n"));
+    seat.make_states(20);
+    let states = client.states();
+    assert_eq!(states.len(), 20);
+    let one = states.iter().find(|state| state.source_port == 1004).unwrap();
+    assert_eq!((one.port.as_str(), one.protocol), ("lan", 17));
+    assert_eq!(one.source.to_string(), "192.0.2.4");
+    assert_eq!((one.destination_port, one.packets), (53, [1, 0]));
+    assert_eq!(one.rules, [Some(1), Some(1)]);
+    assert!(states.iter().any(|state| state.worker == 1), "of all workers");
+    let kill = |from: &str, to: Option<&str>| {
+        Command::Kill(Kill::Hosts { from: from.into(), to: to.map(Into::into) })
+    };
+    assert_eq!(client.end(kill("198.51.100.1", None)), done(0));
+    assert_eq!(client.end(kill("192.0.2.4", Some("192.0.2.5"))), done(0));
+    assert_eq!(client.end(kill("192.0.2.4", Some("192.0.2.100"))), done(1));
+    assert_eq!(client.end(kill("192.0.2.0/29", None)), done(7));
+    assert!(matches!(client.end(kill("nobody", None)), Reply::Error(_)));
+    let id = client.states()[0].id.clone();
+    assert_eq!(client.end(Command::Kill(Kill::Id(id.clone()))), done(1));
+    assert_eq!(client.end(Command::Kill(Kill::Id(id))), done(0));
+    assert!(matches!(client.end(Command::Kill(Kill::Id("xyz".into()))), Reply::Error(_)));
+    assert_eq!(client.end(Command::Kill(Kill::Label("other".into()))), done(0));
+    assert_eq!(client.end(Command::Kill(Kill::Label("dns".into()))), done(11));
+    seat.make_states(5);
+    assert_eq!(client.end(Command::Flush(Flush::States)), done(5));
+    assert_eq!(client.states().len(), 0);
+    let info = client.info();
+    assert_eq!((info.states, info.inserts, info.removals), (0, 25, 25));
+    assert_eq!(client.end(Command::Flush(Flush::Info)), done(0));
+    assert_eq!(client.info().inserts, 0);
+    seat.running.stop();
+}
+
+#[test]
+fn disabling_passes_everything_until_enabled_or_late() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    client.end(load("block\n"));
+    assert!(matches!(client.end(Command::Enable), Reply::Error(_)), "it is");
+    for seconds in [0, 86_401] {
+        assert!(matches!(client.end(Command::Disable { seconds }), Reply::Error(_)));
+    }
+    let reply = client.end(Command::Disable { seconds: 1 });
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(reply, done(0));
+        assert_eq!(client.info().status, "disabled");
+        seat.make_states(1);
+        assert_eq!(client.states().len(), 0, "passed unjudged");
+        wait_for("the deadline", || client.info().status == "enabled");
+        assert_eq!(client.end(Command::Disable { seconds: 60 }), done(0));
+        assert_eq!(client.end(Command::Enable), done(0));
+        assert_eq!(client.info().status, "enabled");
+    } else {
+        assert!(matches!(reply, Reply::Error(_)), "only root may");
+    }
+    seat.running.stop();
+}
+
+#[test]
+fn listings_have_what_the_client_prints() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    client.end(load("set skip on lan\nset timeout udp.first 77\nset limit states 500\npass\n"));
+    seat.make_states(2);
+    let Reply::Interfaces(ports) = client.ask(Command::Interfaces).swap_remove(0) else { panic!() };
+    assert_eq!((&*ports[0].role, &*ports[0].name, &*ports[0].io), ("lan", "lan0", "memory"));
+    assert_eq!((ports[0].skip, ports[1].skip), (true, false));
+    assert_eq!((ports[0].device.received, ports[1].device.transmitted), (2, 2));
+    assert_eq!(ports[1].traffic[1].passed[0], 2, "IPv4, leaving");
+    let Reply::Timeouts(timeouts) = client.ask(Command::Timeouts).swap_remove(0) else { panic!() };
+    let of = |name| timeouts.iter().find(|timeout| timeout.name == name).unwrap();
+    assert_eq!((of("udp.first").value, &*of("udp.first").unit), (77, "s"));
+    assert_eq!(of("adaptive.start").unit, "states");
+    let Reply::Memory(limits) = client.ask(Command::Memory).swap_remove(0) else { panic!() };
+    let limit = &limits[0];
+    assert_eq!((limit.limit, limit.used, limit.peak, limit.reserved), (500, 2, 2, RESERVED.into()));
+    let info = client.info();
+    assert_eq!((info.workers.len(), info.workers[1].cpu), (2, Some(3)));
+    assert_eq!(info.frames, 2, "handed over or not");
+    seat.running.stop();
+}
+
+#[test]
+fn nonsense_gets_an_error_and_the_next_request_an_answer() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    for (line, begin) in [
+        (&b"\n"[..], "malformed request: "),
+        (b"GET / HTTP/1.1\r\n", "malformed request: "),
+        (b"{\"version\":1}\n", "malformed request: "),
+        (b"{\"version\":1,\"command\":\"info\",\"more\":1}\n", "malformed request: "),
+        (b"{\"version\":1,\"command\":\"reboot\"}\n", "malformed request: "),
+        (b"\xff\xfe\x00\x01\n", "malformed request: "),
+        (b"{\"version\":2,\"command\":{\"later\":[]}}\n", "protocol version 2 "),
+    ] {
+        client.write(line);
+        let error = client.error();
+        assert!(error.starts_with(begin), "{error}");
+    }
+    // Nested deeper than any reader's stack.
+    client.write(&[&b"[".repeat(100_000)[..], b"\n"].concat());
+    assert!(client.error().starts_with("malformed request: "));
+    // Two in one write, one in many.
+    let line = b"{\"version\":1,\"command\":\"memory\"}\n";
+    client.write(&[&line[..], line].concat());
+    for _ in 0..2 {
+        assert!(matches!(client.read(), Some(Reply::Memory(_))));
+        assert_eq!(client.read(), Some(done(1)));
+    }
+    for &byte in line {
+        client.write(&[byte]);
+    }
+    assert!(matches!(client.read(), Some(Reply::Memory(_))));
+    seat.running.stop();
+}
+
+#[test]
+fn requests_are_bounded_in_length_and_time() {
+    let seat = Seat::new();
+    // Half a line, and no more of it.
+    let mut slow = seat.client();
+    slow.write(b"{\"version\":1,");
+    assert_eq!(slow.error(), "the client is too slow");
+    assert_eq!(slow.read(), None);
+    // Half a line, then the end.
+    let mut broken = seat.client();
+    broken.write(b"{\"version\":1,");
+    broken.0.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(broken.error(), "the connection ended within a request");
+    // A line that does not end.
+    let mut long = seat.client();
+    let chunk = vec![b'x'; 1 << 16];
+    let mut sent = 0;
+    while sent <= MAX_REQUEST {
+        match long.0.get_mut().write(&chunk) {
+            Ok(length) => sent += length,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+                break;
+            }
+        }
+    }
+    assert!(sent >= MAX_REQUEST, "{sent}");
+    assert!(long.error().contains("longer than"));
+    assert_eq!(long.read(), None);
+    assert_eq!(seat.client().info().status, "blocked", "others are served");
+    seat.running.stop();
+}
+
+#[test]
+fn clients_are_bounded_in_number() {
+    let seat = Seat::new();
+    let mut clients: Vec<_> = (0..8).map(|_| seat.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.info().status, "blocked");
+    }
+    for _ in 0..20 {
+        let mut surplus = seat.client();
+        assert_eq!(surplus.error(), "more than 8 clients");
+        assert_eq!(surplus.read(), None);
+    }
+    assert_eq!(clients[7].info().status, "blocked", "those that are there are served");
+    drop(clients);
+    wait_for("a free place", || {
+        let mut client = seat.client();
+        client.write(b"{\"version\":1,\"command\":\"memory\"}\n");
+        matches!(client.read(), Some(Reply::Memory(_)))
+    });
+    seat.running.stop();
+}
+
+#[test]
+fn a_client_that_does_not_read_stops_nobody() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    client.end(load("pass\n"));
+    seat.make_states(64);
+    let mut deaf = seat.client();
+    deaf.0.get_mut().set_nonblocking(true).unwrap();
+    // Requests whose answers fill the socket: at some point it takes no more.
+    let line = b"{\"version\":1,\"command\":\"states\"}\n".repeat(64);
+    while deaf.0.get_mut().write(&line).is_ok() {}
+    assert_eq!(client.states().len(), 64, "served meanwhile");
+    seat.make_states(65);
+    assert_eq!(client.states().len(), 65, "frames are forwarded meanwhile");
+    // It is cut off: what was sent can be read, then comes the end.
+    deaf.0.get_mut().set_nonblocking(false).unwrap();
+    wait_for("the place of the deaf client", || {
+        deaf.0.get_mut().write(b"\n").is_err_and(|error| error.kind() == ErrorKind::BrokenPipe)
+    });
+    let mut rest = Vec::new();
+    // A reset, since the daemon did not read everything, is an end, too.
+    let _ = deaf.0.get_mut().read_to_end(&mut rest);
+    assert!(!rest.is_empty());
+    seat.running.stop();
+}
+
+#[test]
+fn the_socket_is_private_and_has_one_owner() {
+    let seat = Seat::new();
+    let mode = std::fs::metadata(seat.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let error = Server::bind(&seat.path()).unwrap_err();
+    assert!(error.to_string().contains("another `weir run` serves this socket"), "{error}");
+    assert_eq!(seat.client().info().status, "blocked", "the first one still serves");
+    seat.running.stop();
+    // One that was left over is replaced.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("deeper").join("sock");
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    drop(UnixListener::bind(&path).unwrap());
+    let server = Server::bind(&path).unwrap();
+    assert_eq!(server.path(), path);
+    drop(server);
+    assert!(!path.exists(), "cleared away at the end");
+    // Anything else is left alone.
+    std::fs::write(&path, "precious").unwrap();
+    assert!(Server::bind(&path).unwrap_err().to_string().contains("not a socket"));
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}
