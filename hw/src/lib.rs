@@ -15,6 +15,7 @@ pub mod netmap;
 pub mod nic;
 pub mod open;
 pub mod packet;
+pub mod pcap;
 pub mod port;
 #[allow(unsafe_code)]
 pub mod sys;

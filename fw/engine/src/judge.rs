@@ -489,7 +489,13 @@ impl Engine {
                 self.counters.reflected += 1;
                 Verdict::Reflect(Reason::BlockRule)
             }
-            Err(reason) => Verdict::Drop(reason),
+            Err(reason) => {
+                if reason != Reason::ReflectLimit {
+                    // What may not be answered must not use up the answers of what may.
+                    self.budget.refund();
+                }
+                Verdict::Drop(reason)
+            }
         }
     }
 
@@ -625,9 +631,7 @@ fn segment(packet: &Packet, header: &Tcp, head: &[u8]) -> Segment {
     let scale = if header.flags & tcp::flags::SYN == 0 {
         None
     } else {
-        tcp::Header::new(head, usize::from(packet.transport_offset), head.len())
-            .ok()
-            .and_then(|header| header.options().window_scale())
+        packet.tcp_options(head).window_scale()
     };
     Segment { header: *header, payload: packet.payload, scale }
 }

@@ -54,6 +54,11 @@ impl Budget {
         self.balanced = Instant(balanced.0.saturating_add(self.cost));
         Ok(())
     }
+
+    /// Gives back what was spent on an answer that was not made.
+    pub const fn refund(&mut self) {
+        self.balanced = Instant(self.balanced.0.saturating_sub(self.cost));
+    }
 }
 
 impl Default for Budget {
