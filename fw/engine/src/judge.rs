@@ -10,7 +10,7 @@ use weir_config::options::Timeout;
 use weir_config::rules::{Action, Direction, Return};
 
 use crate::counters::Tally;
-use crate::engine::{Engine, deadline, tick};
+use crate::engine::{Engine, deadline, distinct, tick};
 use crate::flow::{FlowKey, Path, owner};
 use crate::frame::{Checksum, Frames, PortIndex};
 use crate::log::{CAPTURE, LogAction, LogRecord, LogSink};
@@ -460,7 +460,7 @@ impl Engine {
             .begin(&flow.key, flow.hash, flags, timeout as u8, round.tick, round.program)
             .ok_or(Reason::StateLimit)?;
         let records = rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
-        for record in records {
+        for record in distinct(records) {
             self.records.refer(record);
         }
         let state = self.table.get_mut(entry);

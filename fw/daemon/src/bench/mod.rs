@@ -81,7 +81,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         println!(
             "memory of {} states: {:.1} bytes each",
             grouped(count),
-            Engine::bytes_per_state(count)
+            Engine::footprint(count) as f64 / f64::from(count)
         );
     }
     Ok(())
