@@ -54,8 +54,15 @@ bench-compare: weir ## weir beside the kernel's bridge and an unfiltered forward
 	$(CARGO) build --release --locked -p weir-tests --bin weir-compare
 	$(SUDO) env WEIR_BIN=$(TARGET)/release/weir $(TARGET)/release/weir-compare $(ARGS)
 
-fuzz-quick: ## random frames and rule texts for a moment, without a fuzzer
-	$(CARGO) test --release --locked --workspace --exclude weir-tests -- fuzz
+# Seconds for each target.
+FUZZ ?= 30
+fuzz-quick: ## every fuzz target for half a minute (needs nightly and cargo-fuzz); FUZZ=600 for more
+	@$(CARGO) +nightly fuzz --version || \
+		{ echo "rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 1; }
+	@set -e; for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
+		echo "== $$target"; \
+		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_len=2048 -max_total_time=$(FUZZ); \
+	done
 
 deps: ## installs what building and testing need, on Debian and Ubuntu
 	@.ci/deps
