@@ -1,7 +1,8 @@
-//! The rule files that weir ships, read by the parser alone.
+//! The rule and settings files that weir ships, read by the parsers alone.
 
 use std::path::PathBuf;
 
+use weir_config::settings::{self, Settings};
 use weir_config::{Defines, SourceFile, parse};
 use weir_tests::lab::shipped;
 
@@ -35,4 +36,20 @@ fn the_readme_s_rules_are_read() {
     let parsed = parse(&[SourceFile::new("README.md", rules)], &Defines::default());
     assert!(parsed.diagnostics.is_empty(), "{}", parsed.diagnostics);
     assert!(parsed.rules.is_some_and(|rules| rules.rules.len() == 7));
+}
+
+/// The settings file says what holds without it, and what it has commented out can be said.
+#[test]
+fn the_settings_file_shows_the_defaults() {
+    let text = std::fs::read_to_string(shipped("weir.toml")).expect("is shipped");
+    let read = |text: String| {
+        settings::parse(&SourceFile::new("weir.toml", text))
+            .unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
+    };
+    assert_eq!(read(text.clone()), Settings::default());
+    let all = text.replace("# lan", "lan").replace("# wan", "wan").replace("# workers", "workers");
+    let all = read(all);
+    assert_eq!(all.ports.lan.as_deref(), Some("enp1s0"));
+    assert_eq!(all.ports.wan.as_deref(), Some("enp2s0"));
+    assert_eq!(all.ports.workers, Some(1));
 }

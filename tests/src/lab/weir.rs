@@ -84,10 +84,15 @@ impl Weir {
         let rules = lab.folder().join("weir.conf");
         let socket = lab.folder().join("weir.sock");
         write(&rules, &options.rules);
+        // This machine's own settings, if it has any, are not to be read.
+        let settings = lab.folder().join("weir.toml");
+        write(&settings, "");
         let mut command = lab.firewall.command(&binary().to_string_lossy());
         command
             .args(["run", "--lan", Lab::LAN, "--wan", Lab::WAN])
             .args(["--io", &options.io.to_string(), "--workers", &options.workers.to_string()])
+            .arg("--config")
+            .arg(&settings)
             .arg("--rules")
             .arg(&rules)
             .arg("--socket")
@@ -177,8 +182,8 @@ impl Weir {
     }
 }
 
-fn write(path: &Path, rules: &str) {
-    fs::write(path, rules).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 /// The binary under test: `$WEIR_BIN`, else the release build in our own target folder.
