@@ -340,11 +340,16 @@ pub(crate) fn deadline(entry: &Entry, program: &Program) -> u32 {
 }
 
 fn account_end(entry: &Entry, records: &mut Records) {
-    for record in entry.rules {
-        if record != NONE {
-            records.release(record);
-        }
+    for record in distinct(entry.rules) {
+        records.release(record);
     }
+}
+
+/// The records that a state refers to: none, one or two. A rule that passed it both arriving and
+/// leaving counts it once.
+pub(crate) fn distinct([arriving, leaving]: [u32; 2]) -> impl Iterator<Item = u32> {
+    let leaving = if leaving == arriving { NONE } else { leaving };
+    [arriving, leaving].into_iter().filter(|&record| record != NONE)
 }
 
 /// The port that the initiator is on; for a floating state the LAN stands for "any".

@@ -10,7 +10,7 @@ use weir_config::options::Timeout;
 use weir_config::rules::{Action, Direction, Return};
 
 use crate::counters::Tally;
-use crate::engine::{Engine, deadline, tick};
+use crate::engine::{Engine, deadline, distinct, tick};
 use crate::flow::{FlowKey, Path, owner};
 use crate::frame::{Checksum, Frames, PortIndex};
 use crate::log::{CAPTURE, LogAction, LogRecord, LogSink};
@@ -32,6 +32,9 @@ const V6_PORT_UNREACHABLE: u8 = 4;
 
 /// Frames between the steps of the pipeline.
 const DEPTH: usize = 16;
+/// How far ahead of the frame being parsed headers are asked for: a NIC leaves them in the last
+/// level of the cache at best.
+const AHEAD: usize = 8;
 
 /// What is to be done with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +121,9 @@ impl Engine {
         };
         let round = Round { now, tick: tick(now), program: &program };
         let mut lanes = std::mem::take(&mut self.lanes);
+        for i in 0..AHEAD {
+            prefetch_headers(frames, i);
+        }
         for at in 0..frames.len() + 2 * DEPTH {
             if at < frames.len() {
                 self.parse(&round, frames, at, &mut lanes[at]);
@@ -172,13 +178,7 @@ impl Engine {
 
     /// Step 1: descriptor, flow hash, owner.
     fn parse<F: Frames>(&mut self, round: &Round<'_>, frames: &F, i: usize, lane: &mut Lane) {
-        /// Frames ahead of the one being parsed whose headers are asked for.
-        const AHEAD: usize = 4;
-        if i + AHEAD < frames.len()
-            && let Some(first) = frames.head(i + AHEAD).first()
-        {
-            prefetch::read(first);
-        }
+        prefetch_headers(frames, i + AHEAD);
         let meta = frames.meta(i);
         if let Err(reason) = lane.packet.parse_from(frames.head(i), &meta) {
             self.tally(2, meta.port, Direction::In, Outcome::Blocked).add(meta.length);
@@ -460,7 +460,7 @@ impl Engine {
             .begin(&flow.key, flow.hash, flags, timeout as u8, round.tick, round.program)
             .ok_or(Reason::StateLimit)?;
         let records = rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
-        for record in records {
+        for record in distinct(records) {
             self.records.refer(record);
         }
         let state = self.table.get_mut(entry);
@@ -582,6 +582,16 @@ impl Engine {
             network_offset: packet.network_offset,
             bytes,
         });
+    }
+}
+
+/// Starts fetching the line in which frame `i`, if there is one, begins.
+#[inline]
+fn prefetch_headers<F: Frames>(frames: &F, i: usize) {
+    if i < frames.len()
+        && let Some(first) = frames.head(i).first()
+    {
+        prefetch::read(first);
     }
 }
 

@@ -71,7 +71,8 @@ fn nothing_passes_before_the_first_rules(io: Io, family: Family) {
 /// ways; nothing is lost.
 fn a_reload_under_load_loses_no_connection(io: Io, family: Family) {
     let lab = Lab::new();
-    let rules = |n: u32| format!("block\npass in on lan proto tcp\npass proto udp to port {n}\n");
+    let rules =
+        |n: u32| format!("block in\npass in on lan proto tcp\npass proto udp to port {n}\n");
     let mut weir = Weir::start(&lab, &WeirOptions::new(io, &rules(1)));
     let _web = WebServer::start(&lab.server, 80);
     let transfers = lab.server.namespace.start(&["iperf3", "-s", "-1", "--forceflush"]);

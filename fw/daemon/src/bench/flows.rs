@@ -57,7 +57,7 @@ impl Flows {
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         let high = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        (high * self.next.len() as u64 >> 32) as u32
+        ((high * self.next.len() as u64) >> 32) as u32
     }
 
     /// The client's SYN.

@@ -79,9 +79,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     }
     for &count in &arguments.flows {
         println!(
-            "memory of {} states: {:.1} bytes each",
+            "memory of {} states: {} bytes each",
             grouped(count),
-            Engine::bytes_per_state(count)
+            Engine::footprint(count).div_ceil(count as usize)
         );
     }
     Ok(())

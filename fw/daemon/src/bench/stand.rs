@@ -48,7 +48,7 @@ pub(super) struct Stand {
 /// Time that this thread has had a core, so that what else runs on the machine is not counted.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned() as u32)
 }
 
 /// The median distance of two readings in a row.

@@ -107,6 +107,11 @@ fn one_state_covers_both_ports_and_counts_both_rules() {
     // What arrives by the first rule's port leaves by the second's.
     assert_eq!(seen, [([2, 1], 1), ([1, 2], 1), ([0, 0], 0)]);
     assert_eq!(rules[0].evaluations, 2);
+
+    let mut both = Bridge::new("pass\n");
+    assert_eq!(handshake(&mut both, CLIENT, SERVER), PASSES);
+    let rule = both.engines[0].rule_counters()[0];
+    assert_eq!((rule.packets, rule.states, rule.states_total), ([3, 3], 1, 1));
 }
 
 #[test]
