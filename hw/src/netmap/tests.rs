@@ -509,7 +509,10 @@ fn two_workers_share_a_memory_each_with_its_own_rings() {
                 let mut frames = Vec::new();
                 let mut waiting = VecDeque::new();
                 let (mut sent, mut seen) = (0, 0);
+                let mut rounds = 0;
                 while seen < FRAMES {
+                    rounds += 1;
+                    assert!(rounds < 1_000_000, "frame {seen} does not come");
                     while sent < FRAMES
                         && wires[0].put(queue, &[sent.to_be_bytes(), [queue as u8; 4]].concat())
                     {

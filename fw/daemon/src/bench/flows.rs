@@ -98,7 +98,7 @@ impl Flows {
 fn endpoints(flow: u32) -> [(Ipv4Addr, u16); 2] {
     let spread = mix(flow);
     let client = Ipv4Addr::from(0x0a00_0000 | flow);
-    let server = Ipv4Addr::from(0xc612_0000 | spread & 0x1_ffff);
+    let server = Ipv4Addr::from(0xc612_0000 | (spread & 0x1_ffff));
     [(client, 1024 + (spread >> 17) as u16), (server, 443)]
 }
 

@@ -24,7 +24,6 @@ struct State {
 impl Signal {
     pub(super) fn new() -> io::Result<Self> {
         let (near, far) = UnixStream::pair()?;
-        near.set_nonblocking(true)?;
         Ok(Self { near, state: Mutex::new(State { far: Some(far), raised: false }) })
     }
 
@@ -39,7 +38,7 @@ impl Signal {
         }
     }
 
-    /// Makes it unreadable.
+    /// Makes it unreadable. Reads only what was written, so it does not block.
     pub(super) fn lower(&self) {
         let mut state = lock(&self.state);
         if state.raised {
