@@ -11,6 +11,9 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 RUNNER := CARGO_TARGET_$(shell echo $(HOST) | tr 'a-z-' 'A-Z_')_RUNNER
 ROOT   := $(if $(SUDO),env $(RUNNER)="$(SUDO)")
 
+# What is installed first is needed by what comes then.
+.NOTPARALLEL:
+
 .PHONY: all help weir static check test unit scenarios demo bench bench-compare fuzz-quick deps clean
 
 all: weir
@@ -33,7 +36,7 @@ check: ## formatting and lints, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-test: check weir ## everything: formatting, lints, unit and scenario tests (needs root or sudo)
+test: deps check weir ## everything: formatting, lints, unit and scenario tests (needs root or sudo)
 	$(ROOT) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --workspace --locked --no-fail-fast
 
 unit: ## the tests that need no root
@@ -42,7 +45,7 @@ unit: ## the tests that need no root
 scenarios: weir ## the lab's tests alone; make scenarios ONLY=xdp_inet6
 	$(ROOT) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --locked -p weir-tests --test scenarios -- $(ONLY)
 
-demo: weir ## weir at work between two hosts in network namespaces (needs root or sudo)
+demo: deps weir ## weir at work between two hosts in network namespaces (needs root or sudo)
 	$(CARGO) build --locked -p weir-tests --bin weir-demo
 	@$(SUDO) env WEIR_BIN=$(TARGET)/release/weir $(TARGET)/debug/weir-demo
 
