@@ -206,7 +206,9 @@ impl XdpPort {
     /// it is busy), or something else.
     fn judge(&self, error: io::Error) -> Result<(), PortError> {
         match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR) => Ok(()),
+            Some(
+                libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::ENOMEM | libc::EINTR,
+            ) => Ok(()),
             Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => {
                 match socket::interface_name(self.control.as_fd(), self.interface) {
                     Ok(_) => Ok(()),

@@ -111,6 +111,27 @@ fn a_frame_longer_than_the_other_port_takes_is_counted() {
 
 /// Flows to the server and back, several datagrams of each on the way at a time: all of them arrive,
 /// in order. Each side spreads its flows over its queues by their hash.
+/// A veth peer with a smaller MTU refuses a frame every time, with the error of a full queue.
+#[test]
+fn a_frame_that_the_peer_never_takes_does_not_stop_the_others() {
+    for kind in KINDS {
+        let lab = Lab::new(1, 3000);
+        lab.run(At::Server, &["ip", "link", "set", "eth0", "mtu", "1500"]);
+        let forwarder = Forwarder::start(&lab, &["--io", kind]);
+        let mut wire = Wire::new(&lab);
+        for seed in 0..20 {
+            wire.send(0, &frame(2500, &[], seed));
+            let good = [frame(1514, &[], seed)];
+            assert_same(&wire.through(0, &good), &good, kind);
+        }
+        let said = forwarder.stop();
+        let wan = said.lines().find(|line| line.starts_with("forward: wan0")).unwrap();
+        if kind == "packet" {
+            assert!(wan.contains("unsendable: 20"), "{said}");
+        }
+    }
+}
+
 fn many_flows(lab: &Lab, flows: usize) {
     const BURST: u16 = 4;
     const BURSTS: u16 = 16;
