@@ -155,17 +155,17 @@ fn rounds(
             port.flush(pool)?;
         }
         if moved == 0 && !busy {
-            let mut waits = Vec::with_capacity(2);
+            let mut waits = Vec::with_capacity(4);
             for (index, port) in ports.iter().enumerate() {
                 let Some(descriptor) = port.descriptor() else { continue };
-                let mut flags = PollFlags::empty();
                 if queues[1 - index].len() < WAITING {
-                    flags |= PollFlags::IN;
+                    waits.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
                 }
-                if !queues[index].is_empty() {
-                    flags |= PollFlags::OUT;
+                if (!queues[index].is_empty() || port.is_sending())
+                    && let Some(descriptor) = port.output_descriptor()
+                {
+                    waits.push(PollFd::from_borrowed_fd(descriptor, PollFlags::OUT));
                 }
-                waits.push(PollFd::from_borrowed_fd(descriptor, flags));
             }
             let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
             match poll(&mut waits, Some(&timeout)) {

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::frame::{Checksum, Frame, Gso, GsoKind, Meta};
 use crate::port::{Kind, Port, PortError, Stats};
@@ -36,6 +37,11 @@ const _: () = assert!(SEGMENTS * STRIDE >= HEADROOM + 65_535 + 14 + 8);
 /// small frames, as the kernel accounts for them.
 const QUEUE_BYTES: u32 = 16 << 20;
 
+/// How long a frame may be refused for want of room before it is dropped. The driver's queue moves
+/// within that; what is refused longer will be refused for ever, as by a veth peer whose MTU is
+/// smaller, and must not stop what waits behind it.
+const PATIENCE: Duration = Duration::from_millis(10);
+
 /// 802.1Q: tag protocol identifier and tag control information.
 const TAG: usize = 4;
 /// Both MAC addresses, in front of the tag.
@@ -49,6 +55,11 @@ pub struct PacketPort {
     interface: u32,
     receiver: Receiver,
     transmitter: Transmitter,
+    /// Since when the frame at the head of the queue has been refused for want of room.
+    refused: Option<Instant>,
+    /// Length of the shortest frame that ran out of [`PATIENCE`] since the last one as long was
+    /// sent: for such frames it is known what a refusal means.
+    too_long: usize,
     stats: Stats,
     missed: Cell<u64>,
     /// Whatever has to stay open as long as the port is.
@@ -77,6 +88,8 @@ impl PacketPort {
                 interface,
                 receiver: Receiver::new(Arc::clone(memory)),
                 transmitter: Transmitter::new(),
+                refused: None,
+                too_long: usize::MAX,
                 stats: Stats::default(),
                 missed: Cell::new(0),
                 _guard: guard.cloned(),
@@ -113,11 +126,24 @@ impl PacketPort {
         Some(frame)
     }
 
+    /// Whether the frame at the head of the queue, which was just refused for want of room, will
+    /// always be.
+    fn is_hopeless(&mut self, queue: &VecDeque<Frame>) -> bool {
+        let length = queue.front().map_or(0, Frame::len);
+        let since = *self.refused.get_or_insert_with(Instant::now);
+        let hopeless = length >= self.too_long || since.elapsed() > PATIENCE;
+        if hopeless {
+            self.refused = None;
+            self.too_long = self.too_long.min(length);
+        }
+        hopeless
+    }
+
     /// What an error of the socket means: the interface is gone, or nothing that lasts (it is
-    /// down, its queue is full), or something else.
+    /// down, its queue is full, the kernel has no memory), or something else.
     fn judge(&self, error: io::Error) -> Result<(), PortError> {
         match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS) => Ok(()),
+            Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS | libc::ENOMEM) => Ok(()),
             Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => {
                 match socket::interface_name(self.control.as_fd(), self.interface) {
                     Ok(_) => Ok(()),
@@ -142,8 +168,10 @@ impl Port for PacketPort {
         max: usize,
     ) -> Result<usize, PortError> {
         let mut total = 0;
-        while total < max {
-            let wanted = (max - total).min(BATCH);
+        // What is of no use counts too: a flood of it must not keep the worker here.
+        let mut taken = 0;
+        while taken < max {
+            let wanted = (max - taken).min(BATCH);
             let posted = self.receiver.post(pool, wanted);
             if posted == 0 {
                 self.stats.pool_empty += 1;
@@ -155,6 +183,7 @@ impl Port for PacketPort {
                 // kernel has dropped it.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                     self.stats.malformed += 1;
+                    taken += 1;
                     continue;
                 }
                 Err(error) => {
@@ -162,6 +191,7 @@ impl Port for PacketPort {
                     break;
                 }
             };
+            taken += came;
             for index in 0..came {
                 let arrival = self.receiver.arrival(pool, index);
                 let frame = if arrival.broken || arrival.length == 0 {
@@ -198,7 +228,11 @@ impl Port for PacketPort {
                     continue;
                 }
                 Ok(sent) => {
+                    self.refused = None;
                     for frame in queue.drain(..sent) {
+                        if frame.len() >= self.too_long {
+                            self.too_long = usize::MAX;
+                        }
                         pool.release(frame);
                     }
                     total += sent;
@@ -223,8 +257,12 @@ impl Port for PacketPort {
                         release_first(pool, queue, &mut self.stats.unsendable);
                     }
                 }
-                _ => {
+                code => {
                     self.judge(error)?;
+                    if code == Some(libc::ENOBUFS) && self.is_hopeless(queue) {
+                        release_first(pool, queue, &mut self.stats.unsendable);
+                        continue;
+                    }
                     self.stats.transmit_full += 1;
                     break;
                 }

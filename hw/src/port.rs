@@ -51,9 +51,19 @@ pub trait Port: Send {
     /// As for `receive`.
     fn flush(&mut self, pool: &mut Pool) -> Result<(), PortError>;
 
-    /// What to wait on (`POLLIN`, and `POLLOUT` while frames wait) when there is nothing to do.
-    /// `None`: the port has no descriptor, the worker must not sleep on it.
+    /// What to wait on for frames (`POLLIN`) when there is nothing to do. `None`: the port has no
+    /// descriptor, the worker must not sleep on it.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// What to wait on for room to send (`POLLOUT`), while frames wait or [`Port::is_sending`].
+    fn output_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.descriptor()
+    }
+
+    /// Whether frames that were given to the transmit ring leave only with another `flush`.
+    fn is_sending(&self) -> bool {
+        false
+    }
 
     /// Counters since the port was opened.
     fn stats(&self) -> Stats;

@@ -59,8 +59,8 @@ pub struct XdpPort {
     /// Which queue is looked at first, so that none starves.
     turn: usize,
     account: Account,
-    /// Watches all sockets where there are several.
-    watch: Option<Watch>,
+    /// An epoll(7) descriptor that is readable when one of several sockets is.
+    watch: Option<OwnedFd>,
     /// Answers questions about the interface, which the sockets cannot once they are unbound.
     control: OwnedFd,
     interface: u32,
@@ -71,15 +71,12 @@ pub struct XdpPort {
     stats: Stats,
     /// Nothing has moved since the last flush.
     idle: bool,
+    /// In copy mode: the kernel has not taken everything out of the TX ring.
+    sending: bool,
+    /// The interface was down when the kernel was last asked to send.
+    down: bool,
     /// Detaches the program with the last port of the interface.
     link: Option<Arc<OwnedFd>>,
-}
-
-/// An epoll(7) descriptor that is readable when one of several sockets is ready.
-struct Watch {
-    epoll: OwnedFd,
-    /// Whether it also waits for room to send.
-    output: bool,
 }
 
 /// Sockets of one interface that have no program in front of them yet.
@@ -160,6 +157,8 @@ impl Bound {
                 meta: Meta { checksum, gso: None },
                 stats: Stats::default(),
                 idle: true,
+                sending: false,
+                down: false,
                 link: Some(Arc::clone(&link)),
             });
         }
@@ -170,35 +169,21 @@ impl Bound {
         }
         for port in &mut ports {
             if port.queues.len() > 1 {
-                port.watch = Some(Watch::new(&port.queues)?);
+                port.watch = Some(watch(&port.queues)?);
             }
         }
         Ok(ports)
     }
 }
 
-impl Watch {
-    fn new(queues: &[Queue]) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for (number, queue) in (0..).zip(queues) {
-            let data = epoll::EventData::new_u64(number);
-            epoll::add(&epoll, &queue.socket, data, epoll::EventFlags::IN)?;
-        }
-        Ok(Self { epoll, output: false })
+/// Watches the sockets of several queues for frames.
+fn watch(queues: &[Queue]) -> io::Result<OwnedFd> {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (number, queue) in (0..).zip(queues) {
+        let data = epoll::EventData::new_u64(number);
+        epoll::add(&epoll, &queue.socket, data, epoll::EventFlags::IN)?;
     }
-
-    /// Also waits for room on the first queue, or no longer.
-    fn set_output(&mut self, queue: &Queue, output: bool) -> io::Result<()> {
-        if self.output != output {
-            let mut flags = epoll::EventFlags::IN;
-            if output {
-                flags |= epoll::EventFlags::OUT;
-            }
-            epoll::modify(&self.epoll, &queue.socket, epoll::EventData::new_u64(0), flags)?;
-            self.output = output;
-        }
-        Ok(())
-    }
+    Ok(epoll)
 }
 
 impl XdpPort {
@@ -206,7 +191,7 @@ impl XdpPort {
     /// it is busy), or something else.
     fn judge(&self, error: io::Error) -> Result<(), PortError> {
         match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR) => Ok(()),
+            Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => Ok(()),
             Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => {
                 match socket::interface_name(self.control.as_fd(), self.interface) {
                     Ok(_) => Ok(()),
@@ -285,6 +270,9 @@ impl XdpPort {
     /// Makes the kernel send what is in the TX ring; in copy mode it does so within the call, a part
     /// at a time.
     fn push_out(&mut self, pool: &mut Pool) -> Result<(), PortError> {
+        self.sending = false;
+        // Once the interface is up, poll(2) may have sent what there was.
+        self.down = false;
         let mut stalls = 0;
         loop {
             let Some(queue) = self.queues.first_mut() else { return Ok(()) };
@@ -295,9 +283,9 @@ impl XdpPort {
             let outcome = queue.socket.wake_transmit();
             let after = queue.socket.transmit.pending();
             if let Err(error) = outcome {
-                let down = error.raw_os_error() == Some(libc::ENETDOWN);
+                self.down = error.raw_os_error() == Some(libc::ENETDOWN);
                 self.judge(error)?;
-                if down {
+                if self.down {
                     return Ok(());
                 }
             } else if self.mode.zero_copy {
@@ -307,6 +295,7 @@ impl XdpPort {
             if after == before {
                 stalls += 1;
                 if stalls == STALLS {
+                    self.sending = !self.mode.zero_copy;
                     return Ok(());
                 }
                 // It may be the completion ring that is full.
@@ -347,7 +336,10 @@ impl Port for XdpPort {
         pool: &mut Pool,
         queue: &mut VecDeque<Frame>,
     ) -> Result<usize, PortError> {
-        if queue.is_empty() && self.watch.is_none() {
+        if self.down {
+            // A bridge drops there: what waited until the interface is up again would be stale.
+            self.stats.unsendable += queue.len() as u64;
+            queue.drain(..).for_each(|frame| pool.release(frame));
             return Ok(0);
         }
         let Some(first) = self.queues.first_mut() else { return Ok(0) };
@@ -378,9 +370,6 @@ impl Port for XdpPort {
         if full {
             self.stats.transmit_full += 1;
         }
-        if let Some(watch) = &mut self.watch {
-            watch.set_output(first, full)?;
-        }
         self.idle &= sent == 0;
         self.stats.transmitted += sent as u64;
         Ok(sent)
@@ -409,9 +398,17 @@ impl Port for XdpPort {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.watch {
-            Some(watch) => Some(watch.epoll.as_fd()),
-            None => self.queues.first().map(|queue| queue.socket.as_fd()),
+            Some(watch) => Some(watch.as_fd()),
+            None => self.output_descriptor(),
         }
+    }
+
+    fn output_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.queues.first().map(|queue| queue.socket.as_fd())
+    }
+
+    fn is_sending(&self) -> bool {
+        self.sending
     }
 
     fn stats(&self) -> Stats {

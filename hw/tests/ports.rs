@@ -111,6 +111,27 @@ fn a_frame_longer_than_the_other_port_takes_is_counted() {
 
 /// Flows to the server and back, several datagrams of each on the way at a time: all of them arrive,
 /// in order. Each side spreads its flows over its queues by their hash.
+/// A veth peer with a smaller MTU refuses a frame every time, with the error of a full queue.
+#[test]
+fn a_frame_that_the_peer_never_takes_does_not_stop_the_others() {
+    for kind in KINDS {
+        let lab = Lab::new(1, 3000);
+        lab.run(At::Server, &["ip", "link", "set", "eth0", "mtu", "1500"]);
+        let forwarder = Forwarder::start(&lab, &["--io", kind]);
+        let mut wire = Wire::new(&lab);
+        for seed in 0..20 {
+            wire.send(0, &frame(2500, &[], seed));
+            let good = [frame(1514, &[], seed)];
+            assert_same(&wire.through(0, &good), &good, kind);
+        }
+        let said = forwarder.stop();
+        let wan = said.lines().find(|line| line.starts_with("forward: wan0")).unwrap();
+        if kind == "packet" {
+            assert!(wan.contains("unsendable: 20"), "{said}");
+        }
+    }
+}
+
 fn many_flows(lab: &Lab, flows: usize) {
     const BURST: u16 = 4;
     const BURSTS: u16 = 16;
@@ -166,6 +187,8 @@ fn several_workers_and_several_queues_keep_the_order_of_each_flow() {
             lab.finish_checksums();
         }
         let forwarder = Forwarder::start(&lab, &["--io", kind, "--workers", workers]);
+        // What waits for a neighbour's address leaves the host later than what comes behind it.
+        lab.run(At::Client, &["ping", "-q", "-c", "1", "-W", "5", "10.0.0.2"]);
         many_flows(&lab, 32);
         let said = forwarder.stop();
         let idle = said.lines().filter(|line| line.contains("Stats { received: 0,")).count();
@@ -332,6 +355,30 @@ fn a_link_that_goes_down_comes_back() {
             late.contains(&frames[1])
         });
         forwarder.stop();
+    }
+}
+
+#[test]
+fn frames_for_an_interface_that_is_down_do_not_wait_for_it() {
+    for kind in KINDS {
+        let lab = Lab::new(1, 1500);
+        let forwarder = Forwarder::start(&lab, &["--io", kind]);
+        let mut wire = Wire::new(&lab);
+        let good = [frame(60, &[], 0)];
+        assert_same(&wire.through(0, &good), &good, kind);
+        lab.run(At::Box, &["ip", "link", "set", "wan0", "down"]);
+        // More than ring and queue hold: the other port goes on receiving.
+        for seed in 0..5000 {
+            wire.send(0, &frame(60, &[], seed));
+        }
+        let said = forwarder.stop();
+        let counted = |port: &str, counter: &str| -> u64 {
+            let line = said.lines().find(|line| line.starts_with(port)).unwrap();
+            let number = line.split_once(counter).unwrap().1;
+            number.split([',', ' ']).next().unwrap().parse().unwrap()
+        };
+        assert!(counted("forward: lan0", "received: ") > 4000, "{kind}: {said}");
+        assert!(counted("forward: wan0", "unsendable: ") > 1000, "{kind}: {said}");
     }
 }
 

@@ -74,10 +74,7 @@ struct Session<W: Write> {
 impl<W: Write> Session<W> {
     fn run(&mut self) -> Outcome {
         if self.options.no_action {
-            return match self.options.file.clone() {
-                Some(_) => self.read_rules().map(drop),
-                None => Err(io::Error::other("-n checks the file that -f names").into()),
-            };
+            return self.read_rules().map(drop);
         }
         if let Some(seconds) = self.options.disable {
             self.act(Command::Disable { seconds })?;

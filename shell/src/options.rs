@@ -255,14 +255,16 @@ impl Options {
     }
 
     fn check(self) -> Result<Self, Refusal> {
-        let asks = self.file.is_some()
-            || self.show.is_some()
+        let acts = self.show.is_some()
             || self.flush.is_some()
             || !self.kill.is_empty()
             || self.enable
             || self.disable.is_some();
-        if !asks {
+        if !acts && self.file.is_none() {
             return Err(Refusal::Usage("nothing to do".into()));
+        }
+        if self.no_action && acts {
+            return Err(Refusal::Usage("-n only checks the file that -f names".into()));
         }
         if self.enable && self.disable.is_some() {
             return Err(Refusal::Usage("-e and -d contradict each other".into()));
@@ -403,6 +405,9 @@ mod tests {
             "-k id",
             "-k a -k b -k c",
             "--json -f x",
+            "-n -sr",
+            "-nf x -Fs",
+            "-n -f x -d 5",
             "-",
         ] {
             assert!(matches!(parse(line), Err(Refusal::Usage(_))), "{line:?}");

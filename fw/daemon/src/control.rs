@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use weir_config::Diagnostics;
 use weir_config::rules::RuleSet;
 use weir_engine::{Counters, Instant, PortNames, Program, Reason, RuleCounters, Shared, StateView};
@@ -61,7 +61,11 @@ pub type Announce = Box<dyn FnOnce(&str) + Send>;
 pub struct Control {
     parts: Parts,
     announce: Mutex<Option<Announce>>,
+    /// Held while rules change, until they are kept: what is in force last is what is kept last.
+    loading: Mutex<()>,
     in_force: Mutex<InForce>,
+    /// [`InForce::open_until`] has changed.
+    deadline_moved: Condvar,
 }
 
 #[derive(Default)]
@@ -112,7 +116,13 @@ pub struct Loaded {
 impl Control {
     /// Nothing is in force yet. `announce` is told the origin of the first rule set that is.
     pub fn new(parts: Parts, announce: Announce) -> Self {
-        Self { parts, announce: Mutex::new(Some(announce)), in_force: Mutex::default() }
+        Self {
+            parts,
+            announce: Mutex::new(Some(announce)),
+            loading: Mutex::default(),
+            in_force: Mutex::default(),
+            deadline_moved: Condvar::new(),
+        }
     }
 
     /// Puts a rule set in force on all workers and keeps it, or changes nothing.
@@ -120,6 +130,7 @@ impl Control {
     /// # Errors
     /// When the rules are wrong, need more than is reserved, or a worker does not answer.
     pub fn load(&self, load: &Load) -> Result<Loaded, Refused> {
+        let _loading = self.loading.lock();
         let mut loaded = self.put_in_force(load, "")?;
         if let Err(error) = self.parts.last_good.save(load) {
             loaded.warnings.push(format!("the rules are in force but could not be kept: {error}"));
@@ -132,6 +143,7 @@ impl Control {
     /// # Errors
     /// When there is none, and as for [`Control::load`].
     pub fn load_last_good(&self) -> Result<Loaded, Refused> {
+        let _loading = self.loading.lock();
         self.put_in_force(&self.parts.last_good.read()?, " (last good)")
     }
 
@@ -145,11 +157,16 @@ impl Control {
                 self.parts.reserved
             )));
         }
+        let unchanged = {
+            let in_force = self.in_force.lock();
+            let program = in_force.program.as_ref();
+            in_force.origin.is_some() && program.is_some_and(|program| *program.rules() == rules)
+        };
+        // Compiled before anything is locked that listings need.
+        let program = if unchanged { None } else { Some(self.compile(&rules)?) };
         let mut in_force = self.in_force.lock();
-        let same = in_force.program.as_ref().is_some_and(|program| *program.rules() == rules);
-        let unchanged = same && in_force.origin.is_some();
-        if !unchanged {
-            self.install(&mut in_force, &rules)?;
+        if let Some(program) = program {
+            self.install(&mut in_force, program)?;
         }
         let name = load.sources.first().map_or("", |source| &source.name);
         let origin = format!("{name}{remark}");
@@ -165,21 +182,25 @@ impl Control {
     /// # Errors
     /// When a worker does not answer.
     pub fn flush_rules(&self) -> Result<(), Refused> {
+        let _loading = self.loading.lock();
         let mut in_force = self.in_force.lock();
         // Options live on: time-outs and limits go on to hold for the states there are.
         let options = in_force.program.as_ref().map(|program| program.rules().options.clone());
         let mut rules = RuleSet { options: options.unwrap_or_default(), rules: Vec::new() };
         // Two skipped ports would pass everything.
         rules.options.skip.clear();
-        self.install(&mut in_force, &rules)?;
+        self.install(&mut in_force, self.compile(&rules)?)?;
         in_force.origin = None;
         Ok(())
     }
 
-    fn install(&self, in_force: &mut InForce, rules: &RuleSet) -> Result<(), Refused> {
-        let program = Program::compile(rules, &self.parts.ports)
-            .map_err(|error| Refused::Error(error.to_string()))?;
-        let program = Arc::new(program);
+    fn compile(&self, rules: &RuleSet) -> Result<Arc<Program>, Refused> {
+        Program::compile(rules, &self.parts.ports)
+            .map(Arc::new)
+            .map_err(|error| Refused::Error(error.to_string()))
+    }
+
+    fn install(&self, in_force: &mut InForce, program: Arc<Program>) -> Result<(), Refused> {
         self.parts.programs.push(Arc::clone(&program));
         self.tell(|done| Letter::Install(Arc::clone(&program), done))?;
         in_force.program = Some(program);
@@ -209,7 +230,25 @@ impl Control {
         let until = self.parts.clock.now().after(Duration::from_secs(seconds.into()));
         self.tell(|done| Letter::Open(Some(until), done))?;
         in_force.open_until = Some(until);
+        self.deadline_moved.notify_all();
         Ok(())
+    }
+
+    /// Waits until the time of a `disable` is over. The workers judge again by themselves by then.
+    pub fn await_deadline(&self) {
+        let mut in_force = self.in_force.lock();
+        loop {
+            let Some(until) = in_force.open_until else {
+                self.deadline_moved.wait(&mut in_force);
+                continue;
+            };
+            let left = until.since(self.parts.clock.now());
+            if left.is_zero() {
+                in_force.open_until = None;
+                return;
+            }
+            self.deadline_moved.wait_for(&mut in_force, left);
+        }
     }
 
     /// Ends a `disable`.
@@ -222,6 +261,7 @@ impl Control {
         // Told in any case: it must be possible to be sure.
         self.tell(|done| Letter::Open(None, done))?;
         in_force.open_until = None;
+        self.deadline_moved.notify_all();
         if open { Ok(()) } else { Err(Refused::Error("weir already enabled".into())) }
     }
 

@@ -15,6 +15,7 @@ pub mod last_good;
 pub mod log;
 pub mod mailbox;
 mod notify;
+mod own_log;
 pub mod rules;
 pub mod run;
 pub mod server;

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crossbeam::channel::{Receiver, Sender, bounded};
 use rtrb::{Consumer, Producer, RingBuffer};
 use weir_config::rules::Direction;
 use weir_engine::packet::describe::describe;
@@ -108,8 +109,10 @@ impl Writer {
     ///
     /// # Errors
     /// When the kernel gives no thread.
-    pub fn start(mut self, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("weir-log".into()).spawn(move || {
+    pub fn start(mut self, stop: Arc<AtomicBool>) -> io::Result<Writing> {
+        let (alive, ended) = bounded(0);
+        let thread = std::thread::Builder::new().name("weir-log".into()).spawn(move || {
+            let _alive: Sender<()> = alive;
             let mut pace = Pace::new(Instant::now());
             loop {
                 let last = stop.load(Ordering::Relaxed);
@@ -121,7 +124,8 @@ impl Writer {
                     std::thread::park_timeout(REST);
                 }
             }
-        })
+        })?;
+        Ok(Writing { thread, ended })
     }
 
     /// Writes what waits; tells whether there was something. A log that cannot be written must not
@@ -131,9 +135,12 @@ impl Writer {
         let mut taken = false;
         let mut formatted = 0;
         for i in 0..self.rings.len() {
-            while lines.len() < 1 << 16
-                && let Ok(record) = self.rings[i].ring.pop()
-            {
+            // A ring's worth at most: a worker that goes on logging must not keep us from the others.
+            for _ in 0..RING {
+                if lines.len() >= 1 << 16 {
+                    break;
+                }
+                let Ok(record) = self.rings[i].ring.pop() else { break };
                 taken = true;
                 if pace.admits(now) {
                     self.format(&record, &mut lines);
@@ -210,6 +217,23 @@ fn escape(text: &str, to: &mut String) {
         } else {
             to.extend(character.escape_default());
         }
+    }
+}
+
+/// A [`Writer`] on its thread.
+#[derive(Debug)]
+pub struct Writing {
+    thread: JoinHandle<()>,
+    /// Disconnected when the thread ends.
+    ended: Receiver<()>,
+}
+
+impl Writing {
+    /// After `stop` was set: waits until everything is written, but no longer than `patience`, since
+    /// whoever reads the log may be stuck.
+    pub fn finish(self, patience: Duration) {
+        self.thread.thread().unpark();
+        let _ = self.ended.recv_timeout(patience);
     }
 }
 

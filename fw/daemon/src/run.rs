@@ -2,8 +2,9 @@
 //!
 //! Order: settings, control socket bound (a second daemon stops here), interfaces prepared, ports
 //! opened, workers started without a program, so that everything is dropped, control socket served,
-//! rules read and put in force, said so. From then on this thread waits for signals and for workers
-//! that end.
+//! rules read and put in force, said so. This thread waits for signals and for workers that end from
+//! before the first rules on, and never reads a file or writes to a terminal: it must be able to stop
+//! the bridge at any time. Rules are loaded on a thread of their own.
 //!
 //! A port that fails ends the process with status 1: the bridge is closed, and whoever started weir
 //! (systemd, init) starts it again. A panic aborts the process, with the same effect.
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -33,6 +34,7 @@ use crate::last_good::LastGood;
 use crate::log;
 use crate::mailbox::Mailbox;
 use crate::notify::notify;
+use crate::own_log::OwnLog;
 use crate::rules::Programs;
 use crate::server::{Bounds, Server};
 use crate::settings::Settings;
@@ -40,6 +42,9 @@ use crate::worker::{self, PortFailure, Worker};
 
 /// How long workers may take to stop.
 const STOP: Duration = Duration::from_millis(800);
+
+/// How long the log writers may take for what is left at the end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What `weir run` is called with.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -82,25 +87,33 @@ pub fn main(arguments: Arguments) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let colour = std::io::IsTerminal::is_terminal(&io::stderr());
+    let own_log = match OwnLog::start(io::stderr()) {
+        Ok(own_log) => own_log,
+        Err(error) => {
+            eprintln!("weir: cannot start its log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(own_log.clone())
         .with_ansi(colour)
         .with_target(false)
         .with_env_filter(filter)
         .init();
     // In builds that unwind, a panicking worker would leave the others forwarding.
-    let report = std::panic::take_hook();
+    let last_words = own_log.clone();
     std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
+        error!("{panic}");
+        last_words.drain(LAST_WORDS);
         std::process::abort();
     }));
-    match Settings::gather(arguments).and_then(|settings| run(&settings)) {
-        Ok(code) => code,
-        Err(text) => {
-            text.lines().for_each(|line| error!("{line}"));
-            ExitCode::FAILURE
-        }
-    }
+    let code = Settings::gather(arguments).and_then(|settings| run(&settings));
+    let code = code.unwrap_or_else(|text| {
+        text.lines().for_each(|line| error!("{line}"));
+        ExitCode::FAILURE
+    });
+    own_log.drain(LAST_WORDS);
+    code
 }
 
 fn run(settings: &Settings) -> Result<ExitCode, String> {
@@ -134,8 +147,9 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         settings.lan, settings.wan, settings.workers
     );
     let announce = Box::new(move |rules: &str| {
-        // Whoever waits for the line may be gone; forwarding goes on.
-        let _ = writeln!(io::stdout().lock(), "{forwarding} rules={rules}");
+        // Whoever waits for the line may be gone; forwarding goes on. A client's name for its rules
+        // must not forge another line.
+        let _ = writeln!(io::stdout().lock(), "{forwarding} rules={}", rules.escape_debug());
     });
     let parts = control::Parts {
         clock,
@@ -151,24 +165,61 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
     };
     let control = Arc::new(Control::new(parts, announce));
     server.start(Arc::clone(&control), Bounds::default()).map_err(|error| error.to_string())?;
-    first_rules(&control, &settings.rules);
-    if let Err(error) = notify("READY=1") {
-        warn!("$NOTIFY_SOCKET: {error}");
-    }
+    let reload = start_loader(&control, &settings.rules)?;
+    start_deadline(&control)?;
 
-    let code = attend(&happened, &control, settings);
+    let code = attend(&happened, &reload, settings);
     let _ = notify("STOPPING=1");
     stop.store(true, Ordering::Relaxed);
     crew.bells.iter().for_each(Bell::ring);
     await_end(&happened, crew.running, code != ExitCode::SUCCESS);
-    writer.thread().unpark();
-    let _ = writer.join();
     for notice in prepared.into_iter().flat_map(Prepared::restore) {
         warn!("{notice}");
     }
+    writer.finish(LAST_WORDS);
     drop(server);
     info!("stopped");
     Ok(code)
+}
+
+/// Starts the thread that loads the rule file: now, and again whenever something is sent. Any number
+/// of requests that come during a load make one more.
+fn start_loader(control: &Arc<Control>, rules: &Path) -> Result<Sender<()>, String> {
+    let (reload, requests) = bounded(1);
+    let (control, rules) = (Arc::clone(control), rules.to_owned());
+    std::thread::Builder::new()
+        .name("weir-rules".into())
+        .spawn(move || {
+            first_rules(&control, &rules);
+            if let Err(error) = notify("READY=1") {
+                warn!("$NOTIFY_SOCKET: {error}");
+            }
+            for () in requests {
+                let _ = notify("RELOADING=1");
+                if let Err(text) = load_file(&control, &rules) {
+                    text.lines().for_each(|line| error!("{line}"));
+                    error!("SIGHUP: nothing was changed");
+                }
+                let _ = notify("READY=1");
+            }
+        })
+        .map_err(|error| format!("cannot start loading rules: {error}"))?;
+    Ok(reload)
+}
+
+/// Starts the thread that says when `ctl -d` has run out.
+fn start_deadline(control: &Arc<Control>) -> Result<(), String> {
+    let control = Arc::clone(control);
+    std::thread::Builder::new()
+        .name("weir-deadline".into())
+        .spawn(move || {
+            loop {
+                control.await_deadline();
+                warn!("the time of `weir ctl -d` is over: FILTERING IS ENABLED AGAIN");
+            }
+        })
+        .map(drop)
+        .map_err(|error| format!("cannot watch the deadline: {error}"))
 }
 
 /// Signals become events.
@@ -345,17 +396,13 @@ fn load_file(control: &Control, file: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Waits for what ends the process, and reloads the rules on SIGHUP meanwhile.
-fn attend(happened: &Receiver<Event>, control: &Control, settings: &Settings) -> ExitCode {
+/// Waits for what ends the process, and has the rules reloaded on SIGHUP meanwhile.
+fn attend(happened: &Receiver<Event>, reload: &Sender<()>, settings: &Settings) -> ExitCode {
     for event in happened {
         match event {
             Event::Signal(SIGHUP) => {
-                let _ = notify("RELOADING=1");
-                if let Err(text) = load_file(control, &settings.rules) {
-                    text.lines().for_each(|line| error!("{line}"));
-                    error!("SIGHUP: nothing was changed");
-                }
-                let _ = notify("READY=1");
+                // Full: a load that has not begun yet will read the same file.
+                let _ = reload.try_send(());
             }
             Event::Signal(signal) => {
                 info!("signal {signal}: stopping");

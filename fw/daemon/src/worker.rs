@@ -280,17 +280,21 @@ impl Worker {
     /// turn. Ports without a descriptor cannot be waited for: then it only lets others run.
     fn sleep(&self, stop: &AtomicBool) {
         let bell = &self.exchange.bells[self.index];
-        let mut waiting = Vec::with_capacity(1 + self.queues.len());
+        let mut waiting = Vec::with_capacity(1 + 2 * self.queues.len());
         waiting.push(PollFd::from_borrowed_fd(bell.descriptor(), PollFlags::IN));
         for (i, queue) in self.queues.iter().enumerate() {
             let Some(descriptor) = queue.port.descriptor() else {
                 std::thread::yield_now();
                 return;
             };
-            let mut events = PollFlags::empty();
-            events.set(PollFlags::IN, !self.is_jammed(i));
-            events.set(PollFlags::OUT, !queue.output.is_empty());
-            waiting.push(PollFd::from_borrowed_fd(descriptor, events));
+            if !self.is_jammed(i) {
+                waiting.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+            }
+            if (!queue.output.is_empty() || queue.port.is_sending())
+                && let Some(descriptor) = queue.port.output_descriptor()
+            {
+                waiting.push(PollFd::from_borrowed_fd(descriptor, PollFlags::OUT));
+            }
         }
         bell.lie_down();
         if !self.exchange.has_frames() && self.letters.is_empty() && !stop.load(Ordering::Relaxed) {

@@ -203,6 +203,28 @@ fn loads_are_atomic_and_repeatable() {
 }
 
 #[test]
+fn what_is_kept_is_what_is_in_force_whoever_loads_at_the_same_time() {
+    let seat = Seat::new();
+    for _ in 0..10 {
+        std::thread::scope(|scope| {
+            for loader in 0..4 {
+                let mut client = seat.client();
+                scope.spawn(move || {
+                    // Of very different lengths.
+                    let rule = format!("pass proto udp label \"{loader}\"\n");
+                    let reply = client.end(load(&rule.repeat(1 + loader * 50)));
+                    assert_eq!(reply, done(1 + loader as u64 * 50));
+                });
+            }
+        });
+        let in_force = seat.client().rules();
+        let kept = LastGood::new(seat.directory.path().join("state")).read().unwrap();
+        assert_eq!(kept.sources[0].text.lines().count(), in_force.len());
+    }
+    seat.running.stop();
+}
+
+#[test]
 fn states_are_listed_and_killed_by_host_label_and_id() {
     let seat = Seat::new();
     let mut client = seat.client();
