@@ -18,8 +18,11 @@ use crate::state::view::{Context, StateView};
 use crate::state::wheel::{TICK_NANOS, TICKS_PER_SECOND};
 use crate::time::Instant;
 
-/// States that one call of [`Engine::advance`] looks at, at most.
-const EXPIRY_BUDGET: usize = 64;
+/// States that one call of [`Engine::advance`] looks at, at least, and at most when the last was long
+/// ago: a worker that sleeps between rounds has the time, and must not fall behind.
+const EXPIRY_BUDGET: std::ops::RangeInclusive<u64> = 64..=8192;
+/// Nanoseconds between two rounds that are worth a look at one state more; a look costs about 300.
+const EXPIRY_SHARE: u64 = 10_000;
 
 /// How an engine is set up.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +93,8 @@ pub struct Engine {
     pub(crate) lanes: Box<[Lane]>,
     /// After time-outs were changed: the next entry to be scheduled anew.
     sweep: Option<u32>,
+    /// When [`Engine::advance`] was called last.
+    advanced: Instant,
 }
 
 impl Engine {
@@ -132,6 +137,7 @@ impl Engine {
             budget: Budget::default(),
             lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
             sweep: None,
+            advanced: setup.now,
         }
     }
 
@@ -161,8 +167,11 @@ impl Engine {
         let Some(program) = self.program.clone() else {
             return;
         };
+        let pause = now.0.saturating_sub(self.advanced.0);
+        let budget = (pause / EXPIRY_SHARE).clamp(*EXPIRY_BUDGET.start(), *EXPIRY_BUDGET.end());
+        self.advanced = now;
         let now = tick(now);
-        for _ in 0..EXPIRY_BUDGET {
+        for _ in 0..budget {
             let Self { table, records, counters, shared, .. } = self;
             let more = table.expire_next(
                 now,
@@ -178,15 +187,15 @@ impl Engine {
                 break;
             }
         }
-        self.reschedule_some(&program);
+        self.reschedule_some(&program, budget as u32);
     }
 
     /// After time-outs were changed, brings some entries' places in the wheel up to date.
-    fn reschedule_some(&mut self, program: &Program) {
+    fn reschedule_some(&mut self, program: &Program, budget: u32) {
         let Some(from) = self.sweep else {
             return;
         };
-        let to = self.table.used().min(from + EXPIRY_BUDGET as u32);
+        let to = self.table.used().min(from + budget);
         for entry in from..to {
             let state = self.table.get(entry);
             if state.is_live() {

@@ -20,7 +20,7 @@ use crate::reason::Reason;
 use crate::reflect;
 use crate::ruleset::Program;
 use crate::ruleset::program::Side;
-use crate::state::entry::{NONE, flag};
+use crate::state::entry::{Entry, NONE, flag};
 use crate::state::tcp::Segment;
 use crate::state::wheel::is_due;
 use crate::state::{datagram, tcp as tracker};
@@ -220,11 +220,22 @@ impl Engine {
         lane: &Lane,
         log: &mut L,
     ) -> Verdict {
+        let packet = &lane.packet;
         let verdict = match lane.step {
             Step::Decided(verdict) => verdict,
-            Step::Control => self.forward(&lane.packet),
-            Step::Stateless => self.admit(round, frames, i, &lane.packet, None, log),
-            Step::Flow => self.judge_flow(round, frames, i, lane, log),
+            Step::Control => self.forward(packet),
+            Step::Stateless | Step::Flow => {
+                self.finish_checksum(frames, i, packet);
+                if round.program.skips(path(packet.port)) {
+                    self.forward(packet)
+                } else if packet.options && !may_have_options(packet, frames.head(i)) {
+                    self.block(packet, Direction::In, Reason::IpOptions)
+                } else if lane.step == Step::Flow {
+                    self.judge_flow(round, frames, i, lane, log)
+                } else {
+                    self.admit(round, frames, i, packet, None, log)
+                }
+            }
         };
         match verdict {
             Verdict::Drop(reason) | Verdict::Reflect(reason) => self.note(reason),
@@ -244,10 +255,6 @@ impl Engine {
         log: &mut L,
     ) -> Verdict {
         let packet = &flow.packet;
-        self.finish_checksum(frames, i, packet);
-        if packet.options && !may_have_options(packet) {
-            return self.block(packet, Direction::In, Reason::IpOptions);
-        }
         self.counters.searches += 1;
         let entry = self.find_live(round, flow);
         if let Transport::IcmpError(_, quote) = &packet.transport {
@@ -289,33 +296,41 @@ impl Engine {
         let packet = &flow.packet;
         let state = self.table.get_mut(entry);
         let from = state.sender(flow.sender_is_lower);
-        let fitting = match packet.transport {
+        let tracked = match packet.transport {
             Transport::Tcp(header) => {
                 if tracker::opens(&header) && tracker::is_over(&state.peers) {
                     self.end(entry);
                     return None;
                 }
-                track_tcp(&mut state.peers, from, packet, &header, frames, i)
+                track_tcp(state, from, packet, &header, frames, i)
             }
-            _ => Ok(datagram::track(&mut state.peers, from, packet.protocol)),
+            _ => Tracked::Moves(datagram::track(&mut state.peers, from, packet.protocol)),
         };
         let logged = state.has(flag::LOG_ALL);
         let records = state.rules;
-        let verdict = match fitting {
-            Ok(timeout) => {
-                state.touched = round.tick;
+        if let Tracked::Moves(timeout) = tracked {
+            state.touched = round.tick;
+            if state.timeout != timeout as u8 || !state.has(flag::PROVEN) {
+                self.change_phase(round, entry, packet.protocol, timeout);
+            }
+        }
+        let verdict = match tracked {
+            Tracked::Moves(_) | Tracked::Stands | Tracked::Forgotten(None) => {
+                let state = self.table.get_mut(entry);
                 state.packets[from] += 1;
                 state.bytes[from] += u64::from(packet.length);
-                if state.timeout != timeout as u8 {
-                    self.change_phase(round, entry, packet.protocol, timeout);
-                }
                 // The initiator's packets arrive by the arriving rule's port; answers leave by it.
                 self.records.count(records[0], from, packet.length);
                 self.records.count(records[1], 1 - from, packet.length);
                 self.forward(packet)
             }
-            Err(reason) => self.block(packet, Direction::In, reason),
+            Tracked::Refused(reason) | Tracked::Forgotten(Some(reason)) => {
+                self.block(packet, Direction::In, reason)
+            }
         };
+        if let Tracked::Forgotten(_) = tracked {
+            self.end(entry);
+        }
         if logged {
             let direction = if from == 0 { Direction::In } else { Direction::Out };
             let at = if from == 0 { packet.port } else { path(packet.port).to };
@@ -384,9 +399,6 @@ impl Engine {
         let sides = [Direction::In, Direction::Out].map(|direction| {
             program.side(packet, direction, path, |tried| self.records.count_evaluation(tried))
         });
-        if sides == [Side::Abstains; 2] {
-            return self.forward(packet);
-        }
         let rules = sides.map(|side| if let Side::Rule(rule) = side { Some(rule) } else { None });
         let ways = [(path.from, Direction::In), (path.to, Direction::Out)];
         for (direction, rule) in rules.into_iter().enumerate() {
@@ -602,16 +614,25 @@ enum Outcome {
     Blocked,
 }
 
-/// Neighbour solicitation or advertisement; the parser has seen to the hop limit (RFC 4861, 7.1).
+/// Neighbour solicitation or advertisement, without extension headers, which no host puts there; the
+/// parser has seen to the hop limit (RFC 4861, 7.1).
 const fn is_neighbour_discovery(packet: &Packet, icmp: Icmp) -> bool {
     matches!(packet.network, Network::Ipv6)
+        && !packet.options
         && matches!(icmp.kind, icmp::v6::NEIGHBOUR_SOLICITATION | icmp::v6::NEIGHBOUR_ADVERTISEMENT)
 }
 
-/// IP options need `allow-opts`, which is not built; IGMP carries the router alert by design
-/// (RFC 2236, 2), MLD too, which is no flow.
-const fn may_have_options(packet: &Packet) -> bool {
-    packet.protocol == protocol::IGMP
+/// IP options need `allow-opts`, which is not built. IGMP and MLD carry the router alert by design
+/// (RFC 2236, 2; RFC 2710, 3), and nothing else.
+fn may_have_options(packet: &Packet, head: &[u8]) -> bool {
+    let reports_members = match packet.transport {
+        Transport::Other => packet.protocol == protocol::IGMP,
+        Transport::IcmpOther(icmp) => {
+            packet.network == Network::Ipv6 && icmp::v6::is_listener_discovery(icmp.kind)
+        }
+        _ => false,
+    };
+    reports_members && packet.has_router_alert_only(head)
 }
 
 const fn family(packet: &Packet) -> usize {
@@ -622,23 +643,57 @@ const fn family(packet: &Packet) -> usize {
     }
 }
 
+/// What a packet of a known flow is to its state.
+#[derive(Clone, Copy)]
+enum Tracked {
+    /// It fits; this time-out runs from now.
+    Moves(Timeout),
+    /// It passes and changes nothing.
+    Stands,
+    /// It does not fit.
+    Refused(Reason),
+    /// It shows that the responder has no such connection any more, so the state ends. A RST tells
+    /// the initiator so and passes; an answer to a new SYN waits until that has come again and the
+    /// rules have been asked about it.
+    Forgotten(Option<Reason>),
+}
+
 /// A TCP segment of a known connection.
 #[inline]
 fn track_tcp<F: Frames>(
-    peers: &mut [crate::state::entry::Peer; 2],
+    state: &mut Entry,
     from: usize,
     packet: &Packet,
     header: &Tcp,
     frames: &F,
     i: usize,
-) -> Result<Timeout, Reason> {
-    verify(packet, header, frames, i)?;
+) -> Tracked {
+    if let Err(reason) = verify(packet, header, frames, i) {
+        return Tracked::Refused(reason);
+    }
     let segment = segment(packet, header, frames.head(i));
+    let peers = &mut state.peers;
     if tracker::opens(header) && from == 0 && tracker::unanswered(peers) {
         // The SYN again, or another attempt from the same port.
-        return Ok(tracker::begin(peers, &segment));
+        return Tracked::Moves(tracker::begin(peers, &segment));
     }
-    tracker::track(peers, from, &segment)
+    if tracker::resynchronises(peers, from, &segment) {
+        if tracker::opens(header) {
+            state.after_syn = header.seq.wrapping_add(1);
+        }
+        return Tracked::Stands;
+    }
+    match tracker::track(peers, from, &segment) {
+        Ok(timeout) => Tracked::Moves(timeout),
+        Err(_)
+            if state.after_syn != 0
+                && tracker::answers_anew(peers, from, header, state.after_syn) =>
+        {
+            let resets = header.flags & tcp::flags::RST != 0;
+            Tracked::Forgotten((!resets).then_some(Reason::TcpBadSyn))
+        }
+        Err(reason) => Tracked::Refused(reason),
+    }
 }
 
 /// SYN, FIN and RST count only with a right checksum: the host would ignore them otherwise.

@@ -232,6 +232,30 @@ impl Packet {
         Ok(())
     }
 
+    /// Whether the IP options or extension headers of the packet are the router alert alone (RFC
+    /// 2113; RFC 2711), padded. `head` is what it was parsed from.
+    pub fn has_router_alert_only(&self, head: &[u8]) -> bool {
+        let at = usize::from(self.network_offset);
+        let end = usize::from(self.transport_offset);
+        match self.network {
+            Network::Ipv4 => head.get(at + ipv4::HEADER..end) == Some(&[0x94, 4, 0, 0]),
+            Network::Ipv6 => {
+                // The hop-by-hop header alone: next header, length of 8 bytes, option, padding.
+                head.get(at + 6) == Some(&ipv6::HOP_BY_HOP)
+                    && matches!(
+                        head.get(at + ipv6::HEADER..end),
+                        Some(
+                            [_, 0, 5, 2, 0, 0, 1, 0]
+                                | [_, 0, 5, 2, 0, 0, 0, 0]
+                                | [_, 0, 1, 0, 5, 2, 0, 0]
+                                | [_, 0, 0, 0, 5, 2, 0, 0]
+                        )
+                    )
+            }
+            Network::Arp => false,
+        }
+    }
+
     /// The options of a TCP segment; none for any other packet. `head` is what it was parsed from.
     pub fn tcp_options<'a>(&self, head: &'a [u8]) -> tcp::Options<'a> {
         let Transport::Tcp(tcp) = self.transport else { return tcp::Options::new(&[]) };

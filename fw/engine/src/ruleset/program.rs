@@ -163,6 +163,12 @@ impl Program {
         (rule.log, rule.log_all)
     }
 
+    /// Whether `set skip` makes both ports of a way abstain, so that packets pass unjudged.
+    #[inline]
+    pub(crate) const fn skips(&self, path: Path) -> bool {
+        self.skipped >> path.from.0 & self.skipped >> path.to.0 & 1 != 0
+    }
+
     /// What the rules say of a packet that passes one port in one direction. `looked_at` is told how
     /// many rules were tried, from the first on.
     pub(crate) fn side(

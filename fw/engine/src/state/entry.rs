@@ -32,8 +32,9 @@ pub(crate) struct Entry {
     pub(crate) rules: [u32; 2],
     /// Counts the lives of this slot; even while it is empty.
     pub(crate) generation: u32,
-    /// Reserved for what few states need: translation, timestamps.
-    extension: u32,
+    /// The sequence number behind the last SYN that came on a TCP connection after it was answered;
+    /// 0 if there was none.
+    pub(crate) after_syn: u32,
     // Second line: tracking and counters, the initiator's first.
     pub(crate) peers: [Peer; 2],
     pub(crate) packets: [u64; 2],
@@ -86,7 +87,7 @@ impl Entry {
             touched: tick,
             rules: [NONE; 2],
             generation,
-            extension: 0,
+            after_syn: 0,
             peers: [Peer::default(); 2],
             packets: [0; 2],
             bytes: [0; 2],

@@ -156,6 +156,9 @@ const OFFERED: u8 = 0x80;
 const ASSUMED: u8 = 0x20;
 const MAX_SHIFT: u8 = 14;
 
+/// The flags that decide what a segment is.
+const CONTROL: u8 = flags::SYN | flags::ACK | flags::FIN | flags::RST;
+
 /// How far an acknowledgement may be behind or ahead of what was seen, before scaling: the largest
 /// window and one reassembled frame, as in pf.
 const MAX_ACK_WINDOW: u32 = 0xffff + 1500;
@@ -184,7 +187,7 @@ impl Segment {
 /// Whether the segment, the first of its flow, opens a connection rather than comes from the middle
 /// of one.
 pub(crate) const fn opens(header: &Tcp) -> bool {
-    header.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) == flags::SYN
+    header.flags & CONTROL == flags::SYN
 }
 
 /// Starts tracking with the first segment, sent by peer 0. Returns the time-out that runs.
@@ -229,9 +232,14 @@ pub(crate) const fn is_over(peers: &[Peer; 2]) -> bool {
     peers[0].state >= FinWait2 as u8 && peers[1].state >= FinWait2 as u8
 }
 
-/// Whether both ends have acknowledged each other.
+/// Whether both ends have acknowledged each other. A RST proves nothing: a SYN and a RST of one
+/// sender, or of a port that nobody listens on, must not make a state that is never evicted.
 pub(crate) const fn is_proven(peers: &[Peer; 2]) -> bool {
-    peers[0].state >= Established as u8 && peers[1].state >= Established as u8
+    is_acknowledged(peers[0].state) && is_acknowledged(peers[1].state)
+}
+
+const fn is_acknowledged(state: u8) -> bool {
+    state >= Established as u8 && state <= FinWait2 as u8
 }
 
 /// Judges a segment of peer `from` and, if it fits, moves windows and states. Returns the time-out
@@ -260,10 +268,14 @@ pub(crate) fn track(
         source.scale |= HEARD;
     }
 
-    // Windows count scaled once both have agreed, and never in a SYN.
-    let scale = !segment.has(flags::SYN) && source.scale & other.scale & OFFERED != 0;
-    let (source_shift, other_shift) =
-        if scale { (source.scale & SHIFT, other.scale & SHIFT) } else { (0, 0) };
+    // Windows count scaled once both have agreed, and never in a SYN itself.
+    let (mut source_shift, mut other_shift) = (0, 0);
+    if source.scale & other.scale & OFFERED != 0 {
+        other_shift = other.scale & SHIFT;
+        if !segment.has(flags::SYN) {
+            source_shift = source.scale & SHIFT;
+        }
+    }
 
     // Segments that acknowledge nothing, or an end that was not heard, pass the check of the ACK.
     let acknowledges = segment.has(flags::ACK)
@@ -284,8 +296,7 @@ pub(crate) fn track(
     let skew = other.seq_lo.wrapping_sub(ack.0).cast_signed();
     let ack_fits = skew >= -MAX_ACK_WINDOW.cast_signed()
         && skew <= (MAX_ACK_WINDOW << source_shift).cast_signed();
-    let reset_fits =
-        !segment.has(flags::RST) || (header.seq.wrapping_sub(source.seq_lo).wrapping_add(1)) <= 2;
+    let reset_fits = !segment.has(flags::RST) || reset_fits(source, other, header, unheard);
 
     if !(fits && ack_fits && reset_fits) {
         let loose = (other.scale & HEARD == 0
@@ -333,6 +344,61 @@ pub(crate) fn track(
     source.state = source_state as u8;
     other.state = other_state as u8;
     Ok(timeout(source_state, other_state))
+}
+
+/// Whether a RST is one that the other end would believe, as far as can be seen from here.
+/// `answers` a SYN: nothing came before it from the end that sends it.
+const fn reset_fits(source: &Peer, other: &Peer, header: &Tcp, answers: bool) -> bool {
+    // In SYN-SENT the ACK alone counts (RFC 9293, 3.10.7.3). A host that has forgotten its SYN-ACK
+    // answers the SYN, repeated, with sequence number 0.
+    let refuses_syn = header.flags & flags::ACK != 0 && header.ack == other.seq_lo;
+    if answers && other.scale & ASSUMED == 0 {
+        return refuses_syn;
+    }
+    let exact = header.seq.wrapping_sub(source.seq_lo).wrapping_add(1) <= 2;
+    let late_refusal = refuses_syn && header.seq == 0 && source.state == SynSent as u8;
+    // Once reset, each segment still on its way is answered by a RST with what that acknowledged.
+    let again = source.state == TimeWait as u8;
+    exact || late_refusal || again
+}
+
+/// Whether the segment belongs to the recovery from a connection that one end has forgotten (RFC
+/// 9293, 3.5.1; RFC 5961, 4): it passes, and changes nothing.
+///
+/// A SYN of the initiator where its SYN was already answered is answered by an ACK of what the
+/// responder knows, if that has the old connection still; if only the responder knows of one, its
+/// first segment is such an ACK. The initiator answers that with a RST.
+#[inline]
+pub(crate) const fn resynchronises(peers: &[Peer; 2], from: usize, segment: &Segment) -> bool {
+    let header = &segment.header;
+    if !unanswered(peers) {
+        return from == 0 && opens(header);
+    }
+    // Of a connection picked up in the middle nothing is known that this could contradict.
+    let begun_with_syn = peers[0].scale & ASSUMED == 0;
+    let kind = header.flags & CONTROL;
+    begun_with_syn
+        && segment.payload == 0
+        && if from == 0 {
+            kind == flags::RST && header.seq != peers[0].seq_lo
+        } else {
+            kind == flags::ACK
+        }
+}
+
+/// Whether the responder answers a SYN that came when it was believed to have a connection, which it
+/// has forgotten then. `next` is the sequence number behind that SYN. Duplicates of the SYN and the
+/// answer that began the connection look the same but for their place.
+pub(crate) const fn answers_anew(peers: &[Peer; 2], from: usize, header: &Tcp, next: u32) -> bool {
+    /// How much a connection may send while a duplicate is on its way.
+    const RECENT: u32 = 1 << 28;
+    let duplicate = peers[0].seq_lo.wrapping_sub(next) < RECENT
+        && peers[1].seq_lo.wrapping_sub(header.seq) < RECENT;
+    from == 1
+        && header.flags & flags::ACK != 0
+        && header.flags & (flags::SYN | flags::RST) != 0
+        && header.ack == next
+        && !duplicate
 }
 
 /// Whether an ICMP error may quote this segment of peer `from`: it is one that may be on its way.

@@ -172,11 +172,12 @@ fn segments_outside_the_window_are_dropped_by_name() {
         (build::tcp(CLIENT, SERVER, ACK).seq(1_000_000).ack(5001).payload(b"x"), Reason::TcpWindow),
         (build::tcp(CLIENT, SERVER, ACK).seq(1001).ack(5_000_000), Reason::TcpBadAck),
         (build::tcp(CLIENT, SERVER, RST).seq(1003), Reason::TcpBadReset),
-        (build::tcp(CLIENT, SERVER, SYN).seq(900_000), Reason::TcpBadSyn),
     ] {
         assert_eq!(bridge.send(WAN, &segment.frame()), Some(reason));
         assert_eq!(bridge.counters().reasons[reason as usize], 1);
     }
+    let from_responder = build::tcp(SERVER, CLIENT, SYN).seq(900_000).frame();
+    assert_eq!(bridge.send(LAN, &from_responder), Some(Reason::TcpBadSyn));
     assert!(bridge.listing()[0].ends_with("ESTABLISHED:ESTABLISHED"));
     assert_eq!(bridge.send(WAN, &build::tcp(CLIENT, SERVER, RST).seq(1001).frame()), PASSES);
     assert!(bridge.listing()[0].ends_with("TIME_WAIT:TIME_WAIT"));
@@ -504,6 +505,71 @@ fn ip_options_do_not_pass() {
     let frame = build::udp(CLIENT, SERVER).ip_options(&record_route).frame();
     assert_eq!(bridge.send(WAN, &frame), Some(Reason::IpOptions));
     // IGMP and MLD carry the router alert by design (RFC 2236, RFC 2710).
-    let report = build::other(CLIENT.0, [224, 0, 0, 251], 2).ip_options(&[0x94, 4, 0, 0]);
-    assert_eq!(bridge.send(WAN, &report.payload(&[0x16, 0, 0, 0, 224, 0, 0, 251]).frame()), PASSES);
+    let report = build::other(CLIENT.0, [224, 0, 0, 251], 2).payload(&[0x16, 0, 0, 0]);
+    assert_eq!(bridge.send(WAN, &report.clone().ip_options(&[0x94, 4, 0, 0]).frame()), PASSES);
+    let routed = report.ip_options(&[0x83, 7, 4, 10, 0, 0, 1]).frame();
+    assert_eq!(bridge.send(WAN, &routed), Some(Reason::IpOptions));
+    let (host, all) = ([0xfe80, 0, 0, 0, 0, 0, 0, 1_u16], [0xff02, 0, 0, 0, 0, 0, 0, 0x16_u16]);
+    let report = build::icmp(host, all, icmp::v6::LISTENER_REPORT_V2, 0).ttl(1);
+    let alert = report.clone().extension(0, &[0, 0, 5, 2, 0, 0, 1, 0]);
+    assert_eq!(bridge.send(WAN, &alert.frame()), PASSES);
+    let destination = report.extension(60, &[0, 0, 1, 4, 0, 0, 0, 0]);
+    assert_eq!(bridge.send(WAN, &destination.frame()), Some(Reason::IpOptions));
+    // What is no flow has no more right to options, and nor have neighbours.
+    let redirect = build::icmp(CLIENT.0, SERVER.0, icmp::v4::REDIRECT, 0).ip_options(&[7, 3, 4]);
+    assert_eq!(bridge.send(WAN, &redirect.frame()), Some(Reason::IpOptions));
+    let neighbour = build::icmp(host, all, icmp::v6::NEIGHBOUR_SOLICITATION, 0).ttl(255);
+    let neighbour = neighbour.extension(60, &[0, 0, 1, 4, 0, 0, 0, 0]).frame();
+    assert_eq!(bridge.send(WAN, &neighbour), Some(Reason::IpOptions));
+}
+
+#[test]
+fn with_both_ports_skipped_states_and_options_do_not_matter() {
+    let mut bridge = Bridge::new("pass\n");
+    handshake(&mut bridge, CLIENT, SERVER);
+    bridge.load("set skip on { lan wan }\n");
+    let beyond = build::tcp(CLIENT, SERVER, ACK).seq(900_000).ack(5001).payload(b"?").frame();
+    assert_eq!(bridge.send(WAN, &beyond), PASSES);
+    let routed = build::udp(CLIENT, SERVER).ip_options(&[7, 3, 4, 0]).frame();
+    assert_eq!(bridge.send(WAN, &routed), PASSES);
+}
+
+#[test]
+fn resets_and_refusals_do_not_protect_a_state_from_eviction() {
+    let mut bridge = Bridge::new("set limit states 10\npass in on wan\n");
+    for port in 1..=20 {
+        let host = (CLIENT.0, port);
+        assert_eq!(bridge.send(WAN, &build::tcp(host, SERVER, SYN).seq(1000).frame()), PASSES);
+        let reset = if port % 2 == 0 {
+            bridge.send(WAN, &build::tcp(host, SERVER, RST).seq(1001).frame())
+        } else {
+            let refusal = build::tcp(SERVER, host, RST | ACK).seq(0).ack(1001);
+            bridge.send(LAN, &refusal.frame())
+        };
+        assert_eq!(reset, PASSES);
+    }
+    assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
+}
+
+#[test]
+fn an_answered_datagram_is_not_evicted() {
+    let mut bridge = Bridge::new("set limit states 10\npass in on wan\n");
+    let (query, reply) = (build::udp(CLIENT, SERVER).frame(), build::udp(SERVER, CLIENT).frame());
+    bridge.send(WAN, &query);
+    bridge.send(WAN, &query);
+    assert_eq!(bridge.send(LAN, &reply), PASSES);
+    for port in 1..=20 {
+        bridge.send(WAN, &build::udp((CLIENT.0, port), SERVER).frame());
+    }
+    assert_eq!(bridge.send(LAN, &reply), PASSES);
+}
+
+#[test]
+fn an_idle_worker_keeps_up_with_the_end_of_many_states() {
+    let mut bridge = Bridge::new("pass in on wan\nset timeout udp.first 5\n");
+    for port in 1..=5_000 {
+        bridge.send(WAN, &build::udp((CLIENT.0, port), SERVER).frame());
+    }
+    bridge.wait(Duration::from_secs(7));
+    assert_eq!(bridge.shared.states(), 0);
 }

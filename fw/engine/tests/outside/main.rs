@@ -4,3 +4,4 @@
 mod bridge;
 mod hostile;
 mod judge;
+mod recovery;
