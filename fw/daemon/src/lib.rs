@@ -10,6 +10,7 @@ pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod control;
+mod crowding;
 pub mod handover;
 pub mod last_good;
 pub mod log;

@@ -29,6 +29,7 @@ use weir_shell::protocol::{Load, MAX_REQUEST, Source};
 
 use crate::clock::Clock;
 use crate::control::{self, Control};
+use crate::crowding;
 use crate::handover::{Bell, exchange};
 use crate::last_good::LastGood;
 use crate::log;
@@ -151,6 +152,8 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         // must not forge another line.
         let _ = writeln!(io::stdout().lock(), "{forwarding} rules={}", rules.escape_debug());
     });
+    crowding::start(Arc::clone(&crew.shared))
+        .map_err(|error| format!("cannot watch the state table: {error}"))?;
     let parts = control::Parts {
         clock,
         mailboxes: crew.mailboxes,

@@ -2,7 +2,7 @@
 //! frames is in [`judge`](crate::judge).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::counters::Counters;
 use crate::flow::{FlowKey, HashKey};
@@ -45,6 +45,8 @@ pub struct Setup {
 pub struct Shared {
     states: AtomicU32,
     high_water: AtomicU32,
+    evicted: AtomicU64,
+    refused: AtomicU64,
 }
 
 impl Shared {
@@ -66,6 +68,12 @@ impl Shared {
     /// States in the tables of all workers.
     pub fn states(&self) -> u32 {
         self.states.load(Ordering::Relaxed)
+    }
+
+    /// What became of connections that found the table full, since the start: how many half-open
+    /// states had to make room for them, and how many were refused.
+    pub fn crowded_out(&self) -> (u64, u64) {
+        (self.evicted.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
 
     /// The most there ever were at a time.
@@ -227,10 +235,15 @@ impl Engine {
     ) -> Option<u32> {
         let limit = program.options().limits.states;
         if self.table.len() == self.table.capacity() || !self.shared.reserve(limit) {
-            let oldest = self.table.oldest_unproven()?;
+            let Some(oldest) = self.table.oldest_unproven() else {
+                self.shared.refused.fetch_add(1, Ordering::Relaxed);
+                return None;
+            };
             self.end(oldest);
             self.counters.evictions += 1;
+            self.shared.evicted.fetch_add(1, Ordering::Relaxed);
             if !self.shared.reserve(limit) {
+                self.shared.refused.fetch_add(1, Ordering::Relaxed);
                 return None;
             }
         }

@@ -692,6 +692,7 @@ fn track_tcp<F: Frames>(
             let resets = header.flags & tcp::flags::RST != 0;
             Tracked::Forgotten((!resets).then_some(Reason::TcpBadSyn))
         }
+        Err(_) if tracker::resets_late(peers, from, header) => Tracked::Stands,
         Err(reason) => Tracked::Refused(reason),
     }
 }

@@ -39,14 +39,15 @@ fn a_full_state_table_stays_full_says_so_and_recovers(io: Io, family: Family) {
         let states = weir.counter("current entries");
         assert!(states <= LIMIT, "{states} states");
     }
-    // Full, and says so: half-open states make room for new ones, and the memory listing shows that
-    // the limit was reached.
+    // Full, and says so: half-open states make room for new ones, its log and the memory listing
+    // show that the limit was reached.
     eventually("the flood was seen", || weir.counter("searches") >= 5_000);
     assert!(weir.counter("current entries") <= LIMIT);
     assert!(weir.counter("evictions") + weir.counter("state-limit") >= 4_000);
     let memory = weir.show(&["-s", "memory"]);
     let peak = format!("peak {LIMIT:>8}");
     assert!(memory.contains(&peak), "no {peak:?} in:\n{memory}");
+    weir.wait_log("THE STATE TABLE IS FULL");
     // An honest client gets through, at the latest when the half-open states have timed out.
     eventually("a page can be fetched", || {
         curl(&lab.client, &lab.server, family, 80).as_deref() == Ok(WebServer::PAGE)

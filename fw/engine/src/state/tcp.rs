@@ -401,6 +401,18 @@ pub(crate) const fn answers_anew(peers: &[Peer; 2], from: usize, header: &Tcp, n
         && !duplicate
 }
 
+/// Whether a RST of peer `from` that is not exact may still be the host's own: one that has closed
+/// answers what is on its way to it, and the answer has the sequence number that that acknowledged
+/// (RFC 9293, 3.10.7.1). It may pass then, and changes nothing.
+pub(crate) const fn resets_late(peers: &[Peer; 2], from: usize, header: &Tcp) -> bool {
+    let (source, other) = (&peers[from], &peers[1 - from]);
+    let window = (other.max_win as u32) << (other.scale & SHIFT);
+    (source.state >= Closing as u8 || other.state >= Closing as u8)
+        && header.flags & flags::RST != 0
+        && Seq(source.seq_hi).at_least(Seq(header.seq))
+        && Seq(header.seq).at_least(Seq(source.seq_lo).minus(window))
+}
+
 /// Whether an ICMP error may quote this segment of peer `from`: it is one that may be on its way.
 pub(crate) const fn quotes(peers: &[Peer; 2], from: usize, seq: u32) -> bool {
     let (source, other) = (&peers[from], &peers[1 - from]);
@@ -582,6 +594,18 @@ mod tests {
             assert_eq!(result.is_ok(), expected, "offset {offset}");
             assert_eq!(is_over(&peers), expected);
         }
+    }
+
+    #[test]
+    fn a_host_that_has_closed_may_reset_with_an_older_number() {
+        let mut peers = established(Some(7));
+        let late = segment(RST, 1001, 0, 0, 0).header;
+        track(&mut peers, CLIENT, &segment(ACK, 1001, 5001, 502, 100)).unwrap();
+        assert!(!resets_late(&peers, CLIENT, &late));
+        track(&mut peers, CLIENT, &segment(FIN | ACK, 1101, 5001, 502, 0)).unwrap();
+        assert!(resets_late(&peers, CLIENT, &late));
+        let guessed = segment(RST, 1001 + 10_000_000, 0, 0, 0).header;
+        assert!(!resets_late(&peers, CLIENT, &guessed));
     }
 
     #[test]

@@ -366,6 +366,8 @@ fn a_full_table_evicts_half_open_states_and_never_an_established_one() {
     }
     let refused = build::tcp(client(20_000), SERVER, SYN).frame();
     assert_eq!(bridge.send(WAN, &refused), Some(Reason::StateLimit));
+    let evicted = bridge.counters().evictions;
+    assert_eq!(bridge.shared.crowded_out(), (evicted, 1));
     // And again possible once the table has room.
     bridge.wait(Duration::from_secs(86_401));
     assert_eq!(bridge.shared.states(), 0);
