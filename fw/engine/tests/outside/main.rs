@@ -2,6 +2,8 @@
 //! counters out.
 
 mod bridge;
+mod evaluation;
 mod hostile;
 mod judge;
+mod random;
 mod recovery;
