@@ -67,9 +67,9 @@ pub mod v6 {
     pub const REDIRECT: u8 = 137;
     /// Multicast listener query.
     pub const LISTENER_QUERY: u8 = 130;
-    /// Multicast listener done (MLDv1).
+    /// Multicast listener done (`MLDv1`).
     pub const LISTENER_DONE: u8 = 132;
-    /// Multicast listener report (MLDv2).
+    /// Multicast listener report (`MLDv2`).
     pub const LISTENER_REPORT_V2: u8 = 143;
 
     /// Whether the type is one of multicast listener discovery (RFC 2710, RFC 9777).

@@ -244,12 +244,7 @@ impl Packet {
                 head.get(at + 6) == Some(&ipv6::HOP_BY_HOP)
                     && matches!(
                         head.get(at + ipv6::HEADER..end),
-                        Some(
-                            [_, 0, 5, 2, 0, 0, 1, 0]
-                                | [_, 0, 5, 2, 0, 0, 0, 0]
-                                | [_, 0, 1, 0, 5, 2, 0, 0]
-                                | [_, 0, 0, 0, 5, 2, 0, 0]
-                        )
+                        Some([_, 0, 5, 2, 0, 0, 1 | 0, 0] | [_, 0, 1 | 0, 0, 5, 2, 0, 0])
                     )
             }
             Network::Arp => false,

@@ -159,8 +159,8 @@ const MAX_SHIFT: u8 = 14;
 /// The flags that decide what a segment is.
 const CONTROL: u8 = flags::SYN | flags::ACK | flags::FIN | flags::RST;
 
-/// How far an acknowledgement may be behind or ahead of what was seen, before scaling: the largest
-/// window and one reassembled frame, as in pf.
+/// How far an acknowledgement may be ahead of what was seen, and half of how far behind before
+/// scaling: the largest window and one reassembled frame, as in pf.
 const MAX_ACK_WINDOW: u32 = 0xffff + 1500;
 
 /// A TCP segment as tracking sees it.
@@ -252,7 +252,7 @@ pub(crate) fn track(
     let [initiator, responder] = peers;
     let (source, other) = if from == 0 { (initiator, responder) } else { (responder, initiator) };
     let header = &segment.header;
-    let mut seq = Seq(header.seq);
+    let seq = Seq(header.seq);
     let mut end = seq.plus(segment.span());
 
     // A first segment that is refused after all must leave nothing behind.
@@ -285,17 +285,19 @@ pub(crate) fn track(
 
     if seq == end {
         // A segment without data: the sequence number says little (keep-alives, window probes).
-        seq = Seq(source.seq_lo);
-        end = seq;
+        end = Seq(source.seq_lo);
     }
 
     let other_window = u32::from(other.max_win) << other_shift;
     let data_end = if segment.has(flags::FIN) { end.minus(1) } else { end };
+    // The end of it counts: what was sent again may begin further back (RFC 9293, 3.4).
     let fits = Seq(source.seq_hi).at_least(data_end)
-        && seq.at_least(Seq(source.seq_lo).minus(other_window));
+        && end.at_least(Seq(source.seq_lo).minus(other_window));
     let skew = other.seq_lo.wrapping_sub(ack.0).cast_signed();
-    let ack_fits = skew >= -MAX_ACK_WINDOW.cast_signed()
-        && skew <= (MAX_ACK_WINDOW << source_shift).cast_signed();
+    // A host takes ACKs up to a window before what was last acknowledged (RFC 5961, 5), and that is
+    // up to a window behind what was sent. pf allows one of the two and loses what is reordered.
+    let behind = (MAX_ACK_WINDOW << (source_shift + 1)).min(i32::MAX as u32);
+    let ack_fits = skew >= -MAX_ACK_WINDOW.cast_signed() && skew <= behind.cast_signed();
     let reset_fits = !segment.has(flags::RST) || reset_fits(source, other, header, unheard);
 
     if !(fits && ack_fits && reset_fits) {
@@ -303,7 +305,7 @@ pub(crate) fn track(
             || other.state >= FinWait2 as u8
             || source.state >= FinWait2 as u8)
             && Seq(source.seq_hi).plus(MAX_ACK_WINDOW).at_least(data_end)
-            && seq.at_least(Seq(source.seq_lo).minus(MAX_ACK_WINDOW))
+            && end.at_least(Seq(source.seq_lo).minus(MAX_ACK_WINDOW))
             && !segment.has(flags::RST | flags::SYN);
         if !loose {
             if unheard {
@@ -367,23 +369,25 @@ const fn reset_fits(source: &Peer, other: &Peer, header: &Tcp, answers: bool) ->
 ///
 /// A SYN of the initiator where its SYN was already answered is answered by an ACK of what the
 /// responder knows, if that has the old connection still; if only the responder knows of one, its
-/// first segment is such an ACK. The initiator answers that with a RST.
+/// first segment is such an ACK, not a SYN. The initiator answers that with a RST.
 #[inline]
 pub(crate) const fn resynchronises(peers: &[Peer; 2], from: usize, segment: &Segment) -> bool {
     let header = &segment.header;
     if !unanswered(peers) {
         return from == 0 && opens(header);
     }
-    // Of a connection picked up in the middle nothing is known that this could contradict.
-    let begun_with_syn = peers[0].scale & ASSUMED == 0;
-    let kind = header.flags & CONTROL;
-    begun_with_syn
-        && segment.payload == 0
-        && if from == 0 {
-            kind == flags::RST && header.seq != peers[0].seq_lo
-        } else {
-            kind == flags::ACK
-        }
+    if peers[0].scale & ASSUMED != 0 {
+        // Of a connection picked up in the middle nothing is known that this could contradict.
+        return false;
+    }
+    let kind = header.flags & (flags::SYN | flags::ACK | flags::RST);
+    if from == 0 {
+        return kind == flags::RST && header.seq != peers[0].seq_lo;
+    }
+    // Data that overtook its SYN-ACK (RFC 7413) is of no use, but no offence: where it stands, and
+    // the window scale, the SYN-ACK will tell.
+    let skew = header.ack.wrapping_sub(peers[0].seq_lo).wrapping_add(MAX_ACK_WINDOW);
+    kind == flags::ACK && (segment.payload == 0 || skew <= 2 * MAX_ACK_WINDOW)
 }
 
 /// Whether the responder answers a SYN that came when it was believed to have a connection, which it

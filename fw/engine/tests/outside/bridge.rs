@@ -118,6 +118,13 @@ impl Bridge {
         }
     }
 
+    /// As `-F states`.
+    pub(crate) fn forget_states(&mut self) {
+        for engine in &mut self.engines {
+            engine.kill(self.now, 0, u32::MAX, &|_| true);
+        }
+    }
+
     pub(crate) fn states(&self) -> Vec<StateView> {
         let mut states = Vec::new();
         for engine in &self.engines {

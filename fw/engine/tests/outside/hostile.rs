@@ -9,26 +9,9 @@ use weir_engine::packet::{build, icmp};
 use weir_engine::{Engine, PortIndex, Verdict};
 
 use crate::bridge::Bridge;
-
-/// `SplitMix64`.
-struct Random(u64);
+use crate::random::Random;
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-
     /// A frame and the port it arrives on.
     fn frame(&mut self) -> (PortIndex, Vec<u8>) {
         let port = PortIndex(self.below(2) as u8);

@@ -2,6 +2,10 @@
 //! counters out.
 
 mod bridge;
+mod endpoint;
+mod evaluation;
 mod hostile;
 mod judge;
+mod random;
 mod recovery;
+mod simulation;
