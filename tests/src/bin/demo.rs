@@ -165,6 +165,7 @@ fn prompt(show: &mut Show, lab: &Lab, weir: &Weir) {
     let ctl =
         format!("exec '{}' ctl --socket '{}' \"$@\"", binary().display(), weir.socket().display());
     script(&folder, "weirctl", &ctl);
+    script(&folder, "weir", &format!("exec '{}' \"$@\"", binary().display()));
     let file = lab.folder().join("weir.conf");
     show.title("Your turn");
     show.text(&format!(
