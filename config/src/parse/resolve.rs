@@ -32,6 +32,11 @@ pub(super) struct Resolver<'r, 's> {
 pub(super) type Resolved<T> = Option<T>;
 
 impl Resolver<'_, '_> {
+    /// Says something about a word that spoils nothing.
+    pub(super) fn warning(&mut self, at: &Token<'_>, message: String) {
+        self.report.warning(at.span, message);
+    }
+
     pub(super) fn error<T>(&mut self, at: &Token<'_>, message: impl Into<String>) -> Resolved<T> {
         self.report.error_at(at, message, self.macros);
         None

@@ -190,6 +190,20 @@ fn limit_value(
     }
 }
 
+/// Why a time-out that pf knows changes nothing, if it does not; `None` for those that work.
+const fn idle(timeout: Timeout) -> Option<&'static str> {
+    match timeout {
+        Timeout::AdaptiveStart | Timeout::AdaptiveEnd => {
+            Some("time-outs do not shrink with the number of states yet")
+        }
+        Timeout::Frag => Some("fragments are not reassembled yet"),
+        Timeout::TcpTsDiff => Some("TCP timestamps are not looked at yet"),
+        Timeout::SrcTrack => Some("sources are not tracked yet"),
+        Timeout::Interval => Some("states end by a timer each, not by sweeps"),
+        _ => None,
+    }
+}
+
 fn timeout_value(
     name: &Token<'_>,
     number: &Token<'_>,
@@ -201,6 +215,9 @@ fn timeout_value(
         let message = with_hint(message, "", nearest(&name.text, known));
         return resolver.error(name, message);
     };
+    if let Some(why) = idle(timeout) {
+        resolver.warning(name, format!("`{timeout}` has no effect: {why}"));
+    }
     let (what, max) = if timeout.counts_states() {
         ("number of states", u32::MAX)
     } else {
