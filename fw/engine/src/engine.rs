@@ -172,7 +172,8 @@ impl Engine {
 
     /// Ends states whose time has come, within a budget; called once a round.
     pub fn advance(&mut self, now: Instant) {
-        let Some(program) = self.program.clone() else {
+        // Taken out for the while: a shared count is not to be touched every round.
+        let Some(program) = self.program.take() else {
             return;
         };
         let pause = now.0.saturating_sub(self.advanced.0);
@@ -196,6 +197,7 @@ impl Engine {
             }
         }
         self.reschedule_some(&program, budget as u32);
+        self.program = Some(program);
     }
 
     /// After time-outs were changed, brings some entries' places in the wheel up to date.
