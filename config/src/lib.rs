@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod diagnostic;
+pub mod ether;
 pub mod names;
 pub mod options;
 mod parse;
@@ -21,6 +22,7 @@ mod print;
 pub mod rules;
 pub mod settings;
 mod source;
+pub mod tables;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use parse::{Defines, MAX_EXPANSION, MAX_RULES, MAX_TEXT, MAX_VALUE, MAX_WORDS, Parsed, parse};

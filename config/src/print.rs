@@ -17,12 +17,14 @@ pub(crate) const FLAG_LETTERS: &str = "FSRPAUEW";
 /// The rule in pfctl's form, without its number and without a newline.
 impl Display for Rule {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.action {
+        match &self.action {
             Action::Pass => f.write_str("pass")?,
             Action::Block(answer) => {
                 f.write_str("block ")?;
                 answer.print(self.family, f)?;
             }
+            Action::Match => f.write_str("match")?,
+            Action::Anchor(call) => write!(f, "anchor \"{}\"", call.written)?,
         }
         if let Some(direction) = self.direction {
             write!(f, " {direction}")?;
@@ -176,6 +178,8 @@ impl Display for Address {
             }
             Self::Prefix(network) => network.fmt(f),
             Self::Range(low, high) => write!(f, "{low} - {high}"),
+            Self::Table(name) => write!(f, "<{name}>"),
+            Self::UrpfFailed => f.write_str("urpf-failed"),
         }
     }
 }

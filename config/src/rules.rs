@@ -2,25 +2,45 @@
 //! the engine compiles. Every rule here stands for itself: lists and macros are gone, families are
 //! inferred, `block-policy` and the implied `flags S/SA keep state` are written out.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::options::Options;
+use crate::ether::EtherRule;
+use crate::options::{Options, StatePolicy, Timeout};
+use crate::tables::Table;
 
 /// A rule file that was read without an error.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RuleSet {
     /// The `set` lines.
     pub options: Options,
+    /// The tables of the main rule set, in the order of their declaration.
+    pub tables: Vec<Table>,
+    /// The layer 2 rules, in order.
+    pub ether: Vec<EtherRule>,
     /// The rules after expansion, in order; a rule's number is its index.
+    pub rules: Vec<Rule>,
+    /// The anchors that have content, by full path without a leading slash (`a/b`). Paths that only
+    /// an anchor rule names are not here.
+    pub anchors: BTreeMap<String, Anchor>,
+}
+
+/// The content of an anchor: a rule set of its own, whose rules count from 0 again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Anchor {
+    /// Its tables. A rule's `<name>` means the table of its own anchor or, if that has none, of the
+    /// nearest anchor around it (pf.conf(5), ANCHORS; pf looks at the anchor and the main rule set).
+    pub tables: Vec<Table>,
+    /// Its rules.
     pub rules: Vec<Rule>,
 }
 
 /// One rule after expansion (pf.conf(5), PACKET FILTERING). `None` and `Any` match everything.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rule {
-    /// `pass` or `block`, and how.
+    /// `pass`, `block` or `match`, and how; or the call of an anchor.
     pub action: Action,
     /// `in`, `out`, or both.
     pub direction: Option<Direction>,
@@ -30,6 +50,8 @@ pub struct Rule {
     pub quick: bool,
     /// `on`.
     pub interface: Option<Interface>,
+    /// `received-on`: the port that the packet arrived on.
+    pub received_on: Option<Interface>,
     /// `inet` or `inet6`.
     pub family: Option<Family>,
     /// `proto`, as an IP protocol number.
@@ -43,21 +65,65 @@ pub struct Rule {
     pub flags: Option<Flags>,
     /// `icmp-type` or `icmp6-type`.
     pub icmp: Option<IcmpMatch>,
-    /// `keep state` or `no state`; [`KeepState::No`] for `block`.
+    /// `tos`: the type of service or traffic class, all eight bits.
+    pub tos: Option<u8>,
+    /// `prio`: the priority of the 802.1Q tag, 0 to 7; untagged frames have 3 as in pf.
+    pub prio: Option<u8>,
+    /// `max-pkt-rate`: the rule matches only up to this rate.
+    pub max_packet_rate: Option<Rate>,
+    /// `set (...)`: what is written into matching packets.
+    pub set: SetFields,
+    /// `keep state` or one of its kin; [`KeepState::No`] for `block`, `match` and anchors.
     pub state: KeepState,
+    /// `keep state (...)`.
+    pub state_options: StateOptions,
+    /// `probability`.
+    pub probability: Option<Probability>,
+    /// `fragment`: matches only fragments.
+    pub fragment: bool,
+    /// `scrub (...)`.
+    pub scrub: Scrub,
+    /// `allow-opts`.
+    pub allow_opts: bool,
     /// `label`, its macros expanded: 1 to 63 bytes without quotes or backslashes.
     pub label: Option<String>,
+    /// `once`: gone after its first match.
+    pub once: bool,
+    /// `tag`: given to matching packets.
+    pub tag: Option<String>,
+    /// `[!] tagged`.
+    pub tagged: Option<Tagged>,
     /// Where the rule stands in its file.
     pub source: Source,
 }
 
 /// What a rule does with a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Action {
     /// Lets it pass.
+    #[default]
     Pass,
     /// Stops it.
     Block(Return),
+    /// `match`: does not decide, but its options hold for the packet.
+    Match,
+    /// `anchor`: the rules of another rule set are asked here.
+    Anchor(AnchorCall),
+}
+
+/// `anchor "name" ...`: which rule sets are asked (pf.conf(5), ANCHORS).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnchorCall {
+    /// The full path of the anchor without a leading slash; with `wildcard` that of its parent,
+    /// empty for the main rule set. Anchors without a name are called `_1`, `_2`, ... as in pf.
+    pub path: String,
+    /// `"path/*"`: all anchors directly below, in alphabetical order.
+    pub wildcard: bool,
+    /// The body stood behind it in braces, and is printed there.
+    pub inline: bool,
+    /// As written, for printing: relative to the anchor it stands in, or with a leading slash. Empty
+    /// for an anchor without a name.
+    pub written: String,
 }
 
 /// What the sender of a blocked packet hears.
@@ -95,6 +161,10 @@ pub enum Direction {
 pub struct Log {
     /// `(all)`: every packet of the state, not just the one that made it.
     pub all: bool,
+    /// `(matches)`: all rules that match the packet from here on.
+    pub matches: bool,
+    /// `(to pflogN)`: N.
+    pub to: u8,
 }
 
 /// `on [!] name`: a role (`lan`, `wan`) or the name of a network interface.
@@ -124,6 +194,8 @@ pub struct Endpoint {
     pub address: Address,
     /// The port, for TCP and UDP.
     pub port: Option<Ports>,
+    /// `os`, in `from` only: the name of a fingerprint.
+    pub os: Option<String>,
 }
 
 /// The address part of an [`Endpoint`].
@@ -136,6 +208,11 @@ pub enum Address {
     Prefix(IpNet),
     /// `a - b`, both included, of one family, `a <= b`.
     Range(IpAddr, IpAddr),
+    /// `<name>`.
+    Table(String),
+    /// `urpf-failed`, in `from` only: of all prefixes that the settings file gives to ports, the
+    /// longest that holds the address is not one of the port the packet arrived on.
+    UrpfFailed,
 }
 
 /// A port comparison (pf.conf(5), `port`). Bounds are in host order.
@@ -198,12 +275,125 @@ pub struct IcmpMatch {
 }
 
 /// What a passing rule does about state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepState {
+    /// `no state`.
+    #[default]
+    No,
     /// `keep state`, implied by `pass`.
     Keep,
-    /// `no state`.
+    /// `modulate state`: sequence numbers of TCP are made unpredictable. Only on rules that may
+    /// match TCP; others hold [`KeepState::Keep`].
+    Modulate,
+    /// `synproxy state`. As `Modulate`.
+    Synproxy,
+}
+
+/// The options of `keep state (...)` (pf.conf(5), STATEFUL FILTERING), with what the parser adds:
+/// `source-track` where a limit needs it, `src.track` from `max-src-conn-rate`, the adaptive pair
+/// from `max`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateOptions {
+    /// `max`: states that the rule may have made at a time.
+    pub max: Option<u32>,
+    /// `no-sync`.
+    pub no_sync: bool,
+    /// `source-track`.
+    pub source_track: Option<SourceTrack>,
+    /// `max-src-states`.
+    pub max_src_states: Option<u32>,
+    /// `max-src-conn`.
+    pub max_src_conn: Option<u32>,
+    /// `max-src-conn-rate`.
+    pub max_src_conn_rate: Option<Rate>,
+    /// `max-src-nodes`.
+    pub max_src_nodes: Option<u32>,
+    /// `overload`.
+    pub overload: Option<Overload>,
+    /// `if-bound` or `floating`.
+    pub policy: Option<StatePolicy>,
+    /// `sloppy`.
+    pub sloppy: bool,
+    /// `pflow`.
+    pub pflow: bool,
+    /// Time-outs for the states of this rule, in the order of [`Timeout::ALL`], each at most once.
+    pub timeouts: Vec<(Timeout, u32)>,
+}
+
+/// `source-track`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceTrack {
+    /// `rule`: each rule counts for itself.
+    Rule,
+    /// `global`: all rules with this option count together.
+    Global,
+}
+
+/// `count/seconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// In how many seconds; at least 1.
+    pub seconds: u32,
+}
+
+/// `overload <table> [flush [global]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overload {
+    /// The table that the source is put into.
+    pub table: String,
+    /// Which of its states end.
+    pub flush: OverloadFlush,
+}
+
+/// What `overload` does to the states of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverloadFlush {
+    /// Nothing.
     No,
+    /// `flush`: those of this rule end.
+    Rule,
+    /// `flush global`: all end.
+    Global,
+}
+
+/// `set (...)` on a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetFields {
+    /// `prio N` or `prio (N, M)`: 802.1Q priority, the second for TCP ACKs without data and packets
+    /// with `lowdelay`.
+    pub prio: Option<(u8, Option<u8>)>,
+    /// `tos`: type of service or traffic class.
+    pub tos: Option<u8>,
+}
+
+/// `scrub (...)` on a rule (pf.conf(5), TRAFFIC NORMALISATION).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scrub {
+    /// `no-df`.
+    pub no_df: bool,
+    /// `random-id`.
+    pub random_id: bool,
+    /// `min-ttl`; 1 to 255.
+    pub min_ttl: Option<u8>,
+    /// `max-mss`; 1 to 65535.
+    pub max_mss: Option<u16>,
+    /// `reassemble tcp`.
+    pub reassemble_tcp: bool,
+}
+
+/// `probability`, as pf keeps it: of 2^32 draws so many match. At least 1; `100%` is `u32::MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probability(pub u32);
+
+/// `[!] tagged name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    /// `!` was written.
+    pub not: bool,
+    /// The tag.
+    pub tag: String,
 }
 
 /// Where something stands in the rule files.

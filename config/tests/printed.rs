@@ -67,6 +67,7 @@ fn endpoint(family: Option<Family>, ported: bool) -> impl Strategy<Value = Endpo
         not: not && address != Address::Any,
         address,
         port,
+        os: None,
     })
 }
 
@@ -106,7 +107,10 @@ fn rule() -> impl Strategy<Value = Rule> {
             (
                 Just((family, protocol)),
                 (action(), option::of(prop_oneof![Just(Direction::In), Just(Direction::Out)])),
-                (option::of(any::<bool>().prop_map(|all| Log { all })), any::<bool>()),
+                (
+                    option::of(any::<bool>().prop_map(|all| Log { all, ..Log::default() })),
+                    any::<bool>(),
+                ),
                 option::of(interface()),
                 (endpoint(family, ported), endpoint(family, ported)),
                 (option::of(flags()), any::<bool>()),
@@ -165,6 +169,7 @@ fn rule() -> impl Strategy<Value = Rule> {
                     state: if stateful { KeepState::Keep } else { KeepState::No },
                     label: label.filter(|label| !label.contains('$')),
                     source: Source::default(),
+                    ..Rule::default()
                 }
             },
         )
@@ -209,7 +214,7 @@ proptest! {
 
     #[test]
     fn a_rule_set_parses_to_itself(options in options(), rules in vec(rule(), 0..12)) {
-        let set = RuleSet { options, rules };
+        let set = RuleSet { options, rules, ..RuleSet::default() };
         let text = set.to_string();
         let parsed = parse(&[SourceFile::new("printed", &*text)], &Defines::default());
         prop_assert!(!parsed.diagnostics.has_errors(), "{}\n{}", parsed.diagnostics, text);

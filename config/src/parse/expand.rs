@@ -107,6 +107,7 @@ fn resolve(
     };
     let action = action?;
     let (from, to) = (from?, to?);
+    let passes = action == Action::Pass;
     Some(Resolved {
         action,
         log: log?,
@@ -125,8 +126,8 @@ fn resolve(
         to_ports: or_none(to_ports?),
         flags: flags?,
         state: match line.options.state {
-            Some((_, state)) if action == Action::Pass => state,
-            None if action == Action::Pass => KeepState::Keep,
+            Some((_, state)) if passes => state,
+            None if passes => KeepState::Keep,
             _ => KeepState::No,
         },
         label: label?,
@@ -273,7 +274,7 @@ fn build(
                         for &from_port in &resolved.from_ports {
                             for &to_port in &resolved.to_ports {
                                 rules.push(Rule {
-                                    action: of_family(resolved.action, family),
+                                    action: of_family(&resolved.action, family),
                                     direction: line.direction,
                                     log: resolved.log,
                                     quick: line.quick,
@@ -287,6 +288,7 @@ fn build(
                                     state: resolved.state,
                                     label: None,
                                     source,
+                                    ..Rule::default()
                                 });
                                 if let Some(label) = &resolved.label
                                     && !add_label(label, line, rules, resolver)
@@ -303,19 +305,19 @@ fn build(
 }
 
 fn endpoint(host: &ResolvedHost, port: Option<Ports>) -> Endpoint {
-    Endpoint { not: host.not, address: host.address.clone(), port }
+    Endpoint { not: host.not, address: host.address.clone(), port, os: None }
 }
 
 /// The code for the family that cannot occur is left out.
-const fn of_family(action: Action, family: Option<Family>) -> Action {
+fn of_family(action: &Action, family: Option<Family>) -> Action {
     match (action, family) {
-        (Action::Block(Return::Icmp { v4, .. }), Some(Family::Inet)) => {
+        (&Action::Block(Return::Icmp { v4, .. }), Some(Family::Inet)) => {
             Action::Block(Return::Icmp { v4, v6: None })
         }
-        (Action::Block(Return::Icmp { v6, .. }), Some(Family::Inet6)) => {
+        (&Action::Block(Return::Icmp { v6, .. }), Some(Family::Inet6)) => {
             Action::Block(Return::Icmp { v4: None, v6 })
         }
-        _ => action,
+        _ => action.clone(),
     }
 }
 

@@ -99,8 +99,11 @@ struct Reader<'r> {
 
 impl Reader<'_> {
     fn finish(self) -> Parsed {
-        let rules = (!self.report.found.has_errors())
-            .then(|| RuleSet { options: self.settings.finish(), rules: self.rules });
+        let rules = (!self.report.found.has_errors()).then(|| RuleSet {
+            options: self.settings.finish(),
+            rules: self.rules,
+            ..RuleSet::default()
+        });
         Parsed { rules, echo: self.echo, diagnostics: self.report.found }
     }
 

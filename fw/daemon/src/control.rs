@@ -186,7 +186,7 @@ impl Control {
         let mut in_force = self.in_force.lock();
         // Options live on: time-outs and limits go on to hold for the states there are.
         let options = in_force.program.as_ref().map(|program| program.rules().options.clone());
-        let mut rules = RuleSet { options: options.unwrap_or_default(), rules: Vec::new() };
+        let mut rules = RuleSet { options: options.unwrap_or_default(), ..RuleSet::default() };
         // Two skipped ports would pass everything.
         rules.options.skip.clear();
         self.install(&mut in_force, self.compile(&rules)?)?;

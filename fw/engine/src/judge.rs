@@ -403,7 +403,7 @@ impl Engine {
         let ways = [(path.from, Direction::In), (path.to, Direction::Out)];
         for (direction, rule) in rules.into_iter().enumerate() {
             if let Some(rule) = rule
-                && let Action::Block(answer) = program.action(rule)
+                && let &Action::Block(answer) = program.action(rule)
             {
                 self.records.count(self.records.of(rule), direction, packet.length);
                 let blocked = self.block(packet, ways[direction].1, Reason::BlockRule);

@@ -149,8 +149,8 @@ impl Program {
         self.timeouts[timeout as usize]
     }
 
-    pub(crate) fn action(&self, rule: u32) -> Action {
-        self.rules[rule as usize].action
+    pub(crate) fn action(&self, rule: u32) -> &Action {
+        &self.rules[rule as usize].action
     }
 
     pub(crate) fn keeps_state(&self, rule: u32) -> bool {
@@ -307,7 +307,7 @@ impl Matcher {
             flags: rule.flags.map_or((0, 0), |flags| (flags.set, flags.of)),
             icmp: rule.icmp.map(|icmp| (icmp.kind, icmp.code)),
             quick: rule.quick,
-            action: rule.action,
+            action: rule.action.clone(),
             state: rule.state,
             log: rule.log.is_some(),
             log_all: rule.log.is_some_and(|log| log.all),
@@ -334,6 +334,8 @@ impl Endpoints {
             RuleAddress::Any => (0, u128::MAX),
             RuleAddress::Prefix(net) => range(net.network(), net.broadcast()),
             RuleAddress::Range(first, last) => range(first, last),
+            // Refused by `compile`.
+            RuleAddress::Table(_) | RuleAddress::UrpfFailed => (1, 0),
         };
         let (port_low, port_high, not_port) = match endpoint.port {
             None => (0, u16::MAX, false),

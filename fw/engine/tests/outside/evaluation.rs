@@ -137,6 +137,7 @@ fn packet(random: &mut Random) -> (Seen, Vec<u8>) {
 
 fn endpoint_matches(end: &Endpoint, address: IpAddr, port: u16) -> bool {
     let inside = match &end.address {
+        Address::Table(_) | Address::UrpfFailed => unreachable!("not in these rule sets"),
         Address::Any => true,
         Address::Prefix(net) => net.contains(&address),
         Address::Range(low, high) => {
