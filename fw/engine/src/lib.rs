@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod classifier;
 pub mod counters;
 pub mod engine;
 mod flow;
