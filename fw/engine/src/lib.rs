@@ -20,6 +20,7 @@ pub mod reason;
 pub mod reflect;
 pub mod ruleset;
 mod state;
+pub mod table;
 pub mod time;
 
 pub use counters::Counters;
