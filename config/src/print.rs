@@ -9,8 +9,8 @@ use ipnet::IpNet;
 
 use crate::names;
 use crate::rules::{
-    Action, Address, Direction, Endpoint, Family, Flags, Interface, KeepState, Log, Ports,
-    Probability, Return, Rule, RuleSet, Scrub, SetFields,
+    Action, Address, Direction, Endpoint, Family, Flags, Interface, Log, Ports, Probability,
+    Return, Rule, RuleSet, Scrub, SetFields,
 };
 
 /// Letters of the TCP flags, lowest bit first (pf.conf(5), `flags`).

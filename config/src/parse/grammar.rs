@@ -315,7 +315,7 @@ fn log<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Log<'t, 's>> {
 }
 
 fn log_word<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
-    alt((word("all"), word("matches"), plain("`to`"))).parse(input)
+    alt((word("all"), word("matches"), plain("another option"))).parse(input)
 }
 
 /// The word at hand.
@@ -515,6 +515,16 @@ pub(super) fn symbol<'t, 's: 't>(
     move |input| match &input[0] {
         at if at.is_symbol(symbol) => Ok((&input[1..], at)),
         at => Err(Err::Error(Fault::expected(at, symbol))),
+    }
+}
+
+/// Any word, also a keyword: the resolver says what is wrong with it.
+pub(super) fn any_word<'t, 's: 't>(
+    expected: &'static str,
+) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
+    move |input| match &input[0] {
+        at if at.kind == Kind::Word => Ok((&input[1..], at)),
+        at => Err(Err::Error(Fault::expected(at, expected))),
     }
 }
 

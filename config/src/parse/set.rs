@@ -6,7 +6,7 @@ use nom::combinator::{map, opt, value};
 use nom::sequence::{delimited, pair, preceded};
 
 use super::grammar::{
-    Input, InterfaceItem, Parsed, cut, interface, list, plain, separated, symbol, word,
+    Input, InterfaceItem, Parsed, any_word, cut, interface, list, plain, separated, symbol, word,
 };
 use super::lexer::Token;
 use super::resolve::{Resolved, Resolver, decimal};
@@ -132,7 +132,7 @@ fn syncookies<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, SyncookiesSpec<'t,
 }
 
 fn limit<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (&'t Token<'s>, &'t Token<'s>)> {
-    pair(plain("a limit"), cut(plain("a number"))).parse(input)
+    pair(any_word("a limit"), cut(plain("a number"))).parse(input)
 }
 
 fn timeout<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (&'t Token<'s>, &'t Token<'s>)> {
