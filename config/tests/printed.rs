@@ -2,6 +2,7 @@
 //! everything but where they stood.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -120,7 +121,9 @@ fn rate(most: u32) -> impl Strategy<Value = Rate> {
 fn probability() -> impl Strategy<Value = Probability> {
     (0..=100_000_000_u32).prop_map(|millionths| {
         let share = f64::from(millionths) / 1e6 * 0.01;
-        Probability(((share * f64::from(u32::MAX) + 0.5).floor() as u32).max(1))
+        let draws = (share * f64::from(u32::MAX) + 0.5).floor();
+        #[allow(clippy::cast_sign_loss)]
+        Probability((draws as u32).max(1))
     })
 }
 
@@ -394,7 +397,7 @@ fn options() -> impl Strategy<Value = Options> {
                 // What follows from limits and profile is the parser's business.
                 let mut text = format!("set optimization {}\n", optimization.name());
                 for (limit, value) in limits {
-                    text += &format!("set limit {} {value}\n", limit.name());
+                    let _ = writeln!(text, "set limit {} {value}", limit.name());
                 }
                 let parsed = parse(&[SourceFile::new("limit", text)], &Defines::default());
                 let mut options = parsed.rules.expect("limits").options;

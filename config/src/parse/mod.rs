@@ -7,6 +7,7 @@
 //! [`Diagnostics::MAX`]. Nothing recurses over the input.
 
 mod consistent;
+mod effects;
 mod expand;
 mod filter;
 mod grammar;
