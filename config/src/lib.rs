@@ -25,5 +25,6 @@ mod source;
 pub mod tables;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use parse::notes;
 pub use parse::{Defines, MAX_EXPANSION, MAX_RULES, MAX_TEXT, MAX_VALUE, MAX_WORDS, Parsed, parse};
-pub use source::SourceFile;
+pub use source::{SourceFile, Span};

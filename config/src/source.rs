@@ -22,10 +22,13 @@ impl SourceFile {
 
 /// A piece of one file, in bytes, end excluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) file: u32,
-    pub(crate) start: u32,
-    pub(crate) end: u32,
+pub struct Span {
+    /// Index of the file in the order in which the files were read.
+    pub file: u32,
+    /// First byte, from 0.
+    pub start: u32,
+    /// The byte behind the last one.
+    pub end: u32,
 }
 
 /// The files of one run with their line tables.

@@ -10,6 +10,7 @@ mod expand;
 mod grammar;
 mod lexer;
 mod macros;
+pub mod notes;
 mod report;
 mod resolve;
 mod set;
@@ -22,6 +23,7 @@ use self::grammar::{Fault, Stage};
 pub use self::lexer::MAX_WORDS;
 use self::lexer::{Kind, Lexer, Token};
 use self::macros::Macros;
+use self::notes::Notes;
 pub use self::macros::{Defines, MAX_EXPANSION, MAX_VALUE};
 use self::report::Report;
 use self::resolve::Resolver;
@@ -46,6 +48,8 @@ pub struct Parsed {
     pub echo: Vec<String>,
     /// Errors and warnings in the order of the files.
     pub diagnostics: Diagnostics,
+    /// For lint.
+    pub notes: Notes,
 }
 
 /// Reads rule files, one after the other as if they were one. Never panics; time and memory are
@@ -85,7 +89,7 @@ fn too_large(files: &[SourceFile], size: usize) -> Parsed {
     let message =
         format!("the rule files have {size} bytes, and {MAX_TEXT} is the most they may have");
     report.error(Span::default(), message);
-    Parsed { rules: None, echo: Vec::new(), diagnostics: report.found }
+    Parsed { diagnostics: report.found, ..Parsed::default() }
 }
 
 /// What fills up statement by statement.
@@ -104,7 +108,7 @@ impl Reader<'_> {
             rules: self.rules,
             ..RuleSet::default()
         });
-        Parsed { rules, echo: self.echo, diagnostics: self.report.found }
+        Parsed { rules, echo: self.echo, diagnostics: self.report.found, notes: Notes::default() }
     }
 
     fn statement<'s>(&mut self, raw: &[Token<'s>], words: &mut Vec<Token<'s>>) {
