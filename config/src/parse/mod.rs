@@ -131,7 +131,7 @@ impl Reader<'_> {
         }
         let first = &words[0];
         match (&first.kind, &*first.text) {
-            (Kind::Word, "pass" | "block") => self.rule(words),
+            (Kind::Word, "pass" | "block" | "match") => self.rule(words),
             (Kind::Word, "set") => self.set(words),
             (Kind::End, _) => {}
             _ => self.unknown_statement(words),

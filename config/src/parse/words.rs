@@ -20,7 +20,7 @@ const NAT: &str = "translation is not available on a transparent bridge";
 #[rustfmt::skip]
 const STATEMENTS_REFUSED: &[(&str, Refusal)] = &[
     ("anchor", Later), ("load", Later), ("table", Later), ("include", Later),
-    ("antispoof", Later), ("ether", Later), ("match", Later), ("queue", Bridge), ("altq", Bridge),
+    ("antispoof", Later), ("ether", Later), ("queue", Bridge), ("altq", Bridge),
     ("nat", Old(NAT)), ("rdr", Old(NAT)), ("binat", Old(NAT)),
     ("nat-anchor", Old(NAT)), ("rdr-anchor", Old(NAT)), ("binat-anchor", Old(NAT)),
     ("dummynet-anchor", Bridge),
@@ -71,6 +71,7 @@ fn refused() -> impl Iterator<Item = &'static (&'static str, Refusal)> {
 const KNOWN: &[&str] = &[
     "pass",
     "block",
+    "match",
     "set",
     "in",
     "out",
