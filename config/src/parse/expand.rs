@@ -10,8 +10,8 @@ use super::resolve::{ResolvedHost, Resolver};
 use crate::names::{self, ICMP, ICMP6, TCP, UDP};
 use crate::options::BlockPolicy;
 use crate::rules::{
-    Action, Address, AnchorCall, Endpoint, Family, Flags, IcmpMatch, Interface, KeepState, Log, Ports, Return,
-    Rule, Source,
+    Action, Address, AnchorCall, Endpoint, Family, Flags, IcmpMatch, Interface, KeepState, Log,
+    Ports, Return, Rule, Source,
 };
 
 /// The most rules that a rule set may expand to.
