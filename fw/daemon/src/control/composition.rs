@@ -61,19 +61,18 @@ impl Piece {
 
     /// The paths of the anchors that it fills.
     fn fills(&self) -> impl Iterator<Item = &str> {
-        let own = Some(&*self.load.anchor).filter(|path| !path.is_empty());
+        let own = &*self.load.anchor;
+        let empty = !own.is_empty() && !self.rules.anchors.contains_key(own);
+        let own = empty.then_some(own);
         own.into_iter().chain(self.rules.anchors.keys().map(String::as_str))
     }
 
     fn is_empty(&self) -> bool {
-        self.rules == RuleSet::default()
+        self.rules.anchors.values().all(|anchor| *anchor == Anchor::default())
     }
 
     /// What it puts into the anchor of that path.
     fn anchor(&self, path: &str) -> Anchor {
-        if path == self.load.anchor {
-            return Anchor { tables: self.rules.tables.clone(), rules: self.rules.rules.clone() };
-        }
         self.rules.anchors.get(path).cloned().unwrap_or_default()
     }
 }
