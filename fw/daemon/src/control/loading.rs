@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use weir_config::check_calls;
 use weir_config::rules::RuleSet;
 use weir_engine::Program;
 use weir_shell::protocol::Load;
@@ -35,7 +36,7 @@ impl Control {
     /// When the rules are wrong, or need more than is reserved.
     pub fn load(&self, load: &Load) -> Result<Loaded, Refused> {
         self.change(|next| {
-            let (piece, warnings) = Piece::read(load)?;
+            let (piece, warnings) = Piece::read(load, &self.parts.prefixes)?;
             next.take(piece)?;
             Ok(warnings)
         })
@@ -49,7 +50,7 @@ impl Control {
         let _loading = self.loading.lock();
         let mut next = Composition::default();
         for load in self.parts.last_good.read()? {
-            next.take(Piece::read(&load)?.0)?;
+            next.take(Piece::read(&load, &self.parts.prefixes)?.0)?;
         }
         self.put_in_force(next, " (last good)")
     }
@@ -126,6 +127,7 @@ impl Control {
                 self.parts.reserved
             )));
         }
+        check_calls(&rules).map_err(|fault| Refused::Error(fault.message))?;
         let unchanged = {
             let in_force = self.in_force.lock();
             let program = in_force.program.as_ref();
