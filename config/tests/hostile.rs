@@ -277,6 +277,6 @@ fn quotes_left_open_do_not_take_the_square_of_the_file() {
 #[test]
 fn a_statement_that_is_too_long_is_refused() {
     let parsed = read(format!("pass from {{ {} }} to any\npass\n", "1 ".repeat(2_000_001)));
-    assert!(first(&parsed).ends_with("the statement has more than 2000000 words"));
+    assert!(first(&parsed).contains("the statement has more than 2000000 words"));
     assert_eq!(parsed.diagnostics.iter().count(), 1);
 }
