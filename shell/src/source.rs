@@ -27,13 +27,11 @@ pub struct Gathered {
 /// the diagnostics.
 pub fn gather(file: &OsStr, terms: Load, prefixes: &[PortPrefixes]) -> io::Result<Gathered> {
     let main = read(file)?;
-    let checked =
-        check::read(&main, &mut Disk, &terms, prefixes).map_err(io::Error::other)?;
+    let checked = check::read(&main, &mut Disk, &terms, prefixes).map_err(io::Error::other)?;
     let mut known = HashSet::new();
     let once = checked.sources.iter().filter(|file| known.insert(&*file.name));
-    let sources = once
-        .map(|file| Source { name: file.name.clone(), text: file.text.clone() })
-        .collect();
+    let sources =
+        once.map(|file| Source { name: file.name.clone(), text: file.text.clone() }).collect();
     Ok(Gathered { load: Load { sources, ..terms }, checked })
 }
 

@@ -498,7 +498,9 @@ impl Resolver<'_, '_> {
         longest: usize,
     ) -> Resolved<()> {
         if text.len() > longest {
-            return self.error(at, format!("the {what} is longer than {longest} bytes"));
+            let message =
+                format!("`{}` is too long: a {what} has at most {longest} bytes", shorten(text));
+            return self.error(at, message);
         }
         if words::is_keyword(text) {
             let message = format!("`{text}` is a word of the language and cannot be a {what}");

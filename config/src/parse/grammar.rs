@@ -152,10 +152,18 @@ pub(super) struct Side<'t, 's> {
 #[derive(Debug)]
 pub(super) struct Host<'t, 's> {
     pub(super) not: Option<&'t Token<'s>>,
-    /// `<name>`: the first word is the name, and there are no more.
-    pub(super) table: bool,
+    pub(super) kind: HostKind,
     pub(super) first: &'t Token<'s>,
     pub(super) rest: HostRest<'t, 's>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HostKind {
+    Address,
+    /// `<name>`; nothing follows.
+    Table,
+    /// `(interface)`.
+    Dynamic,
 }
 
 #[derive(Debug)]
@@ -374,28 +382,26 @@ pub(super) fn host<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Host<'t, 's>>
     let (input, not) = opt(symbol("!")).parse(input)?;
     if input[0].is_symbol("<") {
         let (input, first) = table(input)?;
-        return Ok((input, Host { not, table: true, first, rest: HostRest::None }));
-    }
-    if let [open, name, ..] = input
-        && open.is_symbol("(")
-    {
-        let message = format!(
-            "`({})`: the ports of a transparent bridge have no addresses, write the prefix itself",
-            words::shorten(&name.text)
-        );
-        return Err(Err::Failure(Fault::message(open, message)));
+        return Ok((input, Host { not, kind: HostKind::Table, first, rest: HostRest::None }));
     }
     if not.is_some() && input[0].is_symbol("{") {
         let message = "`!` cannot stand before a list: it belongs to a single address";
         return Err(Err::Failure(Fault::message(&input[0], message)));
     }
-    let (input, first) = alt((word("any"), plain("an address"))).parse(input)?;
+    let dynamic = delimited(symbol("("), cut(plain("an interface")), cut(symbol(")")));
+    let (input, (kind, first)) = alt((
+        map(alt((word("any"), word("urpf-failed"), plain("an address"))), |first| {
+            (HostKind::Address, first)
+        }),
+        map(dynamic, |first| (HostKind::Dynamic, first)),
+    ))
+    .parse(input)?;
     let rest = alt((
         map(preceded(symbol("/"), cut(plain("a prefix length"))), HostRest::Mask),
         map(preceded(symbol("-"), cut(plain("the last address"))), HostRest::RangeEnd),
     ));
     let (input, rest) = opt(rest).parse(input)?;
-    Ok((input, Host { not, table: false, first, rest: rest.unwrap_or(HostRest::None) }))
+    Ok((input, Host { not, kind, first, rest: rest.unwrap_or(HostRest::None) }))
 }
 
 /// `<name>`.

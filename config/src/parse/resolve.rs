@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::filter::{Flags as FlagsSpec, Icmp};
-use super::grammar::{Answer, Host, HostRest, InterfaceItem, LogItem, Port};
+use super::grammar::{Answer, Host, HostKind, HostRest, InterfaceItem, LogItem, Port};
 use super::lexer::{Kind, Token};
 use super::macros::Macros;
 use super::report::Report;
@@ -150,11 +150,22 @@ impl Resolver<'_, '_> {
     }
 
     pub(super) fn host(&mut self, host: &Host<'_, '_>) -> Resolved<ResolvedHost> {
-        let Host { not, table, first, rest } = host;
+        let Host { not, kind, first, rest } = host;
         let not = not.is_some();
-        if *table {
-            let address = Address::Table(self.table_name(first)?);
-            return Some(ResolvedHost { not, address, family: None });
+        match kind {
+            HostKind::Address => {}
+            HostKind::Table => {
+                let address = Address::Table(self.table_name(first)?);
+                return Some(ResolvedHost { not, address, family: None });
+            }
+            HostKind::Dynamic => {
+                let message = format!(
+                    "`({})`: the ports of a transparent bridge have no addresses, write the \
+                     prefix itself",
+                    shorten(&first.text)
+                );
+                return self.error(first, message);
+            }
         }
         if first.is_word("any") {
             if not {
@@ -208,7 +219,7 @@ impl Resolver<'_, '_> {
 
     /// A host behind `to`.
     pub(super) fn destination(&mut self, host: &Host<'_, '_>) -> Resolved<ResolvedHost> {
-        if host.first.is_word("urpf-failed") && !host.table {
+        if host.first.is_word("urpf-failed") && host.kind == HostKind::Address {
             return self
                 .error(host.first, "`urpf-failed` is said of sources: it stands behind `from`");
         }
@@ -488,11 +499,19 @@ impl Resolver<'_, '_> {
     }
 
     pub(super) fn label(&mut self, at: &Token<'_>) -> Resolved<String> {
-        self.quotable(at, "a label")
+        self.in_quotes(at, "a label")
+    }
+
+    /// A name that is printed in quotes.
+    pub(super) fn quotable(&mut self, at: &Token<'_>, what: &str) -> Resolved<String> {
+        if at.text.is_empty() {
+            return self.error(at, format!("{what} cannot be empty"));
+        }
+        self.in_quotes(at, what)
     }
 
     /// A text that is printed in quotes, and must be readable then.
-    pub(super) fn quotable(&mut self, at: &Token<'_>, what: &str) -> Resolved<String> {
+    fn in_quotes(&mut self, at: &Token<'_>, what: &str) -> Resolved<String> {
         if at.text.contains(|c: char| matches!(c, '"' | '\\') || c.is_control()) {
             let message =
                 format!("{what} cannot contain quotes, backslashes or control characters");

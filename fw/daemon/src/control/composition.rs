@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weir_config::PortPrefixes;
 use weir_config::options::Options;
 use weir_config::rules::{Anchor, RuleSet};
-use weir_config::PortPrefixes;
 use weir_shell::check::{check, refuse_unbuilt};
 use weir_shell::protocol::{Load, Part, Source};
 
