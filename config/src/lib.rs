@@ -15,6 +15,7 @@
 
 pub mod diagnostic;
 pub mod ether;
+pub mod lint;
 pub mod names;
 pub mod options;
 mod parse;
