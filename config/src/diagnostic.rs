@@ -52,7 +52,7 @@ impl Place {
     }
 
     /// `underline` as a range that is valid for `excerpt` even if this came over a socket.
-    fn marked(&self) -> Range<usize> {
+    pub(crate) fn marked(&self) -> Range<usize> {
         let boundary = |at: u32| {
             let mut at = (at as usize).min(self.excerpt.len());
             while !self.excerpt.is_char_boundary(at) {

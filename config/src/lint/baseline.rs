@@ -87,12 +87,18 @@ impl<'r> Baseline<'r> {
 fn fits(subject: &Subject<'_>, rule: &Rule, at: (Direction, Side, Family)) -> Option<bool> {
     let (direction, side, family) = at;
     let criteria = Criteria::new(rule);
+    let holds = subject.ports.holds(criteria.interface, side);
     let elsewhere = criteria.direction.is_some_and(|written| written != direction)
-        || criteria.family.is_some_and(|written| written != family);
+        || criteria.family.is_some_and(|written| written != family)
+        || holds == Some(false);
+    // It leaves what it matches to the rules before it: the broad one may be behind.
+    if !elsewhere && rule.action == Action::Match && rule.quick {
+        return None;
+    }
     // The implied `flags S/SA` of a pass rule says how connections begin, not which.
     let flags_are_broad = criteria.flags.is_none() || rule.action == Action::Pass;
     if elsewhere || !criteria.is_broad() || !flags_are_broad {
         return Some(false);
     }
-    subject.ports.holds(criteria.interface, side)
+    holds
 }

@@ -20,6 +20,7 @@ mod names;
 mod nothing;
 mod policy;
 mod reach;
+mod render;
 mod states;
 mod subject;
 mod text;

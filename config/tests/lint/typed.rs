@@ -1,0 +1,1 @@
+//! Each warning on rules as a person types them.
