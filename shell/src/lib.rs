@@ -8,4 +8,4 @@ pub mod ctl;
 pub mod options;
 mod print;
 pub mod protocol;
-mod source;
+pub mod source;

@@ -10,7 +10,7 @@ use crate::protocol::{MAX_REQUEST, Source};
 ///
 /// # Errors
 /// When it cannot be read, is not UTF-8, or is longer than a request can be.
-pub(crate) fn read(file: &OsStr) -> io::Result<Source> {
+pub fn read(file: &OsStr) -> io::Result<Source> {
     let (name, input): (String, Box<dyn Read>) = if file == "-" {
         ("stdin".into(), Box::new(io::stdin().lock()))
     } else {

@@ -1,1 +1,0 @@
-//! Each warning on rules as a person types them.
