@@ -24,6 +24,7 @@ impl Display for Rule {
                 answer.print(self.family, f)?;
             }
             Action::Match => f.write_str("match")?,
+            Action::Anchor(call) if call.written.is_empty() => f.write_str("anchor")?,
             Action::Anchor(call) => write!(f, "anchor \"{}\"", call.written)?,
         }
         if let Some(direction) = self.direction {
@@ -260,10 +261,12 @@ impl Display for Options {
     }
 }
 
-/// The options and the rules, one a line: a file that parses to this rule set.
+/// The options, the tables and the rules, one a line: a file that parses to this rule set, less the
+/// anchors whose rules do not stand in braces.
 impl Display for RuleSet {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.options.fmt(f)?;
-        self.rules.iter().try_for_each(|rule| writeln!(f, "{rule}"))
+        self.tables.iter().try_for_each(|table| writeln!(f, "{table}"))?;
+        self.printed(false).fmt(f)
     }
 }

@@ -7,10 +7,12 @@ use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use weir_config::{Defines, Diagnostics, MAX_RULES, MAX_TEXT, Parsed, SourceFile, parse, settings};
+use weir_config::{
+    Defines, Diagnostics, MAX_RULES, MAX_TEXT, Parsed, SourceFile, parse_one, settings,
+};
 
 fn read(text: impl Into<String>) -> Parsed {
-    let parsed = parse(&[SourceFile::new("f", text.into())], &Defines::default());
+    let parsed = parse_one(&SourceFile::new("f", text.into()), &Defines::default());
     assert_eq!(parsed.rules.is_none(), parsed.diagnostics.has_errors());
     parsed
 }

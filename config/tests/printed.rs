@@ -12,7 +12,7 @@ use weir_config::rules::{
     Action, Address, Direction, Endpoint, Family, Flags, IcmpMatch, Interface, KeepState, Log,
     Ports, Return, Rule, RuleSet, Source,
 };
-use weir_config::{Defines, SourceFile, names, parse};
+use weir_config::{Defines, SourceFile, names, parse_one};
 
 fn v4() -> impl Strategy<Value = Ipv4Addr> {
     any::<u32>().prop_map(Ipv4Addr::from)
@@ -185,7 +185,7 @@ fn options() -> impl Strategy<Value = Options> {
     )
         .prop_map(|(states, timeouts, policy, floating, mut skip)| {
             let text = format!("set limit states {states}\n");
-            let parsed = parse(&[SourceFile::new("limit", text)], &Defines::default());
+            let parsed = parse_one(&SourceFile::new("limit", text), &Defines::default());
             let mut options = parsed.rules.expect("a limit").options;
             for (at, value) in timeouts {
                 options.timeouts.set(Timeout::ALL[at], value);
@@ -216,7 +216,7 @@ proptest! {
     fn a_rule_set_parses_to_itself(options in options(), rules in vec(rule(), 0..12)) {
         let set = RuleSet { options, rules, ..RuleSet::default() };
         let text = set.to_string();
-        let parsed = parse(&[SourceFile::new("printed", &*text)], &Defines::default());
+        let parsed = parse_one(&SourceFile::new("printed", &*text), &Defines::default());
         prop_assert!(!parsed.diagnostics.has_errors(), "{}\n{}", parsed.diagnostics, text);
         let mut again = parsed.rules.expect("no errors");
         for rule in &mut again.rules {

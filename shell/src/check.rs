@@ -1,22 +1,31 @@
 //! Rule sets from text, with what is said about them on the way. The client checks before it sends,
 //! the daemon checks what it was sent.
 
-use weir_config::{Defines, Parsed, SourceFile, parse};
+use weir_config::{Defines, Environment, Files, Parsed, SourceFile, Texts, parse};
 
 use crate::protocol::Load;
 
-/// Reads the rule set.
+/// Reads the rule set from what was sent: the rule file, which is the first of the sources, and the
+/// files it names.
 ///
 /// # Errors
 /// When a `-D` is no definition.
 pub fn check(load: &Load) -> Result<Parsed, String> {
-    let files: Vec<_> =
-        load.sources.iter().map(|source| SourceFile::new(&*source.name, &*source.text)).collect();
+    let mut files = load.sources.iter().map(|source| SourceFile::new(&*source.name, &*source.text));
+    let main = files.next().unwrap_or_else(|| SourceFile::new("", ""));
+    read(&main, &mut files.collect::<Texts>(), &load.macros)
+}
+
+/// Reads the rule set from a file and those that it names.
+///
+/// # Errors
+/// When a `-D` is no definition.
+pub fn read(main: &SourceFile, files: &mut dyn Files, macros: &[String]) -> Result<Parsed, String> {
     let mut defines = Defines::default();
-    for definition in &load.macros {
+    for definition in macros {
         defines.define(definition).map_err(|error| format!("-D {error}"))?;
     }
-    Ok(parse(&files, &defines))
+    Ok(parse(main, Environment { files, defines: &defines, prefixes: &[], anchor: "" }))
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
 //! `weir ctl`: what the flags ask for, one after the other, in pfctl's order.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
 
 use ipnet::IpNet;
+use weir_config::SourceFile;
 
-use crate::check::check;
+use crate::check;
 use crate::client::Client;
 use crate::options::{FlushWhat, Options, Refusal, Show};
 use crate::print;
-use crate::protocol::{Command, Done, Flush, Kill, Load, Reply};
+use crate::protocol::{Command, Done, Flush, Kill, Load, Reply, Source};
 use crate::source;
 
 /// Why the command ended early.
@@ -120,24 +122,28 @@ impl<W: Write> Session<W> {
     /// Reads and checks the file of `-f`; prints the rules if `-v` asks for it.
     fn read_rules(&mut self) -> Result<Load, Failure> {
         let file = self.options.file.as_deref().unwrap_or_default();
-        let source = source::read(file)?;
-        let load = Load { sources: vec![source], macros: self.options.macros.clone() };
-        let checked = check(&load).map_err(io::Error::other)?;
+        let Source { name, text } = source::read(file)?;
+        let macros = self.options.macros.clone();
+        let mut disk = source::Disk;
+        let checked = check::read(&SourceFile::new(name, text), &mut disk, &macros)
+            .map_err(io::Error::other)?;
         if self.options.verbose > 0 {
             for line in &checked.echo {
                 writeln!(self.out, "{line}")?;
             }
-            let rules = checked.rules.as_ref().map_or(&[][..], |rules| &rules.rules);
-            for (number, rule) in rules.iter().enumerate() {
-                if self.options.verbose > 1 {
-                    write!(self.out, "@{number} ")?;
-                }
-                writeln!(self.out, "{rule}")?;
+            if let Some(rules) = &checked.rules {
+                write!(self.out, "{}", rules.printed(self.options.verbose > 1))?;
             }
             self.out.flush()?;
         }
         eprint!("{}", checked.diagnostics);
-        if checked.rules.is_some() { Ok(load) } else { Err(Failure::Told) }
+        if checked.rules.is_none() {
+            return Err(Failure::Told);
+        }
+        let mut known = HashSet::new();
+        let sources = checked.sources.into_iter().filter(|file| known.insert(file.name.clone()));
+        let sources = sources.map(|SourceFile { name, text }| Source { name, text }).collect();
+        Ok(Load { sources, macros })
     }
 
     fn kill(&mut self) -> Outcome {

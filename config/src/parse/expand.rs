@@ -10,8 +10,8 @@ use super::resolve::{ResolvedHost, Resolver};
 use crate::names::{self, ICMP, ICMP6, TCP, UDP};
 use crate::options::BlockPolicy;
 use crate::rules::{
-    Action, Address, Endpoint, Family, Flags, IcmpMatch, Interface, KeepState, Log, Ports, Return,
-    Rule, Source,
+    Action, Address, AnchorCall, Endpoint, Family, Flags, IcmpMatch, Interface, KeepState, Log,
+    Ports, Return, Rule, Source,
 };
 
 /// The most rules that a rule set may expand to.
@@ -47,7 +47,28 @@ pub(super) fn expand(
     rules: &mut Vec<Rule>,
     resolver: &mut Resolver<'_, '_>,
 ) {
-    let Some(resolved) = resolve(line, policy, resolver) else { return };
+    expand_as(line, None, policy, rules, resolver);
+}
+
+/// Appends the rules that call an anchor under the conditions of `line`, which
+/// [`super::grammar::anchor`] read: one, or several if there are lists in it.
+pub(super) fn expand_anchor(
+    line: &RuleLine<'_, '_>,
+    call: &AnchorCall,
+    rules: &mut Vec<Rule>,
+    resolver: &mut Resolver<'_, '_>,
+) {
+    expand_as(line, Some(call), BlockPolicy::Drop, rules, resolver);
+}
+
+fn expand_as(
+    line: &RuleLine<'_, '_>,
+    call: Option<&AnchorCall>,
+    policy: BlockPolicy,
+    rules: &mut Vec<Rule>,
+    resolver: &mut Resolver<'_, '_>,
+) {
+    let Some(resolved) = resolve(line, call, policy, resolver) else { return };
     if !consistent(line, &resolved, resolver) {
         return;
     }
@@ -69,6 +90,7 @@ pub(super) fn expand(
 
 fn resolve(
     line: &RuleLine<'_, '_>,
+    call: Option<&AnchorCall>,
     policy: BlockPolicy,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<Resolved> {
@@ -80,6 +102,8 @@ fn resolve(
             BlockPolicy::Drop => Return::Drop,
             BlockPolicy::Return => Return::Auto,
         })),
+        Verb::Match => Some(Action::Match),
+        Verb::Anchor => Some(Action::Anchor(call.cloned().unwrap_or_default())),
         Verb::Block(Some(answer)) => resolver.answer(answer).map(Action::Block),
     };
     let log = match &line.log {

@@ -106,6 +106,9 @@ pub(super) enum Verb<'t, 's> {
     Pass,
     /// `None`: what `set block-policy` says.
     Block(Option<Answer<'t, 's>>),
+    Match,
+    /// The conditions on an anchor rule.
+    Anchor,
 }
 
 /// What `block` answers.
@@ -185,13 +188,31 @@ pub(super) struct IcmpItem<'t, 's> {
 /// A rule, and what of the statement it does not understand.
 pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 's>> {
     let keyword = &input[0];
+    let (input, verb) = action(input)?;
+    conditions(keyword, verb, input)
+}
+
+/// The words behind the name of an anchor (or behind `anchor`, if it has none) up to the brace or
+/// the end of the statement; `keyword` is the word `anchor`. [`super::expand::expand_anchor`] makes
+/// rules of it.
+pub(super) fn anchor<'t, 's>(
+    keyword: &'t Token<'s>,
+    input: Input<'t, 's>,
+) -> Parsed<'t, 's, RuleLine<'t, 's>> {
+    conditions(keyword, Verb::Anchor, input)
+}
+
+fn conditions<'t, 's>(
+    keyword: &'t Token<'s>,
+    verb: Verb<'t, 's>,
+    input: Input<'t, 's>,
+) -> Parsed<'t, 's, RuleLine<'t, 's>> {
     let mut stage = Stage::Action;
     let mut reached = |found: bool, at: Stage| {
         if found {
             stage = at;
         }
     };
-    let (input, verb) = action(input)?;
     let (input, direction) = opt(direction).parse(input)?;
     reached(direction.is_some(), Stage::Direction);
     let (input, (log, quick)) = log_quick(input)?;
@@ -230,8 +251,12 @@ pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 
 }
 
 fn action<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Verb<'t, 's>> {
-    alt((map(word("pass"), |_| Verb::Pass), map(preceded(word("block"), opt(answer)), Verb::Block)))
-        .parse(input)
+    alt((
+        map(word("pass"), |_| Verb::Pass),
+        map(preceded(word("block"), opt(answer)), Verb::Block),
+        map(word("match"), |_| Verb::Match),
+    ))
+    .parse(input)
 }
 
 fn answer<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Answer<'t, 's>> {
@@ -350,7 +375,7 @@ fn side<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Side<'t, 's>> {
     .parse(input)
 }
 
-fn host<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Host<'t, 's>> {
+pub(super) fn host<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Host<'t, 's>> {
     let (input, not) = opt(symbol("!")).parse(input)?;
     if input[0].is_symbol("<") {
         return Err(Err::Failure(Fault::message(&input[0], "tables are not built yet")));

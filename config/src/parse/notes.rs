@@ -1,7 +1,8 @@
 //! What the text says and the rule set does not: kept for lint, which warns of traps that expansion
 //! hides. Nothing in here changes what a rule set means.
 
-use crate::rules::Source;
+use super::lexer::{Kind, Token};
+use crate::rules::{Address, Rule, Source};
 use crate::source::Span;
 
 /// The most places of each kind that are kept; what lies beyond is not looked at by lint.
@@ -103,6 +104,82 @@ impl Notes {
     pub(super) fn push<T>(list: &mut Vec<T>, note: T) {
         if list.len() < MAX_NOTES {
             list.push(note);
+        }
+    }
+}
+
+/// Notes the rules that a statement made; `before` is how many its rule set had.
+pub(super) fn rules(
+    notes: &mut Notes,
+    words: &[Token<'_>],
+    anchor: &str,
+    before: usize,
+    made: &[Rule],
+) {
+    negated_lists(&mut notes.negated_lists, words);
+    let Some(first) = made.first() else { return };
+    let written = |word: &str| words.iter().any(|token| token.is_word(word));
+    let end = words.iter().rev().nth(1).map_or(words[0].span, |token| token.span).end;
+    let rule = WrittenRule {
+        span: Span { end: end.max(words[0].span.end), ..words[0].span },
+        source: first.source,
+        anchor: anchor.to_owned(),
+        first: before as u32,
+        count: made.len() as u32,
+        flags: written("flags"),
+        state: written("state"),
+    };
+    Notes::push(&mut notes.rules, rule);
+    let mut names: Vec<&str> = Vec::new();
+    for rule in made {
+        let table = |address| match address {
+            &Address::Table(ref name) => Some(&**name),
+            _ => None,
+        };
+        let overload = rule.state_options.overload.as_ref().map(|overload| &*overload.table);
+        let used = [table(&rule.from.address), table(&rule.to.address), overload];
+        for name in used.into_iter().flatten() {
+            // A list repeats its last names: looking back is enough to keep this short.
+            if !names.iter().rev().take(8).any(|known| *known == name) {
+                names.push(name);
+            }
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    for token in words {
+        if !names.is_empty() && matches!(token.kind, Kind::Word | Kind::Quoted) {
+            let Ok(at) = names.binary_search(&&*token.text) else { continue };
+            let name = names.remove(at).to_owned();
+            let mention = TableMention { name, anchor: anchor.to_owned(), span: token.span };
+            Notes::push(&mut notes.table_uses, mention);
+        }
+    }
+}
+
+/// Notes the lists with negated items: `!` before an item, which `!=` is not.
+fn negated_lists(lists: &mut Vec<NegatedList>, words: &[Token<'_>]) {
+    let mut depth = 0_u32;
+    let mut list: Option<NegatedList> = None;
+    for (at, token) in words.iter().enumerate() {
+        if token.is_symbol("{") {
+            depth += 1;
+            list.get_or_insert(NegatedList { span: token.span, negated: 0, plain: 0 });
+        } else if token.is_symbol("}") {
+            depth = depth.saturating_sub(1);
+            let Some(mut done) = list.take_if(|_| depth == 0) else { continue };
+            done.span.end = token.span.end.max(done.span.end);
+            if done.negated > 0 {
+                Notes::push(lists, done);
+            }
+        } else if let Some(list) = &mut list {
+            let before = &words[at - 1];
+            if token.is_symbol("!") {
+                list.negated += 1;
+            } else if matches!(token.kind, Kind::Word | Kind::Quoted) || token.is_symbol("<") {
+                let joined = ["!", "/", "-", "<"].iter().any(|symbol| before.is_symbol(symbol));
+                list.plain += u32::from(!joined);
+            }
         }
     }
 }

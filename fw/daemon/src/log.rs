@@ -290,7 +290,7 @@ mod tests {
 
     use parking_lot::Mutex;
     use weir_config::rules::Direction;
-    use weir_config::{Defines, SourceFile, parse};
+    use weir_config::{Defines, SourceFile, parse_one};
     use weir_engine::packet::build::tcp;
     use weir_engine::{
         Instant, LogAction, LogRecord, PortIndex, PortName, PortNames, Program, Reason,
@@ -326,7 +326,7 @@ mod tests {
         let programs = Programs::default();
         for label in ["old", "we\u{1b}b"] {
             let text = "block\npass log label x\n";
-            let parsed = parse(&[SourceFile::new("test", text)], &Defines::default());
+            let parsed = parse_one(&SourceFile::new("test", text), &Defines::default());
             let mut rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
             rules.rules[1].label = Some(label.into());
             let port = PortName { role: "lan".into(), interface: "lan0".into() };

@@ -1,14 +1,15 @@
 //! `weir check`: reads rule files as `weir ctl -f` does, says everything that is wrong with them, and
 //! warns of what is valid and a trap. Changes nothing and needs no running daemon.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
 use weir_config::lint::{self, Ports, Report};
-use weir_config::{Defines, Diagnostic, Diagnostics, Severity, SourceFile, parse};
-use weir_shell::source;
+use weir_config::{Defines, Diagnostic, Environment, Parsed, Places, Severity, SourceFile, parse};
+use weir_shell::source::{self, Disk};
 
 use crate::settings;
 
@@ -50,8 +51,7 @@ pub struct Arguments {
 struct Checked<'a> {
     file: &'a str,
     /// What the parser says.
-    #[serde(flatten)]
-    diagnostics: &'a Diagnostics,
+    diagnostics: &'a [&'a Diagnostic],
     /// The warnings with names.
     lint: &'a Report,
 }
@@ -141,29 +141,45 @@ fn check_file(
     out: &mut impl Write,
 ) -> Result<bool, Failure> {
     let file = source::read(path.as_os_str()).map_err(|error| error.to_string())?;
-    let files = [SourceFile::new(file.name, file.text)];
-    let parsed = parse(&files, defines);
+    let main = SourceFile::new(file.name, file.text);
+    let environment = Environment { files: &mut Disk, defines, prefixes: &[], anchor: "" };
+    let parsed = parse(&main, environment);
     let report = match &parsed.rules {
-        Some(rules) => lint::lint(rules, &parsed.notes, &files, ports),
+        Some(rules) => lint::lint(rules, &parsed.notes, &parsed.sources, ports),
         None => Report::default(),
     };
-    let is_error = |diagnostic: &&Diagnostic| diagnostic.severity == Severity::Error;
-    let has_warnings =
-        !report.findings.is_empty() || parsed.diagnostics.iter().any(|one| !is_error(&one));
-    let is_clean = parsed.rules.is_some() && !(arguments.strict && has_warnings);
+    let said: Vec<_> = said_by_parser(&parsed).collect();
+    let warns = !report.findings.is_empty()
+        || said.iter().any(|diagnostic| diagnostic.severity == Severity::Warning);
     if arguments.json {
-        let checked = Checked {
-            file: &files[0].name,
-            diagnostics: &parsed.diagnostics,
-            lint: &report,
-        };
+        let checked = Checked { file: &main.name, diagnostics: &said, lint: &report };
         serde_json::to_writer(&mut *out, &checked).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
-        // As `weir ctl` does, and in the order in which a terminal should show them.
+        // Standard error as `weir ctl` does, and in the order in which a terminal should show it.
         out.flush()?;
-        eprint!("{}", parsed.diagnostics);
+        said.iter().for_each(|diagnostic| eprintln!("{diagnostic}"));
+        if let Some(end) = parsed.diagnostics.end() {
+            eprintln!("{end}");
+        }
         write!(out, "{report}")?;
     }
-    Ok(is_clean)
+    Ok(parsed.rules.is_some() && !(arguments.strict && warns))
+}
+
+/// Errors, and the warnings of the parser that lint has no name for.
+fn said_by_parser(parsed: &Parsed) -> impl Iterator<Item = &Diagnostic> {
+    let places = Places::new(&parsed.sources);
+    let comments: HashSet<(String, u32)> = parsed
+        .notes
+        .continued_comments
+        .iter()
+        .filter_map(|comment| places.place(comment.span))
+        .map(|place| (place.file, place.start))
+        .collect();
+    parsed.diagnostics.iter().filter(move |diagnostic| {
+        let place = &diagnostic.place;
+        diagnostic.severity == Severity::Error
+            || !comments.contains(&(place.file.clone(), place.start))
+    })
 }

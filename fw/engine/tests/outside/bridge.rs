@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::{Defines, SourceFile, parse};
+use weir_config::{Defines, SourceFile, parse_one};
 use weir_engine::frame::Owned;
 use weir_engine::{
     Counters, Engine, Instant, LogRecord, PortIndex, PortName, PortNames, Program, Reason, Setup,
@@ -36,7 +36,7 @@ pub(crate) fn ports() -> PortNames {
 }
 
 pub(crate) fn compile(rules: &str) -> Arc<Program> {
-    let parsed = parse(&[SourceFile::new("test", rules)], &Defines::default());
+    let parsed = parse_one(&SourceFile::new("test", rules), &Defines::default());
     let set = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics.render(false)));
     Arc::new(Program::compile(&set, &ports()).unwrap())
 }
