@@ -26,6 +26,7 @@ pub mod rules;
 pub mod settings;
 mod source;
 pub mod tables;
+mod unbuilt;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use environment::{Environment, Files, PortPrefixes, Texts};
@@ -35,3 +36,4 @@ pub use parse::{
     Parsed, anchor_path, check_calls, notes, parse, parse_one,
 };
 pub use source::{Places, SourceFile, Span};
+pub use unbuilt::not_built;

@@ -90,6 +90,11 @@ const fn is_word(c: char) -> bool {
         )
 }
 
+/// Whether the text, written without quotes, is read as one word.
+pub(super) fn is_one_word(text: &str) -> bool {
+    text.starts_with(is_word_start) && text.chars().all(is_word)
+}
+
 /// The first byte says which parser it is for: trying them in turn would make every word cost all.
 fn lexeme(input: &str) -> Lexed<'_, Lexeme<'_>> {
     let stray =

@@ -11,9 +11,12 @@
 mod anchor;
 mod antispoof;
 mod calls;
+mod consistent;
 mod entries;
 mod expand;
+mod filter;
 mod grammar;
+mod label;
 mod lexer;
 mod macros;
 pub mod notes;
@@ -21,6 +24,7 @@ mod reading;
 mod report;
 mod resolve;
 mod set;
+mod state;
 mod table;
 mod words;
 
@@ -244,9 +248,8 @@ impl Reader<'_, '_> {
         let before = self.scope.rules.len();
         match grammar::rule(words) {
             Ok((rest, line)) if rest[0].kind == Kind::End => {
-                let policy = self.settings.options.block_policy;
                 let mut resolver = Resolver { report: &mut self.report, macros: &self.macros };
-                expand::expand(&line, policy, &mut self.scope.rules, &mut resolver);
+                expand::expand(&line, &self.settings, &mut self.scope.rules, &mut resolver);
             }
             Ok((rest, line)) => self.unexpected(rest, line.stage),
             Err(Err::Error(fault) | Err::Failure(fault)) => self.fault(fault, rule_words()),
@@ -265,7 +268,7 @@ impl Reader<'_, '_> {
                 let mut resolver = Resolver { report: &mut self.report, macros: &self.macros };
                 let unknown = matches!(line, set::SetLine::Unknown(_));
                 if rest[0].kind == Kind::End || unknown {
-                    self.settings.apply(&line, &mut resolver, &mut self.echo);
+                    self.settings.apply(&words[0], &line, &mut resolver, &mut self.echo);
                 } else {
                     let message =
                         format!("unexpected {}: the `set` ends before it", shown(&rest[0]));
@@ -294,8 +297,7 @@ impl Reader<'_, '_> {
                 refusal(&words[1].text).unwrap_or_else(|| "`no` begins no statement".to_owned())
             }
             Kind::Word if text == "scrub" => {
-                "`scrub` as a rule is not part of the language any more, and the option `scrub (...)` \
-                 is not built yet"
+                "`scrub` as a rule is not part of the language any more: write `match ... scrub (...)`"
                     .to_owned()
             }
             Kind::Word if words::continues_rule(text) => {
@@ -313,16 +315,19 @@ impl Reader<'_, '_> {
             Kind::Symbol if text == "}" => "this `}` closes nothing".to_owned(),
             _ => format!("unexpected {} at the beginning of a statement", shown(first)),
         };
-        let expected = vec!["pass".into(), "block".into(), "set".into(), "name = \"value\"".into()];
+        let expected = vec![
+            "pass".into(),
+            "block".into(),
+            "match".into(),
+            "set".into(),
+            "name = \"value\"".into(),
+        ];
         self.report.expected_at(first, message, expected, &self.macros);
     }
 
     /// A word behind the last one that the rule could use.
     fn unexpected(&mut self, rest: &[Token<'_>], stage: Stage) {
-        // `! tagged` and `set prio` are refused by their second word.
-        let pair = rest[0].is_symbol("!") || rest[0].is_word("set");
-        let second = rest.get(1).filter(|next| pair && refusal(&next.text).is_some());
-        let at = second.unwrap_or(&rest[0]);
+        let at = &rest[0];
         let text = &*at.text;
         let expected = expected_after(stage);
         let message = if at.kind == Kind::Stray {
@@ -335,6 +340,8 @@ impl Reader<'_, '_> {
             format!("unexpected {}, did you mean `proto {text}`?", shown(at))
         } else if let Some(message) = refusal(text) {
             message
+        } else if let Some(option) = words::parentheses(text) {
+            format!("`{text}` belongs into the parentheses of `{option}`")
         } else if words::is_keyword(text) {
             out_of_place(text)
         } else {
@@ -431,5 +438,18 @@ fn expected_after(stage: Stage) -> Vec<&'static str> {
     ];
     let later =
         AT.iter().filter(|(at, _)| *at > stage).flat_map(|(_, words)| words.iter().copied());
-    later.chain(["flags", "icmp-type", "icmp6-type", "keep state", "no state", "label"]).collect()
+    later
+        .chain([
+            "flags",
+            "icmp-type",
+            "icmp6-type",
+            "tos",
+            "keep state",
+            "no state",
+            "scrub",
+            "label",
+            "tag",
+            "tagged",
+        ])
+        .collect()
 }
