@@ -28,6 +28,7 @@ mod tests {
         Load {
             sources: vec![Source { name: "stdin".into(), text: text.into() }],
             macros: macros.iter().map(ToString::to_string).collect(),
+            ..Load::default()
         }
     }
 

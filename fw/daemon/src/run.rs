@@ -81,6 +81,8 @@ enum Event {
     Signal(i32),
     /// A worker ended, of itself or because it was told to.
     Ended(usize, Result<(), PortFailure>),
+    /// A worker does not read its letters any more.
+    Stuck(String),
 }
 
 /// Runs until a signal or a failure ends it.
@@ -165,6 +167,10 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         programs,
         held_back,
         last_good: LastGood::new(settings.state_dir.clone()),
+        give_up: Box::new(move |why| {
+            // Nobody reads it: the process ends already.
+            let _ = events.send(Event::Stuck(why.to_owned()));
+        }),
     };
     let control = Arc::new(Control::new(parts, announce));
     server.start(Arc::clone(&control), Bounds::default()).map_err(|error| error.to_string())?;
@@ -391,7 +397,8 @@ fn load_file(control: &Control, file: &Path) -> Result<(), String> {
     if text.len() > MAX_REQUEST {
         return Err(format!("{name}: longer than {MAX_REQUEST} bytes"));
     }
-    let load = Load { sources: vec![Source { name: name.clone(), text }], macros: Vec::new() };
+    let sources = vec![Source { name: name.clone(), text }];
+    let load = Load { sources, ..Load::default() };
     let loaded = control.load(&load).map_err(|refused| refused.to_string())?;
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     let note = if loaded.unchanged { " (unchanged)" } else { "" };
@@ -410,6 +417,10 @@ fn attend(happened: &Receiver<Event>, reload: &Sender<()>, settings: &Settings) 
             Event::Signal(signal) => {
                 info!("signal {signal}: stopping");
                 break;
+            }
+            Event::Stuck(why) => {
+                error!("{why}: THE BRIDGE IS CLOSED");
+                return ExitCode::FAILURE;
             }
             Event::Ended(worker, result) => {
                 let ports = [&settings.lan, &settings.wan];
@@ -432,7 +443,7 @@ fn await_end(happened: &Receiver<Event>, running: usize, one_has_ended: bool) {
     while left > 0 {
         match happened.recv_deadline(deadline) {
             Ok(Event::Ended(..)) => left -= 1,
-            Ok(Event::Signal(_)) => {}
+            Ok(Event::Signal(_) | Event::Stuck(_)) => {}
             Err(_) => {
                 warn!("{left} workers did not stop in time");
                 return;

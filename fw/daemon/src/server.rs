@@ -275,29 +275,46 @@ impl Session {
         Ok(())
     }
 
+    /// Sends the rules of an anchor; the answer's end is left to be sent.
+    fn rules(
+        &mut self,
+        control: &Control,
+        anchor: &str,
+        recursive: bool,
+    ) -> io::Result<Result<Reply, Refused>> {
+        let listing = match control.rules(anchor, recursive) {
+            Ok(listing) => listing,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let count = listing.rules.len() as u64;
+        self.send(&Reply::Rules(listing))?;
+        Ok(Ok(done(count)))
+    }
+
     /// Carries a command out; sends the lines of a listing and returns the one that ends it.
     fn answer(&mut self, control: &Control, command: Command) -> io::Result<Reply> {
         let uid = self.uid;
-        let done = |count| Reply::Done(Done { count, note: None });
         let result = match command {
             Command::Load(load) => control.load(&load).map(|loaded| {
                 let name = load.sources.first().map_or("", |source| &source.name);
                 let note = if loaded.unchanged { " (unchanged)" } else { "" };
-                info!("user {uid} loaded {} rules from {name:?}{note}", loaded.rules);
+                let into = if load.anchor.is_empty() { "" } else { " into anchor " };
+                let (count, anchor) = (loaded.rules, &load.anchor);
+                info!("user {uid} loaded {name:?}{into}{anchor:?}: {count} rules in force{note}");
                 loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
                 Reply::Done(Done {
                     count: loaded.rules as u64,
                     note: (!loaded.warnings.is_empty()).then(|| loaded.warnings.join("\n")),
                 })
             }),
-            Command::Rules => match control.rules() {
-                Ok(listing) => {
-                    let count = listing.rules.len() as u64;
-                    self.send(&Reply::Rules(listing))?;
-                    Ok(done(count))
-                }
-                Err(refused) => Err(refused),
-            },
+            Command::Rules => self.rules(control, "", false)?,
+            Command::RulesIn { anchor, recursive } => self.rules(control, &anchor, recursive)?,
+            Command::Anchors => {
+                let anchors = control.anchors();
+                let count = anchors.len() as u64;
+                self.send(&Reply::Anchors(anchors))?;
+                Ok(done(count))
+            }
             Command::States => {
                 let mut broken = None;
                 let listed = control.states(|states| {
@@ -341,7 +358,7 @@ impl Session {
                 info!("user {uid} killed {count} states");
                 done(count)
             }),
-            Command::Flush(what) => control.flush(what).map(|count| {
+            Command::Flush(what) => control.flush(&what).map(|count| {
                 warn!("user {uid} flushed {what:?}");
                 done(count)
             }),
@@ -362,6 +379,11 @@ impl Session {
             Refused::Error(text) => Reply::Error(text),
         }))
     }
+}
+
+/// The end of an answer that went well.
+const fn done(count: u64) -> Reply {
+    Reply::Done(Done { count, note: None })
 }
 
 /// Reads a request line; the error is for the client.

@@ -54,6 +54,7 @@ impl Seat {
             programs: Arc::new(Programs::default()),
             held_back: Arc::new(AtomicU64::new(0)),
             last_good: LastGood::new(directory.path().join("state")),
+            give_up: Box::new(|why| panic!("{why}")),
         };
         let announce = Box::new(move |origin: &str| paper.lock().push(origin.to_owned()));
         let control = Arc::new(Control::new(parts, announce));
@@ -152,7 +153,7 @@ impl Client {
 
 fn load(text: &str) -> Command {
     let sources = vec![Source { name: "test.conf".into(), text: text.into() }];
-    Command::Load(Load { sources, macros: Vec::new() })
+    Command::Load(Load { sources, ..Load::default() })
 }
 
 fn done(count: u64) -> Reply {
@@ -219,7 +220,7 @@ fn what_is_kept_is_what_is_in_force_whoever_loads_at_the_same_time() {
         });
         let in_force = seat.client().rules();
         let kept = LastGood::new(seat.directory.path().join("state")).read().unwrap();
-        assert_eq!(kept.sources[0].text.lines().count(), in_force.len());
+        assert_eq!(kept[0].sources[0].text.lines().count(), in_force.len());
     }
     seat.running.stop();
 }
