@@ -7,13 +7,13 @@ use std::process::ExitCode;
 
 use ipnet::IpNet;
 
-use crate::check::check;
+use crate::check::refuse_unbuilt;
 use crate::client::Client;
 use crate::options::{FlushWhat, Options, Refusal, Show};
 use crate::print;
 use crate::protocol::{Command, Done, Flush, Kill, Load, Reply};
 use crate::rulesets::{self, Detail};
-use crate::source;
+use crate::source::{self, Gathered};
 
 /// Why the command ended early.
 enum Failure {
@@ -125,28 +125,28 @@ impl<W: Write> Session<W> {
     /// Reads and checks the file of `-f`; prints the rules if `-v` asks for it.
     fn read_rules(&mut self) -> Result<Load, Failure> {
         let file = self.options.file.as_deref().unwrap_or_default();
-        let source = source::read(file)?;
-        let load = Load {
-            sources: vec![source],
+        let terms = Load {
+            sources: Vec::new(),
             macros: self.options.macros.clone(),
             anchor: self.options.anchor.clone(),
             part: self.options.part,
             merge: self.options.merge,
         };
-        let checked = check(&load).map_err(io::Error::other)?;
+        let Gathered { load, mut checked } = source::gather(file, terms, &[])?;
         if self.options.verbose > 0 {
             for line in &checked.echo {
                 writeln!(self.out, "{line}")?;
             }
-            let rules = checked.rules.as_ref().map_or(&[][..], |rules| &rules.rules);
-            for (number, rule) in rules.iter().enumerate() {
-                if self.options.verbose > 1 {
-                    write!(self.out, "@{number} ")?;
+            if let Some(rules) = checked.rules.as_mut() {
+                // What is loaded into an anchor is shown as a rule set of its own.
+                if let Some(anchor) = rules.anchors.remove(&load.anchor) {
+                    rules.rules = anchor.rules;
                 }
-                writeln!(self.out, "{rule}")?;
+                write!(self.out, "{}", rules.printed(self.options.verbose > 1))?;
             }
             self.out.flush()?;
         }
+        refuse_unbuilt(&mut checked);
         eprint!("{}", checked.diagnostics);
         if checked.rules.is_some() { Ok(load) } else { Err(Failure::Told) }
     }

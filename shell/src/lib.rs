@@ -9,4 +9,4 @@ pub mod options;
 mod print;
 pub mod protocol;
 mod rulesets;
-mod source;
+pub mod source;

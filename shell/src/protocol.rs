@@ -5,9 +5,10 @@
 //! on the same connection. Whoever may connect is decided by the socket's mode (0600) and the
 //! peer's credentials: root, or the user the daemon runs as.
 //!
-//! Bounds, which the daemon enforces: a request line holds at most [`MAX_REQUEST`] bytes and must
-//! be complete within [`TIMEOUT`] of its first byte; a client that does not read for as long, or is
-//! silent for [`IDLE`], is cut off; at most [`MAX_CLIENTS`] are served at a time.
+//! Bounds, which the daemon enforces: a request line holds at most [`MAX_REQUEST`] bytes, all that
+//! are under way together at most [`MAX_REQUESTS`], and it must be complete within [`TIMEOUT`] of
+//! its first byte; a client that does not read for as long, or is silent for [`IDLE`], is cut off; at
+//! most [`MAX_CLIENTS`] are served at a time.
 //!
 //! ```text
 //! > {"version":1,"command":"memory"}
@@ -28,8 +29,12 @@ use weir_config::Diagnostics;
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u32 = 1;
 
-/// Longest request line in bytes, its newline included.
-pub const MAX_REQUEST: usize = 16 << 20;
+/// Longest request line in bytes, its newline included: room for a million table entries and the
+/// rules around them.
+pub const MAX_REQUEST: usize = 64 << 20;
+
+/// Bytes of request lines, of all clients together, that the daemon holds at a time.
+pub const MAX_REQUESTS: usize = 2 * MAX_REQUEST;
 
 /// How long a begun request may take to arrive, and an answer to be taken.
 pub const TIMEOUT: Duration = Duration::from_secs(10);

@@ -196,6 +196,7 @@ impl Writer {
         let action = match record.action {
             LogAction::Pass => "pass",
             LogAction::Block => "block",
+            LogAction::Match => "match",
         };
         let direction = match record.direction {
             Direction::In => "in",
@@ -291,7 +292,7 @@ mod tests {
 
     use parking_lot::Mutex;
     use weir_config::rules::Direction;
-    use weir_config::{Defines, SourceFile, parse};
+    use weir_config::{Defines, SourceFile, parse_one};
     use weir_engine::packet::build::tcp;
     use weir_engine::{
         Instant, LogAction, LogRecord, PortIndex, PortName, PortNames, Program, Reason,
@@ -327,11 +328,11 @@ mod tests {
         let programs = Programs::default();
         for label in ["old", "we\u{1b}b"] {
             let text = "block\npass log label x\n";
-            let parsed = parse(&[SourceFile::new("test", text)], &Defines::default());
+            let parsed = parse_one(&SourceFile::new("test", text), &Defines::default());
             let mut rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
             rules.rules[1].label = Some(label.into());
             let port = PortName { role: "lan".into(), interface: "lan0".into() };
-            let program = Program::compile(&rules, &PortNames(vec![port])).unwrap();
+            let program = Program::compile(&rules, &PortNames(vec![port]), None).unwrap();
             let places = Places::new(&rules);
             programs.push(Arc::new(program), Arc::new(places));
         }

@@ -25,7 +25,8 @@ use tracing::{error, info, warn};
 use weir_engine::{Engine, PortName, PortNames, Setup, Shared};
 use weir_hw::sys::region::region;
 use weir_hw::{Opened, Prepared};
-use weir_shell::protocol::{Load, MAX_REQUEST, Source};
+use weir_shell::protocol::Load;
+use weir_shell::source::{Gathered, gather};
 
 use crate::clock::Clock;
 use crate::control::{self, Control};
@@ -162,6 +163,7 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         cpus: crew.cpus,
         shared: crew.shared,
         ports: port_names(settings),
+        prefixes: Vec::new(),
         io,
         reserved: settings.states,
         programs,
@@ -389,16 +391,13 @@ fn first_rules(control: &Control, file: &Path) {
 
 /// Loads the rule file; the error is all that is wrong with it, a line each.
 fn load_file(control: &Control, file: &Path) -> Result<(), String> {
-    let name = file.display().to_string();
-    let mut text = String::new();
-    File::open(file)
-        .and_then(|open| open.take(MAX_REQUEST as u64 + 1).read_to_string(&mut text))
-        .map_err(|error| format!("{name}: {error}"))?;
-    if text.len() > MAX_REQUEST {
-        return Err(format!("{name}: longer than {MAX_REQUEST} bytes"));
+    let name = file.display();
+    let Gathered { load, checked } = gather(file.as_os_str(), Load::default(), control.prefixes())
+        .map_err(|error| error.to_string())?;
+    if checked.rules.is_none() {
+        return Err(checked.diagnostics.to_string());
     }
-    let sources = vec![Source { name: name.clone(), text }];
-    let load = Load { sources, ..Load::default() };
+    drop(checked);
     let loaded = control.load(&load).map_err(|refused| refused.to_string())?;
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     let note = if loaded.unchanged { " (unchanged)" } else { "" };

@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weir_config::PortPrefixes;
 use weir_config::options::Options;
 use weir_config::rules::{Anchor, RuleSet};
-use weir_shell::check::check;
+use weir_shell::check::{check, refuse_unbuilt};
 use weir_shell::protocol::{Load, Part, Source};
 
 use super::Refused;
@@ -32,11 +33,15 @@ pub(super) struct Piece {
 
 impl Piece {
     /// Reads a load; also tells what it warns of.
-    pub(super) fn read(load: &Load) -> Result<(Self, Vec<String>), Refused> {
+    pub(super) fn read(
+        load: &Load,
+        prefixes: &[PortPrefixes],
+    ) -> Result<(Self, Vec<String>), Refused> {
         if load.sources.is_empty() {
             return Err(Refused::Error("a load needs a rule file".into()));
         }
-        let checked = check(load).map_err(Refused::Error)?;
+        let mut checked = check(load, prefixes).map_err(Refused::Error)?;
+        refuse_unbuilt(&mut checked);
         let warnings = checked.diagnostics.iter().map(ToString::to_string).collect();
         match checked.rules {
             Some(rules) => {
@@ -61,19 +66,18 @@ impl Piece {
 
     /// The paths of the anchors that it fills.
     fn fills(&self) -> impl Iterator<Item = &str> {
-        let own = Some(&*self.load.anchor).filter(|path| !path.is_empty());
+        let own = &*self.load.anchor;
+        let empty = !own.is_empty() && !self.rules.anchors.contains_key(own);
+        let own = empty.then_some(own);
         own.into_iter().chain(self.rules.anchors.keys().map(String::as_str))
     }
 
     fn is_empty(&self) -> bool {
-        self.rules == RuleSet::default()
+        self.rules.anchors.values().all(|anchor| *anchor == Anchor::default())
     }
 
     /// What it puts into the anchor of that path.
     fn anchor(&self, path: &str) -> Anchor {
-        if path == self.load.anchor {
-            return Anchor { tables: self.rules.tables.clone(), rules: self.rules.rules.clone() };
-        }
         self.rules.anchors.get(path).cloned().unwrap_or_default()
     }
 }
@@ -249,5 +253,5 @@ fn merged(options: &Options, piece: &Piece) -> Result<Options, Refused> {
     let text = format!("{options}{}\n", piece.options.join("\n"));
     let source = Source { name: OPTIONS.into(), text };
     let load = Load { sources: vec![source], ..Load::default() };
-    Ok(Piece::read(&load)?.0.rules.options)
+    Ok(Piece::read(&load, &[])?.0.rules.options)
 }

@@ -8,8 +8,10 @@
 
 use std::sync::Arc;
 
+use weir_config::check_calls;
 use weir_config::rules::RuleSet;
 use weir_engine::Program;
+use weir_engine::table::Tables;
 use weir_shell::protocol::Load;
 
 use super::composition::{Composition, Piece};
@@ -35,7 +37,7 @@ impl Control {
     /// When the rules are wrong, or need more than is reserved.
     pub fn load(&self, load: &Load) -> Result<Loaded, Refused> {
         self.change(|next| {
-            let (piece, warnings) = Piece::read(load)?;
+            let (piece, warnings) = Piece::read(load, &self.parts.prefixes)?;
             next.take(piece)?;
             Ok(warnings)
         })
@@ -49,7 +51,7 @@ impl Control {
         let _loading = self.loading.lock();
         let mut next = Composition::default();
         for load in self.parts.last_good.read()? {
-            next.take(Piece::read(&load)?.0)?;
+            next.take(Piece::read(&load, &self.parts.prefixes)?.0)?;
         }
         self.put_in_force(next, " (last good)")
     }
@@ -126,20 +128,28 @@ impl Control {
                 self.parts.reserved
             )));
         }
-        let unchanged = {
+        check_calls(&rules).map_err(|fault| Refused::Error(fault.message))?;
+        let (unchanged, previous) = {
             let in_force = self.in_force.lock();
-            let program = in_force.program.as_ref();
-            in_force.composition.has_rules() == next.has_rules()
-                && program.is_some_and(|program| *program.rules() == rules)
+            let program = in_force.program.clone();
+            let unchanged = in_force.composition.has_rules() == next.has_rules()
+                && program.as_ref().is_some_and(|program| *program.rules() == rules);
+            (unchanged, program)
         };
         // Compiled before anything is locked that listings need.
-        let program = if unchanged { None } else { Some(self.compile(&rules)?) };
+        let program =
+            if unchanged { None } else { Some(self.compile(&rules, previous.as_deref())?) };
+        let tables = match &program {
+            Some(program) => Tables::declared(program, self.parts.clock.now())
+                .map_err(|error| Refused::Error(error.to_string()))?,
+            None => Tables::default(),
+        };
         let mut warnings = Vec::new();
         let mut in_force = self.in_force.lock();
         // Before the first main rules workers have no program, and drop everything, ARP too.
         let begun = in_force.program.is_some() || next.has_rules();
         if let Some(program) = program.filter(|_| begun) {
-            warnings = self.publish(&mut in_force, program, Places::new(&rules))?;
+            warnings = self.publish(&mut in_force, program, tables.into(), Places::new(&rules))?;
         }
         if let Some(origin) = next.origin("") {
             let origin = format!("{origin}{remark}");
@@ -155,8 +165,12 @@ impl Control {
         Ok(Loaded { rules: rules.rules.len() + in_anchors.sum::<usize>(), unchanged, warnings })
     }
 
-    fn compile(&self, rules: &RuleSet) -> Result<Arc<Program>, Refused> {
-        Program::compile(rules, &self.parts.ports)
+    fn compile(
+        &self,
+        rules: &RuleSet,
+        previous: Option<&Program>,
+    ) -> Result<Arc<Program>, Refused> {
+        Program::compile(rules, &self.parts.ports, previous)
             .map(Arc::new)
             .map_err(|error| Refused::Error(error.to_string()))
     }
@@ -166,13 +180,15 @@ impl Control {
         &self,
         in_force: &mut InForce,
         program: Arc<Program>,
+        tables: Arc<Tables>,
         places: Places,
     ) -> Result<Vec<String>, Refused> {
         let places = Arc::new(places);
         self.parts.programs.push(Arc::clone(&program), Arc::clone(&places));
         let mut answers = Vec::with_capacity(self.parts.mailboxes.len());
         for mailbox in &self.parts.mailboxes {
-            let posted = mailbox.post(|done| Letter::Install(Arc::clone(&program), done));
+            let posted = mailbox
+                .post(|done| Letter::Install(Arc::clone(&program), Arc::clone(&tables), done));
             // Some may have theirs: there is no way back, and without this one none forward.
             answers.push(posted.inspect_err(|error| (self.parts.give_up)(&error.to_string()))?);
         }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex};
-use weir_config::Diagnostics;
+use weir_config::{Diagnostics, PortPrefixes};
 use weir_engine::{Instant, PortNames, Program, Shared};
 use weir_hw::Kind;
 use weir_shell::protocol::Flush;
@@ -43,6 +43,8 @@ pub struct Parts {
     pub shared: Arc<Shared>,
     /// Names of the ports.
     pub ports: PortNames,
+    /// What is behind them, for rules that ask.
+    pub prefixes: Vec<PortPrefixes>,
     /// What the ports are.
     pub io: Kind,
     /// States that memory is reserved for.
@@ -122,6 +124,11 @@ impl Control {
             in_force: Mutex::default(),
             deadline_moved: Condvar::new(),
         }
+    }
+
+    /// What is behind the ports.
+    pub fn prefixes(&self) -> &[PortPrefixes] {
+        &self.parts.prefixes
     }
 
     /// Sends a letter to every worker, then waits for all answers.
