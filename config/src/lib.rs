@@ -17,6 +17,7 @@ mod bounds;
 pub mod diagnostic;
 mod environment;
 pub mod ether;
+pub mod lint;
 pub mod listing;
 pub mod names;
 pub mod options;

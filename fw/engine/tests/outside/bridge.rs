@@ -34,6 +34,7 @@ pub(crate) fn ports() -> PortNames {
     let name = |role: &str, interface: &str| PortName {
         role: role.to_owned(),
         interface: interface.to_owned(),
+        prefixes: Vec::new(),
     };
     PortNames(vec![name("lan", "eth0"), name("wan", "eth1")])
 }
@@ -45,7 +46,6 @@ fn parsed(rules: &str) -> RuleSet {
 
 pub(crate) fn compile(rules: &str) -> Arc<Program> {
     Arc::new(Program::compile(&parsed(rules), &ports(), None).unwrap())
-}
 }
 
 impl Bridge {
