@@ -267,8 +267,8 @@ fn open_ports(settings: &Settings) -> Result<([Prepared; 2], Opened), String> {
 
 fn port_names(settings: &Settings) -> PortNames {
     PortNames(vec![
-        PortName { role: "lan".into(), interface: settings.lan.clone() },
-        PortName { role: "wan".into(), interface: settings.wan.clone() },
+        PortName { role: "lan".into(), interface: settings.lan.clone(), prefixes: Vec::new() },
+        PortName { role: "wan".into(), interface: settings.wan.clone(), prefixes: Vec::new() },
     ])
 }
 
