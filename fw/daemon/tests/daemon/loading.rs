@@ -329,7 +329,6 @@ fn by_hand(house: &House) -> (Control, Arc<Mutex<Vec<String>>>, tempfile::TempDi
         cpus: vec![None; 2],
         shared: Arc::clone(&house.shared),
         ports: names(),
-        prefixes: Vec::new(),
         io: Kind::Memory,
         reserved: 100_000,
         programs: Arc::new(Programs::default()),

@@ -57,7 +57,6 @@ impl Seat {
             cpus: vec![None, Some(3)],
             shared: Arc::clone(&house.shared),
             ports: names(),
-            prefixes: Vec::new(),
             io: Kind::Memory,
             reserved: RESERVED,
             programs: Arc::new(Programs::default()),
