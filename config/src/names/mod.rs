@@ -74,6 +74,25 @@ mod tests {
     }
 
     #[test]
+    fn types_of_service_are_the_octets_of_their_rfcs() {
+        // RFC 2474 and 2597: class and drop precedence in the upper six bits. RFC 3246: 101110.
+        for class in 1..=4 {
+            for precedence in 1..=3 {
+                let name = format!("af{class}{precedence}");
+                assert_eq!(tos_by_name(&name), Some((class << 3 | precedence << 1) << 2), "{name}");
+            }
+        }
+        for class in 0..=7 {
+            assert_eq!(tos_by_name(&format!("cs{class}")), Some(class << 5));
+        }
+        assert_eq!(tos_by_name("ef"), Some(0b1011_1000));
+        // RFC 791.
+        assert_eq!(tos_by_name("lowdelay"), Some(0x10));
+        assert_eq!(tos_by_name("critical"), Some(0xa0));
+        assert_eq!(tos_by_name("nonsense"), None);
+    }
+
+    #[test]
     fn an_icmp_name_leads_back_to_its_number() {
         use crate::rules::Family::{Inet, Inet6};
         for family in [Inet, Inet6] {

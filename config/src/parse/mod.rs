@@ -423,7 +423,8 @@ fn quoted(expected: &str) -> String {
 }
 
 fn out_of_place(word: &str) -> String {
-    let order = "pass|block, in|out, log, quick, on, inet|inet6, proto, from .. to, then the rest";
+    let order = "pass|block|match, in|out, log, quick, on, inet|inet6, proto, from .. os .. to, then \
+                 the rest";
     format!("`{word}` is out of place here: the order of a rule is {order}")
 }
 
