@@ -256,6 +256,9 @@ impl PortSet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FlagSet([u64; 4]);
 
+/// `flags S/SA`.
+const SYN_OF_SYN_ACK: (u8, u8) = (SYN, SYN | ACK);
+
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
@@ -374,6 +377,19 @@ impl<'r> Criteria<'r> {
         other.protocol.is_some_and(|protocol| protocol != TCP)
             || self.flags == other.flags
             || part(self.flags, other.flags, |mine, other| flag_set(mine).covers(flag_set(other)))
+    }
+
+    /// As [`Self::covers`], but only of the packets that begin a connection: of TCP the first SYN,
+    /// of the rest all but fragments. For rules that make a state from such a packet the later ones
+    /// are no question.
+    pub(super) fn covers_beginnings(&self, other: &Self) -> bool {
+        let takes_beginnings = |flags: Option<(u8, u8)>| {
+            flags.is_none_or(|flags| flag_set(flags).covers(flag_set(SYN_OF_SYN_ACK)))
+        };
+        takes_beginnings(self.flags)
+            && takes_beginnings(other.flags)
+            && !other.fragment
+            && Self { flags: None, ..*self }.covers(&Self { flags: None, ..*other })
     }
 
     /// Whether no packet matches both, in whatever evaluation: direction and ports are left out.

@@ -179,6 +179,27 @@ struct Candidate<'r> {
     rule: u32,
     /// How many rules that set a tag came before; a criterion on tags holds until the next.
     tags: u32,
+    /// It makes states: whoever begins a connection there is not asked about again.
+    keeps_state: bool,
+}
+
+/// A rule that is to be put into an [`Index`].
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'r> {
+    pub(super) rule: u32,
+    pub(super) criteria: Criteria<'r>,
+    /// The count of tag-setting rules so far.
+    pub(super) tags: u32,
+    pub(super) keeps_state: bool,
+}
+
+/// What a rule was found to cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Every packet.
+    All,
+    /// Every packet that begins a connection; it makes a state for those.
+    Beginnings,
 }
 
 impl<'r> Index<'r> {
@@ -187,14 +208,9 @@ impl<'r> Index<'r> {
         self.groups.clear();
     }
 
-    /// Adds a rule. `tags` is the count of tag-setting rules so far.
-    pub(super) fn insert(
-        &mut self,
-        rule: u32,
-        criteria: Criteria<'r>,
-        tags: u32,
-        budget: &mut Budget,
-    ) {
+    /// Adds a rule.
+    pub(super) fn insert(&mut self, entry: Entry<'r>, budget: &mut Budget) {
+        let Entry { rule, criteria, tags, keeps_state } = entry;
         let shape = Shape::of(&criteria);
         let Some(key) = shape.key(&criteria) else { return };
         let at = *self.shapes.entry(shape).or_insert(self.groups.len());
@@ -205,22 +221,27 @@ impl<'r> Index<'r> {
         if !budget.spend(1 + group.len() as u64) {
             return;
         }
-        let candidate = Candidate { criteria, rule, tags };
+        let candidate = Candidate { criteria, rule, tags, keeps_state };
         // Of equal ones the first found is enough, and the newer one if tags have changed.
-        match group.iter_mut().find(|known| known.criteria == criteria) {
+        let same =
+            |known: &&mut Candidate<'_>| known.criteria == criteria && known.keeps_state == keeps_state;
+        match group.iter_mut().find(same) {
             Some(known) if criteria.tagged.is_some() => *known = candidate,
             Some(_) => {}
             None => group.push(candidate),
         }
     }
 
-    /// A rule that covers these criteria.
+    /// A rule that covers these criteria, one that covers all of them if there is one. `Beginnings`
+    /// is an answer only if they are those of a block.
     pub(super) fn covering(
         &self,
         criteria: &Criteria<'r>,
         tags: u32,
+        is_block: bool,
         budget: &mut Budget,
-    ) -> Option<u32> {
+    ) -> Option<(u32, Extent)> {
+        let mut beginnings = None;
         if !budget.spend(self.groups.len() as u64) {
             return None;
         }
@@ -233,11 +254,21 @@ impl<'r> Index<'r> {
                     return None;
                 }
                 let tags_hold = candidate.criteria.tagged.is_none() || candidate.tags == tags;
-                if tags_hold && candidate.criteria.covers(criteria) {
-                    return Some(candidate.rule);
+                if !tags_hold {
+                    continue;
+                }
+                if candidate.criteria.covers(criteria) {
+                    return Some((candidate.rule, Extent::All));
+                }
+                if is_block
+                    && candidate.keeps_state
+                    && beginnings.is_none()
+                    && candidate.criteria.covers_beginnings(criteria)
+                {
+                    beginnings = Some((candidate.rule, Extent::Beginnings));
                 }
             }
         }
-        None
+        beginnings
     }
 }
