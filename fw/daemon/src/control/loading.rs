@@ -37,7 +37,7 @@ impl Control {
     /// When the rules are wrong, or need more than is reserved.
     pub fn load(&self, load: &Load) -> Result<Loaded, Refused> {
         self.change(|next| {
-            let (piece, warnings) = Piece::read(load, &self.parts.prefixes)?;
+            let (piece, warnings) = Piece::read(load, &self.prefixes())?;
             next.take(piece)?;
             Ok(warnings)
         })
@@ -51,7 +51,7 @@ impl Control {
         let _loading = self.loading.lock();
         let mut next = Composition::default();
         for load in self.parts.last_good.read()? {
-            next.take(Piece::read(&load, &self.parts.prefixes)?.0)?;
+            next.take(Piece::read(&load, &self.prefixes())?.0)?;
         }
         self.put_in_force(next, " (last good)")
     }
