@@ -431,7 +431,7 @@ fn flag_set((set, of): (u8, u8)) -> FlagSet {
 }
 
 /// A criterion that is a single value.
-fn asks_no_more<T: PartialEq>(mine: Option<T>, other: Option<T>) -> bool {
+fn asks_no_more<T: PartialEq + Copy>(mine: Option<T>, other: Option<T>) -> bool {
     mine.is_none() || mine == other
 }
 
@@ -443,7 +443,7 @@ fn part<T>(mine: Option<T>, other: Option<T>, covers: impl Fn(T, T) -> bool) -> 
     }
 }
 
-fn differ<T: PartialEq>(mine: Option<T>, other: Option<T>) -> bool {
+fn differ<T: PartialEq + Copy>(mine: Option<T>, other: Option<T>) -> bool {
     both(mine, other, |mine, other| mine != other)
 }
 

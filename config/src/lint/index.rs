@@ -24,16 +24,9 @@ impl Budget {
 
     /// Whether it was enough, and is less from now on.
     pub(super) const fn spend(&mut self, units: u64) -> bool {
-        match self.0.checked_sub(units) {
-            Some(rest) => {
-                self.0 = rest;
-                true
-            }
-            None => {
-                self.0 = 0;
-                false
-            }
-        }
+        let is_enough = units <= self.0;
+        self.0 = self.0.saturating_sub(units);
+        is_enough
     }
 
     pub(super) const fn is_spent(self) -> bool {
@@ -51,6 +44,8 @@ enum HostShape {
 
 /// What the rules of a group have in common: which criteria they ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+// One for each criterion that is a single value.
+#[allow(clippy::struct_excessive_bools)]
 struct Shape {
     direction: bool,
     interface: bool,
@@ -110,7 +105,7 @@ impl HostShape {
     }
 
     /// The key that a rule of this shape has if it covers these hosts.
-    fn key<'r>(self, hosts: Hosts<'r>) -> Option<HostKey<'r>> {
+    fn key(self, hosts: Hosts<'_>) -> Option<HostKey<'_>> {
         match (self, hosts) {
             (Self::Open, _) => Some(HostKey::Open),
             (Self::Prefix(bits, length), Hosts::Span { not: false, first, last }) => {
@@ -142,23 +137,25 @@ impl Shape {
     /// The key that a rule of this shape has if it covers these criteria; `None` if none does.
     fn key<'r>(&self, criteria: &Criteria<'r>) -> Option<Key<'r>> {
         let interface = criteria.interface.filter(|on| !on.not).map(|on| on.name);
-        let port = |set: Option<PortSet>| set.and_then(|set| set.single());
+        let port = |set: Option<PortSet>| set.and_then(PortSet::single);
         Some(Key {
-            direction: asked(self.direction, criteria.direction)?,
-            interface: asked(self.interface, interface)?,
-            family: asked(self.family, criteria.family)?,
-            protocol: asked(self.protocol, criteria.protocol)?,
+            direction: asked(self.direction, criteria.direction).ok()?,
+            interface: asked(self.interface, interface).ok()?,
+            family: asked(self.family, criteria.family).ok()?,
+            protocol: asked(self.protocol, criteria.protocol).ok()?,
             from: self.from.key(criteria.from)?,
             to: self.to.key(criteria.to)?,
-            from_port: asked(self.from_port, port(criteria.from_port))?,
-            to_port: asked(self.to_port, port(criteria.to_port))?,
+            from_port: asked(self.from_port, port(criteria.from_port)).ok()?,
+            to_port: asked(self.to_port, port(criteria.to_port)).ok()?,
         })
     }
 }
 
-/// `None` if a value is asked for and there is none.
-fn asked<T>(asked: bool, value: Option<T>) -> Option<Option<T>> {
-    if asked { value.map(Some) } else { Some(None) }
+/// The rule does not ask for a value that all rules of the shape ask for.
+struct Lacks;
+
+fn asked<T>(asked: bool, value: Option<T>) -> Result<Option<T>, Lacks> {
+    if asked { value.map(Some).ok_or(Lacks) } else { Ok(None) }
 }
 
 /// The rules that may cover others.
@@ -221,8 +218,9 @@ impl<'r> Index<'r> {
         }
         let candidate = Candidate { criteria, rule, tags, keeps_state };
         // Of equal ones the first found is enough, and the newer one if tags have changed.
-        let same =
-            |known: &&mut Candidate<'_>| known.criteria == criteria && known.keeps_state == keeps_state;
+        let same = |known: &&mut Candidate<'_>| {
+            known.criteria == criteria && known.keeps_state == keeps_state
+        };
         match group.iter_mut().find(same) {
             Some(known) if criteria.tagged.is_some() => *known = candidate,
             Some(_) => {}

@@ -346,12 +346,9 @@ fn one_sided(subject: &Subject<'_>, halves: &Halves<'_>, sink: &mut Sink<'_>) {
         // Of a list, one item that gets through is enough.
         let mut found = None;
         for rule in part {
-            match blocked_beyond(subject, halves, rule, passing, &mut budget) {
-                Some(blocked) => found = found.or(Some(blocked)),
-                None => {
-                    found = None;
-                    break;
-                }
+            found = blocked_beyond(subject, halves, rule, passing, &mut budget);
+            if found.is_none() {
+                break;
             }
         }
         if budget.is_spent() {

@@ -51,11 +51,10 @@ fn every_explanation_has_an_example_that_warns() {
         for line in lines.by_ref().take_while(|line| line.starts_with("    ")) {
             writeln!(example, "{}", &line[4..]).unwrap();
         }
-        let used: String =
-            MACROS.lines().filter(|line| example.contains(&format!("${}", &line[..3]))).fold(
-                String::new(),
-                |text, line| text + line + "\n",
-            );
+        let used: String = MACROS
+            .lines()
+            .filter(|line| example.contains(&format!("${}", &line[..3])))
+            .fold(String::new(), |text, line| text + line + "\n");
         let found = warnings(&(used + &example));
         let named = found.iter().any(|found| found.ends_with(&format!(" {}", lint.name)));
         assert!(named, "{}: {found:?}\n{example}", lint.name);
@@ -115,14 +114,17 @@ fn rules_behind_quick() {
 
 #[test]
 fn rules_that_a_later_one_overrides() {
-    expect("block in on wan proto tcp to port 23\npass in on wan proto tcp\n", &[
-        "2 overridden-rule",
-    ]);
+    expect(
+        "block in on wan proto tcp to port 23\npass in on wan proto tcp\n",
+        &["2 overridden-rule"],
+    );
     // A tag, and `match quick` in between, make a difference.
     expect("pass in on wan tag A\nblock in on wan\nblock out tagged A\n", &[]);
-    assert!(!warnings("pass in on wan\nmatch quick\nblock in on wan\n").iter().any(|found| {
-        found.contains("overridden")
-    }));
+    assert!(
+        !warnings("pass in on wan\nmatch quick\nblock in on wan\n")
+            .iter()
+            .any(|found| { found.contains("overridden") })
+    );
     // The rules that come into an anchor while weir runs are unknown.
     expect("pass in on wan\nanchor \"x/*\"\nblock in on wan\n", &[]);
 }
@@ -140,9 +142,10 @@ fn rules_without_a_packet() {
     expect("pass in on lan tagged A\n", &["2 matches-nothing"]);
     expect("block in proto tcp flags FS/FS\n", &["2 matches-nothing"]);
     expect("table <t> const\npass in on lan from <t>\n", &["3 matches-nothing"]);
-    expect("table <t> const { 192.0.2.1 }\npass in on lan inet6 from <t>\n", &[
-        "3 matches-nothing",
-    ]);
+    expect(
+        "table <t> const { 192.0.2.1 }\npass in on lan inet6 from <t>\n",
+        &["3 matches-nothing"],
+    );
     expect("table <t> persist\npass in on lan from <t>\n", &[]);
     expect("pass in on lan proto tcp received-on lan\n", &[]);
     expect("pass in on lan proto tcp to port { 80 >< 81, 443 }\n", &[]);
@@ -180,10 +183,10 @@ fn pass_out_in_both_directions() {
 fn halves_that_are_never_passed() {
     let text = "block\npass in on lan proto tcp\n";
     assert_eq!(warnings(text), ["2 one-sided"]);
-    assert_eq!(warnings(&format!("{text}pass out on wan proto udp\n")), [
-        "2 one-sided",
-        "3 one-sided"
-    ]);
+    assert_eq!(
+        warnings(&format!("{text}pass out on wan proto udp\n")),
+        ["2 one-sided", "3 one-sided"]
+    );
     assert_eq!(warnings(&format!("{text}pass out on wan proto tcp to port 80\n")), [""; 0]);
     assert_eq!(warnings(&format!("{text}anchor \"x\" out\n")), [""; 0]);
     assert_eq!(warnings("block\npass proto tcp\n"), [""; 0]);
@@ -218,9 +221,10 @@ fn limits_against_each_other() {
     let flooders = "table <f> const { 192.0.2.1 }\nblock in quick from <f>\n";
     let overload = with("max-src-conn 9, overload <f>");
     expect(&format!("{flooders}{overload}"), &["4 limits-cannot-hold"]);
-    assert_eq!(warnings(&format!("set timeout tcp.closing 0\n{}", policy(""))), [
-        "1 limits-cannot-hold"
-    ]);
+    assert_eq!(
+        warnings(&format!("set timeout tcp.closing 0\n{}", policy(""))),
+        ["1 limits-cannot-hold"]
+    );
     let turned = "set timeout { adaptive.start 20000, adaptive.end 10000 }\n";
     assert_eq!(warnings(&(turned.to_owned() + &policy(""))), ["1 limits-cannot-hold"]);
 }
@@ -259,20 +263,21 @@ fn warnings_are_silenced_where_they_are_given() {
     let pass = "pass in on lan proto tcp flags any";
     expect(&format!("{pass}  # lint: allow mid-connection-state\n"), &[]);
     expect(&format!("# lint: allow mid-connection-state\n# since 2019\n{pass}\n"), &[]);
-    expect(&format!("# lint: allow mid-connection-state\n\n{pass}\n"), &[
-        "2 unused-allow",
-        "4 mid-connection-state",
-    ]);
-    expect(&format!("# lint: allow unused-tag, mid-connection-state\n{pass}\n"), &[
-        "2 unused-allow",
-    ]);
+    expect(
+        &format!("# lint: allow mid-connection-state\n\n{pass}\n"),
+        &["2 unused-allow", "4 mid-connection-state"],
+    );
+    expect(
+        &format!("# lint: allow unused-tag, mid-connection-state\n{pass}\n"),
+        &["2 unused-allow"],
+    );
     expect("pass in on lan proto tcp \\\n  flags any # lint: allow mid-connection-state\n", &[]);
     let file = format!("# lint: allow-file mid-connection-state\n{}", policy(pass));
     assert_eq!(warnings(&(file + "\npass in on wan proto tcp flags any\n")), [""; 0]);
-    expect(&format!("# lint: allow-file mid-connection-state\n{pass}\n"), &[
-        "2 unknown-allow",
-        "3 mid-connection-state",
-    ]);
+    expect(
+        &format!("# lint: allow-file mid-connection-state\n{pass}\n"),
+        &["2 unknown-allow", "3 mid-connection-state"],
+    );
     expect("# lint: allow mid-conection-state\n", &["2 unknown-allow"]);
     expect("# lint: silence everything\n", &["2 unknown-allow"]);
 }
