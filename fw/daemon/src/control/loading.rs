@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use weir_config::check_calls;
+use weir_config::{beyond_limit, check_calls};
 use weir_config::rules::RuleSet;
 use weir_engine::Program;
 use weir_engine::table::Tables;
@@ -129,6 +129,9 @@ impl Control {
             )));
         }
         check_calls(&rules).map_err(|fault| Refused::Error(fault.message))?;
+        if let Some(message) = beyond_limit(&rules) {
+            return Err(Refused::Error(message));
+        }
         let (unchanged, previous) = {
             let in_force = self.in_force.lock();
             let program = in_force.program.clone();
