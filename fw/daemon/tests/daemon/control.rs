@@ -22,8 +22,8 @@ use weir_shell::protocol::{
 use crate::house::{Arrivals, House, Running, datagram, names, wait_for};
 
 /// A running firewall on the memory port with its control socket.
-struct Seat {
-    running: Running,
+pub(crate) struct Seat {
+    pub(crate) running: Running,
     _server: Server,
     directory: TempDir,
     /// Origins that were announced.
@@ -40,7 +40,7 @@ const MAX_REQUEST: usize = 2 << 20;
 const TIMEOUT: Duration = Duration::from_millis(300);
 
 impl Seat {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let running = House::new(2, 1024).start();
         let directory = tempfile::tempdir().unwrap();
         let announced: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -70,6 +70,8 @@ impl Seat {
             request: MAX_REQUEST,
             requests: MAX_REQUEST + (MAX_REQUEST >> 1),
         };
+        let sweeper = Arc::clone(&control);
+        std::thread::spawn(move || sweeper.sweep_tables());
         server.start(control, bounds).unwrap();
         Self { running, _server: server, directory, announced }
     }
@@ -78,7 +80,7 @@ impl Seat {
         self.directory.path().join("sock")
     }
 
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let stream = UnixStream::connect(self.path()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Client(BufReader::new(stream))
@@ -94,7 +96,7 @@ impl Seat {
     }
 }
 
-struct Client(BufReader<UnixStream>);
+pub(crate) struct Client(BufReader<UnixStream>);
 
 impl Client {
     fn write(&mut self, bytes: &[u8]) {
@@ -114,7 +116,7 @@ impl Client {
     }
 
     /// The whole answer to a command.
-    fn ask(&mut self, command: Command) -> Vec<Reply> {
+    pub(crate) fn ask(&mut self, command: Command) -> Vec<Reply> {
         let mut line = serde_json::to_vec(&Request { version: VERSION, command }).unwrap();
         line.push(b'\n');
         self.write(&line);
@@ -126,7 +128,7 @@ impl Client {
     }
 
     /// The last line of the answer.
-    fn end(&mut self, command: Command) -> Reply {
+    pub(crate) fn end(&mut self, command: Command) -> Reply {
         self.ask(command).pop().unwrap()
     }
 
@@ -161,7 +163,7 @@ impl Client {
     }
 }
 
-fn load(text: &str) -> Command {
+pub(crate) fn load(text: &str) -> Command {
     let sources = vec![Source { name: "test.conf".into(), text: text.into() }];
     Command::Load(Load { sources, ..Load::default() })
 }

@@ -4,4 +4,5 @@ mod cli;
 mod control;
 mod house;
 mod process;
+mod tables;
 mod worker;
