@@ -13,9 +13,11 @@
 
 #![forbid(unsafe_code)]
 
+mod bounds;
 pub mod diagnostic;
 mod environment;
 pub mod ether;
+pub mod lint;
 pub mod listing;
 pub mod names;
 pub mod options;
@@ -27,6 +29,7 @@ mod source;
 pub mod tables;
 mod unbuilt;
 
+pub use bounds::beyond_limit;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use environment::{Environment, Files, PortPrefixes, Texts};
 pub use parse::{

@@ -331,7 +331,8 @@ mod tests {
             let parsed = parse_one(&SourceFile::new("test", text), &Defines::default());
             let mut rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
             rules.rules[1].label = Some(label.into());
-            let port = PortName { role: "lan".into(), interface: "lan0".into() };
+            let port =
+                PortName { role: "lan".into(), interface: "lan0".into(), prefixes: Vec::new() };
             let program = Program::compile(&rules, &PortNames(vec![port]), None).unwrap();
             let places = Places::new(&rules);
             programs.push(Arc::new(program), Arc::new(places));

@@ -163,7 +163,6 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         cpus: crew.cpus,
         shared: crew.shared,
         ports: port_names(settings),
-        prefixes: Vec::new(),
         io,
         reserved: settings.states,
         programs,
@@ -278,8 +277,16 @@ fn open_ports(settings: &Settings) -> Result<([Prepared; 2], Opened), String> {
 
 fn port_names(settings: &Settings) -> PortNames {
     PortNames(vec![
-        PortName { role: "lan".into(), interface: settings.lan.clone() },
-        PortName { role: "wan".into(), interface: settings.wan.clone() },
+        PortName {
+            role: "lan".into(),
+            interface: settings.lan.clone(),
+            prefixes: settings.lan_prefixes.clone(),
+        },
+        PortName {
+            role: "wan".into(),
+            interface: settings.wan.clone(),
+            prefixes: settings.wan_prefixes.clone(),
+        },
     ])
 }
 
@@ -403,7 +410,7 @@ fn first_rules(control: &Control, file: &Path) {
 /// Loads the rule file; the error is all that is wrong with it, a line each.
 fn load_file(control: &Control, file: &Path) -> Result<(), String> {
     let name = file.display();
-    let Gathered { load, checked } = gather(file.as_os_str(), Load::default(), control.prefixes())
+    let Gathered { load, checked } = gather(file.as_os_str(), Load::default(), &control.prefixes())
         .map_err(|error| error.to_string())?;
     if checked.rules.is_none() {
         return Err(checked.diagnostics.to_string());
