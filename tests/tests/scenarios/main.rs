@@ -11,6 +11,7 @@ mod lifecycle;
 mod limits;
 mod listings;
 mod loading;
+mod tables;
 mod traffic;
 mod workers;
 
