@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::ether::LinkOptions;
+
 /// Everything a rule file can `set`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -16,6 +18,8 @@ pub struct Options {
     pub state_policy: StatePolicy,
     /// `set skip on`: ports, by role or interface name, whose side abstains.
     pub skip: Vec<String>,
+    /// Control frames and spoof guards of layer 2.
+    pub link: LinkOptions,
 }
 
 impl Default for Options {
@@ -26,6 +30,7 @@ impl Default for Options {
             block_policy: BlockPolicy::Drop,
             state_policy: StatePolicy::IfBound,
             skip: Vec::new(),
+            link: LinkOptions::default(),
         }
     }
 }

@@ -256,7 +256,7 @@ impl Display for Options {
         if !self.skip.is_empty() {
             writeln!(f, "set skip on {{ {} }}", self.skip.join(" "))?;
         }
-        Ok(())
+        self.link.fmt(f)
     }
 }
 
@@ -264,6 +264,7 @@ impl Display for Options {
 impl Display for RuleSet {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.options.fmt(f)?;
+        self.ether.iter().try_for_each(|rule| writeln!(f, "{rule}"))?;
         self.rules.iter().try_for_each(|rule| writeln!(f, "{rule}"))
     }
 }

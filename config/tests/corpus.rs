@@ -24,7 +24,8 @@ fn corpus() -> Vec<PathBuf> {
 fn printed(parsed: &Parsed) -> Option<String> {
     let rules = parsed.rules.as_ref()?;
     let echo = parsed.echo.iter().map(|line| format!("{line}\n"));
-    Some(echo.chain(rules.rules.iter().map(|rule| format!("{rule}\n"))).collect())
+    let ether = rules.ether.iter().map(|rule| format!("{rule}\n"));
+    Some(echo.chain(ether).chain(rules.rules.iter().map(|rule| format!("{rule}\n"))).collect())
 }
 
 fn read(path: &Path) -> Option<String> {

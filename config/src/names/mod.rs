@@ -1,10 +1,12 @@
-//! The names that rules may use for numbers: services, protocols, ICMP types and codes. Tables in
-//! the crate, so that a rule file means the same everywhere and nothing is opened.
+//! The names that rules may use for numbers: services, protocols, ethertypes, ICMP types and codes.
+//! Tables in the crate, so that a rule file means the same everywhere and nothing is opened.
 
+mod ethertypes;
 mod icmp;
 mod protocols;
 mod services;
 
+pub use ethertypes::ethertype_by_name;
 pub use icmp::{code_by_name, code_name, type_by_name, type_name};
 pub use protocols::{protocol_by_name, protocol_name};
 
@@ -33,6 +35,11 @@ pub(crate) fn service_names() -> impl Iterator<Item = &'static str> {
 /// Every protocol name, for near misses.
 pub(crate) fn protocol_names() -> impl Iterator<Item = &'static str> {
     protocols::names()
+}
+
+/// Every name of an ethertype, for near misses.
+pub(crate) fn ethertype_names() -> impl Iterator<Item = &'static str> {
+    ethertypes::names()
 }
 
 /// Every type or code name of a family, for near misses.

@@ -33,7 +33,7 @@ impl<'t, 's> Fault<'t, 's> {
         Self { at, expected: vec![expected], message: None }
     }
 
-    fn message(at: &'t Token<'s>, message: impl Into<String>) -> Self {
+    pub(super) fn message(at: &'t Token<'s>, message: impl Into<String>) -> Self {
         Self { at, expected: Vec::new(), message: Some(message.into()) }
     }
 }
@@ -267,7 +267,7 @@ fn answer<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Answer<'t, 's>> {
     .parse(input)
 }
 
-fn direction<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Direction> {
+pub(super) fn direction<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Direction> {
     alt((value(Direction::In, word("in")), value(Direction::Out, word("out")))).parse(input)
 }
 
@@ -350,7 +350,7 @@ fn side<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Side<'t, 's>> {
     .parse(input)
 }
 
-fn host<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Host<'t, 's>> {
+pub(super) fn host<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Host<'t, 's>> {
     let (input, not) = opt(symbol("!")).parse(input)?;
     if input[0].is_symbol("<") {
         return Err(Err::Failure(Fault::message(&input[0], "tables are not built yet")));
@@ -521,7 +521,7 @@ pub(super) fn list<'t, 's: 't, T>(
 }
 
 /// From here on an error is the user's, not a sign to try something else.
-fn cut<'t, 's: 't, P>(
+pub(super) fn cut<'t, 's: 't, P>(
     parser: P,
 ) -> impl Parser<Input<'t, 's>, Output = P::Output, Error = Fault<'t, 's>>
 where

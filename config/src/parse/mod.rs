@@ -6,6 +6,8 @@
 //! Limits: [`MAX_TEXT`], [`MAX_WORDS`], [`MAX_VALUE`], [`MAX_EXPANSION`], [`MAX_RULES`] and
 //! [`Diagnostics::MAX`]. Nothing recurses over the input.
 
+mod ether;
+mod ether_options;
 mod expand;
 mod grammar;
 mod lexer;
@@ -29,6 +31,7 @@ use self::set::Settings;
 pub(crate) use self::words::nearest;
 use self::words::{STATEMENTS, refusal, rule_words, shorten, with_hint};
 use crate::diagnostic::Diagnostics;
+use crate::ether::EtherRule;
 use crate::names::protocol_by_name;
 use crate::rules::{Rule, RuleSet};
 use crate::source::{SourceFile, Sources, Span};
@@ -60,6 +63,7 @@ pub fn parse(files: &[SourceFile], defines: &Defines) -> Parsed {
         report: Report::new(&sources),
         macros: Macros::new(defines),
         settings: Settings::default(),
+        ether: Vec::new(),
         rules: Vec::new(),
         echo: Vec::new(),
     };
@@ -93,6 +97,7 @@ struct Reader<'r> {
     report: Report<'r>,
     macros: Macros,
     settings: Settings,
+    ether: Vec<EtherRule>,
     rules: Vec<Rule>,
     echo: Vec<String>,
 }
@@ -101,6 +106,7 @@ impl Reader<'_> {
     fn finish(self) -> Parsed {
         let rules = (!self.report.found.has_errors()).then(|| RuleSet {
             options: self.settings.finish(),
+            ether: self.ether,
             rules: self.rules,
             ..RuleSet::default()
         });
@@ -128,6 +134,7 @@ impl Reader<'_> {
         let first = &words[0];
         match (&first.kind, &*first.text) {
             (Kind::Word, "pass" | "block") => self.rule(words),
+            (Kind::Word, "ether") => self.ether(words),
             (Kind::Word, "set") => self.set(words),
             (Kind::End, _) => {}
             _ => self.unknown_statement(words),
@@ -143,6 +150,23 @@ impl Reader<'_> {
             }
             Ok((rest, line)) => self.unexpected(rest, line.stage),
             Err(Err::Error(fault) | Err::Failure(fault)) => self.fault(fault, rule_words()),
+            Err(Err::Incomplete(_)) => self.incomplete(words),
+        }
+    }
+
+    fn ether(&mut self, words: &[Token<'_>]) {
+        match ether::ether(words) {
+            Ok((rest, line)) if rest[0].kind == Kind::End => {
+                let mut resolver = Resolver { report: &mut self.report, macros: &self.macros };
+                ether::expand(&line, &mut self.ether, &mut resolver);
+            }
+            Ok((rest, _)) => {
+                let (message, expected) = ether::unexpected(&rest[0]);
+                self.report.expected_at(&rest[0], message, expected, &self.macros);
+            }
+            Err(Err::Error(fault) | Err::Failure(fault)) => {
+                self.fault(fault, ether::WORDS.iter().copied());
+            }
             Err(Err::Incomplete(_)) => self.incomplete(words),
         }
     }
@@ -203,7 +227,13 @@ impl Reader<'_> {
             Kind::Stray => stray(first),
             _ => format!("unexpected {} at the beginning of a statement", shown(first)),
         };
-        let expected = vec!["pass".into(), "block".into(), "set".into(), "name = \"value\"".into()];
+        let expected = vec![
+            "pass".into(),
+            "block".into(),
+            "ether".into(),
+            "set".into(),
+            "name = \"value\"".into(),
+        ];
         self.report.expected_at(first, message, expected, &self.macros);
     }
 

@@ -5,6 +5,7 @@ use nom::branch::alt;
 use nom::combinator::{cut, map, value};
 use nom::sequence::{pair, preceded};
 
+use super::ether_options::{self, LinkLine};
 use super::grammar::{Input, InterfaceItem, Parsed, interface, list, plain, word};
 use super::lexer::Token;
 use super::resolve::Resolver;
@@ -21,12 +22,18 @@ pub(super) enum SetLine<'t, 's> {
     BlockPolicy(BlockPolicy),
     StatePolicy(StatePolicy),
     Skip(Vec<InterfaceItem<'t, 's>>),
+    /// An option of layer 2.
+    Link(LinkLine<'t, 's>),
     /// An option that only its name is known of.
     Unknown(&'t Token<'s>),
 }
 
 /// The words that can stand behind `set`.
-pub(super) const NAMES: &[&str] = &["limit", "timeout", "block-policy", "state-policy", "skip"];
+#[rustfmt::skip]
+pub(super) const NAMES: &[&str] = &[
+    "limit", "timeout", "block-policy", "state-policy", "skip", "link-control", "neighbour-guard",
+    "neighbour-mac-check", "router-guard", "dhcp-guard",
+];
 
 pub(super) fn set<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, SetLine<'t, 's>> {
     preceded(
@@ -37,6 +44,7 @@ pub(super) fn set<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, SetLine<'t, 's
             map(preceded(word("block-policy"), cut(block_policy)), SetLine::BlockPolicy),
             map(preceded(word("state-policy"), cut(state_policy)), SetLine::StatePolicy),
             map(preceded(pair(word("skip"), cut(word("on"))), cut(list(interface))), SetLine::Skip),
+            map(ether_options::link, SetLine::Link),
             map(plain("another option"), SetLine::Unknown),
         ))),
     )
@@ -130,6 +138,7 @@ impl Settings {
                 echo.push(format!("set state-policy {policy}"));
             }
             SetLine::Skip(items) => self.skip(items, resolver, echo),
+            SetLine::Link(line) => line.apply(&mut self.options.link, resolver, echo),
             SetLine::Unknown(name) => {
                 let message = refusal(&name.text).unwrap_or_else(|| {
                     let message = format!("unknown option `{}`", shorten(&name.text));

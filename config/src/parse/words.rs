@@ -20,7 +20,7 @@ const NAT: &str = "translation is not available on a transparent bridge";
 #[rustfmt::skip]
 const STATEMENTS_REFUSED: &[(&str, Refusal)] = &[
     ("anchor", Later), ("load", Later), ("table", Later), ("include", Later),
-    ("antispoof", Later), ("ether", Later), ("match", Later), ("queue", Bridge), ("altq", Bridge),
+    ("antispoof", Later), ("match", Later), ("queue", Bridge), ("altq", Bridge),
     ("nat", Old(NAT)), ("rdr", Old(NAT)), ("binat", Old(NAT)),
     ("nat-anchor", Old(NAT)), ("rdr-anchor", Old(NAT)), ("binat-anchor", Old(NAT)),
     ("dummynet-anchor", Bridge),
@@ -37,13 +37,12 @@ const REFUSED: &[(&str, Refusal)] = &[
     ("least-states", Bridge), ("round-robin", Bridge), ("source-hash", Bridge),
     ("random", Bridge), ("bitmask", Bridge), ("sticky-address", Bridge), ("static-port", Bridge),
     ("self", Bridge), ("egress", Bridge), ("no-route", Bridge), ("route", Bridge),
-    ("dnpipe", Bridge), ("dnqueue", Bridge),
+    ("dnpipe", Bridge), ("dnqueue", Bridge), ("bridge-to", Bridge),
     // Criteria and effects to come.
     ("urpf-failed", Later), ("os", Later), ("tag", Later), ("tagged", Later), ("once", Later),
     ("probability", Later), ("max-pkt-rate", Later), ("fragment", Later), ("allow-opts", Later),
     ("tos", Later), ("prio", Later), ("scrub", Later), ("modulate", Later), ("synproxy", Later),
-    ("delay", Later), ("ridentifier", Later), ("matches", Later), ("bridge-to", Later),
-    ("l3", Later), ("vlan", Later),
+    ("delay", Later), ("ridentifier", Later), ("matches", Later),
     // State options.
     ("max", Later), ("no-sync", Later), ("source-track", Later), ("max-src-states", Later),
     ("max-src-conn", Later), ("max-src-conn-rate", Later), ("max-src-nodes", Later),
@@ -71,6 +70,7 @@ fn refused() -> impl Iterator<Item = &'static (&'static str, Refusal)> {
 const KNOWN: &[&str] = &[
     "pass",
     "block",
+    "ether",
     "set",
     "in",
     "out",
@@ -136,7 +136,16 @@ pub(super) fn is_keyword(word: &str) -> bool {
 pub(super) fn begins_statement(word: &str) -> bool {
     matches!(
         word,
-        "pass" | "block" | "match" | "set" | "anchor" | "table" | "antispoof" | "include" | "load"
+        "pass"
+            | "block"
+            | "ether"
+            | "match"
+            | "set"
+            | "anchor"
+            | "table"
+            | "antispoof"
+            | "include"
+            | "load"
     )
 }
 
@@ -167,7 +176,7 @@ pub(super) fn continues_rule(word: &str) -> bool {
 
 /// Words that can begin a statement, for near misses.
 pub(super) const STATEMENTS: &[&str] =
-    &["pass", "block", "set", "match", "anchor", "table", "include", "antispoof", "load"];
+    &["pass", "block", "ether", "set", "match", "anchor", "table", "include", "antispoof", "load"];
 
 /// pf's word for one of another firewall.
 pub(super) fn synonym(word: &str) -> Option<&'static str> {
