@@ -257,26 +257,18 @@ impl Display for MacMatch {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let hex = |bytes: [u8; 6]| bytes.map(|byte| format!("{byte:02x}")).join(":");
         write!(f, "{}{}", if self.not { "! " } else { "" }, hex(self.address))?;
-        let bits = bits(self.mask).leading_ones();
-        if mask_of(bits) != self.mask {
-            write!(f, "&{}", hex(self.mask))
-        } else if bits < 48 {
-            write!(f, "/{bits}")
-        } else {
-            Ok(())
+        match (0..=48).find(|&bits| mask_of(bits) == self.mask) {
+            None => write!(f, "&{}", hex(self.mask)),
+            Some(48) => Ok(()),
+            Some(bits) => write!(f, "/{bits}"),
         }
     }
 }
 
-/// The first `bits` bits of an address, the first octet's highest first.
-pub(crate) const fn mask_of(bits: u32) -> [u8; 6] {
-    let mask = if bits == 0 { 0 } else { u64::MAX << (64 - bits) };
-    let [a, b, c, d, e, f, ..] = mask.to_be_bytes();
-    [a, b, c, d, e, f]
-}
-
-const fn bits([a, b, c, d, e, f]: [u8; 6]) -> u64 {
-    u64::from_be_bytes([a, b, c, d, e, f, 0, 0])
+/// The first `bits` bits of an address, at most 48, the first octet's highest first.
+pub(crate) fn mask_of(bits: u32) -> [u8; 6] {
+    let mask = (u64::MAX << (48 - bits)).to_be_bytes();
+    std::array::from_fn(|i| mask[i + 2])
 }
 
 #[cfg(test)]
@@ -291,6 +283,7 @@ mod tests {
         assert_eq!(print(false, [2, 0, 0x50, 0, 0, 0], mask_of(20)), "02:00:50:00:00:00/20");
         let odd = [0xff, 0, 0, 0, 0, 0xff];
         assert_eq!(print(false, [2, 0, 0, 0, 0, 1], odd), "02:00:00:00:00:01&ff:00:00:00:00:ff");
+        assert_eq!(mask_of(0), [0; 6]);
         assert_eq!(mask_of(1), [0x80, 0, 0, 0, 0, 0]);
         assert_eq!(mask_of(47), [0xff, 0xff, 0xff, 0xff, 0xff, 0xfe]);
     }

@@ -8,6 +8,7 @@ use crate::counters::Counters;
 use crate::flow::{FlowKey, HashKey};
 use crate::frame::PortIndex;
 use crate::judge::Lane;
+use crate::link::records::{EtherCounters, EtherRecords};
 use crate::reason::Reason;
 use crate::reflect::Budget;
 use crate::ruleset::Program;
@@ -95,6 +96,7 @@ pub struct Engine {
     pub(crate) open_until: Option<Instant>,
     pub(crate) table: Table,
     pub(crate) records: Records,
+    pub(crate) ether: EtherRecords,
     pub(crate) counters: Counters,
     pub(crate) budget: Budget,
     /// Scratch of [`Engine::judge`], one a frame of the batch.
@@ -141,6 +143,7 @@ impl Engine {
             open_until: None,
             table: Table::new(setup.states, memory, tick(setup.now)),
             records: Records::default(),
+            ether: EtherRecords::default(),
             counters: Counters::default(),
             budget: Budget::default(),
             lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
@@ -153,6 +156,7 @@ impl Engine {
     /// unreachable: they end.
     pub fn install(&mut self, now: Instant, program: Arc<Program>) {
         self.records.install(&program);
+        self.ether.install(program.link(), self.program.as_deref().map(Program::link));
         self.epoch = self.epoch.wrapping_add(1);
         if let Some(old) = self.program.take() {
             if old.is_floating() != program.is_floating() {
@@ -274,10 +278,16 @@ impl Engine {
         self.records.counters()
     }
 
+    /// Counters of the `ether` rules in force, by number.
+    pub fn ether_counters(&self) -> &[EtherCounters] {
+        self.ether.counters()
+    }
+
     /// Zeroes all counters.
     pub fn clear_counters(&mut self) {
         self.counters = Counters::default();
         self.records.clear();
+        self.ether.clear();
     }
 
     /// States in this worker's table.

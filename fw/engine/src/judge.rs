@@ -12,7 +12,8 @@ use weir_config::rules::{Action, Direction, Return};
 use crate::counters::Tally;
 use crate::engine::{Engine, deadline, distinct, tick};
 use crate::flow::{FlowKey, Path, owner};
-use crate::frame::{Checksum, Frames, PortIndex};
+use crate::frame::{Checksum, Frames, Meta, PortIndex};
+use crate::link::LinkRules;
 use crate::log::{CAPTURE, LogAction, LogRecord, LogSink};
 use crate::packet::{Icmp, Network, Packet, Quote, Tcp, Transport, checksum, icmp, protocol, tcp};
 use crate::prefetch;
@@ -60,6 +61,8 @@ pub(crate) struct Lane {
     candidate: u32,
     sender_is_lower: bool,
     step: Step,
+    /// The tag that an `ether` rule has given, 0 for none.
+    link_tag: u16,
 }
 
 /// What the first step has found.
@@ -84,6 +87,7 @@ impl Lane {
         candidate: NONE,
         sender_is_lower: false,
         step: Step::Control,
+        link_tag: 0,
     };
 }
 
@@ -92,6 +96,8 @@ struct Round<'a> {
     now: Instant,
     tick: u32,
     program: &'a Program,
+    /// Layer 2, if it has rules or guards.
+    link: Option<&'a LinkRules>,
 }
 
 /// The path of a frame through a bridge of two ports.
@@ -119,7 +125,8 @@ impl Engine {
             self.counters.reasons[Reason::NoRuleset as usize] += frames.len() as u64;
             return;
         };
-        let round = Round { now, tick: tick(now), program: &program };
+        let link = Some(program.link()).filter(|link| link.is_active());
+        let round = Round { now, tick: tick(now), program: &program, link };
         let mut lanes = std::mem::take(&mut self.lanes);
         for i in 0..AHEAD {
             prefetch_headers(frames, i);
@@ -127,6 +134,9 @@ impl Engine {
         for at in 0..frames.len() + 2 * DEPTH {
             if at < frames.len() {
                 self.parse(&round, frames, at, &mut lanes[at]);
+                if let Some(link) = round.link {
+                    self.judge_link(link, frames, at, &mut lanes[at]);
+                }
             }
             if let Some(i) = at.checked_sub(DEPTH)
                 && i < frames.len()
@@ -180,9 +190,10 @@ impl Engine {
     fn parse<F: Frames>(&mut self, round: &Round<'_>, frames: &F, i: usize, lane: &mut Lane) {
         prefetch_headers(frames, i + AHEAD);
         let meta = frames.meta(i);
+        lane.link_tag = 0;
         if let Err(reason) = lane.packet.parse_from(frames.head(i), &meta) {
-            self.tally(2, meta.port, Direction::In, Outcome::Blocked).add(meta.length);
-            lane.step = Step::Decided(Verdict::Drop(reason));
+            let verdict = self.judge_foreign(round.program, frames.head(i), meta, reason);
+            lane.step = Step::Decided(verdict);
             return;
         }
         let packet = &lane.packet;
@@ -209,6 +220,45 @@ impl Engine {
         } else {
             Step::Decided(Verdict::Handover(owner))
         };
+    }
+
+    /// Layer 2 of a packet that is ours to judge.
+    fn judge_link<F: Frames>(&mut self, link: &LinkRules, frames: &F, i: usize, lane: &mut Lane) {
+        if let Step::Decided(_) = lane.step {
+            return;
+        }
+        let (packet, length) = (&lane.packet, frames.meta(i).length);
+        let path = path(packet.port);
+        match link.judge(packet, frames.head(i), length, path, &mut self.ether) {
+            Ok(tag) => lane.link_tag = tag,
+            Err((direction, reason)) => {
+                lane.step = Step::Decided(self.block(packet, direction, reason));
+            }
+        }
+    }
+
+    /// A frame that holds no packet, or a broken one: layer 2 alone decides.
+    fn judge_foreign(
+        &mut self,
+        program: &Program,
+        head: &[u8],
+        meta: Meta,
+        reason: Reason,
+    ) -> Verdict {
+        const OTHERS: usize = 2;
+        let path @ Path { from, to } = path(meta.port);
+        let judged = program.link().judge_foreign(reason, head, meta.length, path, &mut self.ether);
+        let blocked_in = matches!(judged, Err((Direction::In, _)));
+        let [arriving, leaving] = [blocked_in, judged.is_err()]
+            .map(|blocked| if blocked { Outcome::Blocked } else { Outcome::Passed });
+        self.tally(OTHERS, from, Direction::In, arriving).add(meta.length);
+        if !blocked_in {
+            self.tally(OTHERS, to, Direction::Out, leaving).add(meta.length);
+        }
+        match judged {
+            Ok(()) => Verdict::Forward(to),
+            Err((_, reason)) => Verdict::Drop(reason),
+        }
     }
 
     /// Step 3: the verdict.

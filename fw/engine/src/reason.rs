@@ -41,7 +41,16 @@ reasons! {
     Runt, "runt", "The frame is shorter than an Ethernet header.";
     TooManyTags, "too-many-tags", "More than two VLAN tags.";
     TruncatedTag, "truncated-tag", "The frame ends inside a VLAN tag.";
-    EtherType, "ethertype", "Neither IP nor ARP.";
+    EtherType, "ethertype", "Neither IP nor ARP, and no ether rule passed it.";
+    Llc, "llc", "A length in place of the ethertype (LLC, SNAP), and no ether rule passed it.";
+    LinkControl, "link-control", "A control frame that set link-control does not let through.";
+    LinkLocal, "link-local", "An unknown protocol to a link-local group address (01-80-C2-00-00-0x).";
+    MacControl, "mac-control", "A MAC control frame (PAUSE), which never crosses a bridge.";
+    EtherRule, "ether-rule", "An ether rule blocked it.";
+    NeighbourGuard, "neighbour-guard", "ARP or neighbour discovery that claims an address bound to another port.";
+    NeighbourMac, "neighbour-mac", "ARP or neighbour discovery whose hardware address is not the frame's, or cannot be read.";
+    RouterGuard, "router-guard", "A router advertisement or redirect from a port that no router is behind.";
+    DhcpGuard, "dhcp-guard", "A DHCP server's message from a port that no server is behind.";
     Pppoe, "pppoe", "A PPPoE frame, which this version does not look into.";
     MalformedArp, "malformed-arp", "An ARP packet that is not a request or reply of IPv4 over Ethernet.";
     SplitHeader, "split-header", "The headers do not lie in the first segment of the frame.";

@@ -3,5 +3,6 @@
 
 pub mod program;
 pub(crate) mod records;
+pub(crate) mod tags;
 
 pub use program::{CompileError, PortName, PortNames, Program};

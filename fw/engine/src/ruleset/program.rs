@@ -16,8 +16,10 @@ use weir_config::rules::{
     RuleSet,
 };
 
+use super::tags::TagNames;
 use crate::flow::Path;
 use crate::frame::PortIndex;
+use crate::link::LinkRules;
 use crate::packet::{Address, Network, Packet, Transport, protocol};
 use crate::state::wheel::TICKS_PER_SECOND;
 
@@ -36,7 +38,7 @@ pub struct PortNames(pub Vec<PortName>);
 
 impl PortNames {
     /// The ports that a rule's `on` means, as a bit mask; none for a name that no port has.
-    fn mask(&self, name: &str) -> u8 {
+    pub(crate) fn mask(&self, name: &str) -> u8 {
         self.0
             .iter()
             .enumerate()
@@ -55,12 +57,15 @@ impl PortNames {
 pub enum CompileError {
     /// More rules than a state can refer to.
     TooManyRules(usize),
+    /// More names of tags than a packet can carry.
+    TooManyTags,
 }
 
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooManyRules(n) => write!(f, "{n} rules are more than the {MAX_RULES} possible"),
+            Self::TooManyTags => write!(f, "there are more than {} tags", TagNames::MAX),
         }
     }
 }
@@ -84,6 +89,7 @@ pub struct Program {
     rules: Vec<Matcher>,
     identities: Vec<Identity>,
     skipped: u8,
+    link: LinkRules,
     timeouts: [u32; Timeout::ALL.len()],
 }
 
@@ -104,6 +110,11 @@ impl Program {
         if rules.rules.len() > MAX_RULES {
             return Err(CompileError::TooManyRules(rules.rules.len()));
         }
+        let mut tags = TagNames::default();
+        let link = LinkRules::compile(rules, ports, &mut tags);
+        if tags.overflowed() {
+            return Err(CompileError::TooManyTags);
+        }
         let mut seen = HashMap::new();
         let identities = rules
             .rules
@@ -121,6 +132,7 @@ impl Program {
             rules: rules.rules.iter().map(|rule| Matcher::new(rule, ports)).collect(),
             identities,
             skipped: rules.options.skip.iter().fold(0, |mask, name| mask | ports.mask(name)),
+            link,
             timeouts: Timeout::ALL.map(|timeout| ticks(&rules.options, timeout)),
             source: rules.clone(),
         })
@@ -129,6 +141,11 @@ impl Program {
     /// What was compiled.
     pub const fn rules(&self) -> &RuleSet {
         &self.source
+    }
+
+    /// What it says about layer 2.
+    pub(crate) const fn link(&self) -> &LinkRules {
+        &self.link
     }
 
     pub(crate) const fn options(&self) -> &Options {
