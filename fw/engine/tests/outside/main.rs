@@ -6,6 +6,7 @@ mod endpoint;
 mod evaluation;
 mod hostile;
 mod judge;
+mod link;
 mod random;
 mod recovery;
 mod simulation;
