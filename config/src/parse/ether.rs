@@ -476,13 +476,8 @@ fn octets(text: &str) -> Option<[u8; 6]> {
 fn l3_address(host: &Host<'_, '_>, resolver: &mut Resolver<'_, '_>) -> Resolved<ResolvedHost> {
     let resolved = resolver.host(host)?;
     match resolved.address {
-        Address::Any | Address::Prefix(_) | Address::Range(..) => Some(resolved),
-        Address::Table(_) => {
-            resolver.error(host.first, "`l3` takes addresses, prefixes and ranges, no tables")
-        }
-        Address::UrpfFailed => {
-            resolver.error(host.first, "`l3` takes addresses, prefixes and ranges only")
-        }
+        Address::UrpfFailed => resolver.error(host.first, "`l3` takes addresses and tables only"),
+        _ => Some(resolved),
     }
 }
 

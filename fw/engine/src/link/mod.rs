@@ -27,14 +27,25 @@ use self::guard::Guards;
 use self::records::{EtherRecords, Identity};
 use self::rules::EtherRules;
 use crate::flow::Path;
+use crate::frame::PortIndex;
 use crate::packet::ethernet::{Ethernet, Mac, ethertype};
-use crate::packet::{Network, Packet};
+use crate::packet::{Address, Network, Packet};
 use crate::reason::Reason;
 use crate::ruleset::PortNames;
 use crate::ruleset::tags::TagNames;
+use crate::table::Tables;
+use crate::time::Instant;
 
 /// Why and where a frame ends at layer 2.
 pub(crate) type Stopped = (Direction, Reason);
+
+/// The way of a frame through the bridge, and what rules look at besides the frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) path: Path,
+    pub(crate) tables: &'a Tables,
+    pub(crate) now: Instant,
+}
 
 /// Everything a rule set says about layer 2, compiled.
 #[derive(Debug)]
@@ -48,16 +59,22 @@ pub(crate) struct LinkRules {
 }
 
 impl LinkRules {
-    /// Compiles what a rule set says about layer 2, for these ports.
-    pub(crate) fn compile(rules: &RuleSet, ports: &PortNames, tags: &mut TagNames) -> Self {
+    /// Compiles what a rule set says about layer 2, for these ports. `table` numbers the tables;
+    /// `None` if there are too many tags.
+    pub(crate) fn compile(
+        rules: &RuleSet,
+        ports: &PortNames,
+        tags: &mut TagNames,
+        table: &mut impl FnMut(&str) -> u32,
+    ) -> Option<Self> {
         let options = &rules.options;
-        Self {
-            rules: EtherRules::new(&rules.ether, ports, tags),
+        Some(Self {
+            rules: EtherRules::new(&rules.ether, ports, tags, table)?,
             identities: records::identities(&rules.ether),
             guards: Guards::new(&options.link, ports),
             control: options.link.control,
             skipped: options.skip.iter().fold(0, |mask, name| mask | ports.mask(name)),
-        }
+        })
     }
 
     /// Whether [`LinkRules::judge`] has anything to say.
@@ -71,7 +88,7 @@ impl LinkRules {
         packet: &Packet,
         head: &[u8],
         length: u32,
-        path: Path,
+        way: Way<'_>,
         records: &mut EtherRecords,
     ) -> Result<u16, Stopped> {
         let Some((destination, source)) = addresses(head) else { return Ok(0) };
@@ -84,11 +101,11 @@ impl LinkRules {
                 Network::Ipv4 => ethertype::IPV4,
                 Network::Ipv6 => ethertype::IPV6,
             },
-            l3: [packet.source.0, packet.destination.0],
+            l3: [packet.source, packet.destination],
             length,
         };
-        let (tag, _) = self.ask(&frame, path, records)?;
-        if !self.skips(path.from)
+        let (tag, _) = self.ask(&frame, way, records)?;
+        if !self.skips(way.path.from)
             && let Some(reason) = self.guards.objection(packet, head)
         {
             return Err((Direction::In, reason));
@@ -102,7 +119,7 @@ impl LinkRules {
         reason: Reason,
         head: &[u8],
         length: u32,
-        path: Path,
+        way: Way<'_>,
         records: &mut EtherRecords,
     ) -> Result<(), Stopped> {
         let stopped = |reason| Err((Direction::In, reason));
@@ -114,7 +131,7 @@ impl LinkRules {
         if let Usual::NeverPasses(reason) = usual {
             return stopped(reason);
         }
-        if self.skips(path.from) && self.skips(path.to) {
+        if self.skips(way.path.from) && self.skips(way.path.to) {
             return Ok(());
         }
         let frame = LinkFrame {
@@ -122,10 +139,10 @@ impl LinkRules {
             source: number(ethernet.source()),
             vlan: ethernet.tags().outer,
             ethertype: control::type_or_llc(&ethernet),
-            l3: [0; 2],
+            l3: [Address(0); 2],
             length,
         };
-        match (self.ask(&frame, path, records)?, usual) {
+        match (self.ask(&frame, way, records)?, usual) {
             ((_, true), _) | (_, Usual::Passes) => Ok(()),
             (_, Usual::Drops(reason) | Usual::NeverPasses(reason)) => stopped(reason),
         }
@@ -135,15 +152,15 @@ impl LinkRules {
     fn ask(
         &self,
         frame: &LinkFrame,
-        path: Path,
+        way: Way<'_>,
         records: &mut EtherRecords,
     ) -> Result<(u16, bool), Stopped> {
         let (mut tag, mut passed) = (0, false);
-        for (port, direction) in [(path.from, Direction::In), (path.to, Direction::Out)] {
+        for (port, direction) in [(way.path.from, Direction::In), (way.path.to, Direction::Out)] {
             if self.skips(port) {
                 continue;
             }
-            let Some(rule) = self.rules.winner(frame, port, direction, tag, records) else {
+            let Some(rule) = self.rules.winner(frame, (port, direction), tag, way, records) else {
                 continue;
             };
             records.count(rule, direction, frame.length);
@@ -159,7 +176,7 @@ impl LinkRules {
         Ok((tag, passed))
     }
 
-    const fn skips(&self, port: crate::frame::PortIndex) -> bool {
+    const fn skips(&self, port: PortIndex) -> bool {
         self.skipped >> port.0 & 1 != 0
     }
 }
@@ -175,7 +192,7 @@ struct LinkFrame {
     /// Behind all tags; [`EtherRule::LLC`](weir_config::ether::EtherRule::LLC) for a length.
     ethertype: u16,
     /// Source and destination of IP, sender and target of ARP.
-    l3: [u128; 2],
+    l3: [Address; 2],
     /// Bytes of the frame.
     length: u32,
 }

@@ -9,10 +9,11 @@ use weir_config::ether::{EtherRule, MacMatch, VlanMatch};
 use weir_config::rules::{Address as RuleAddress, Direction};
 
 use super::records::EtherRecords;
-use super::{LinkFrame, number};
+use super::{LinkFrame, Way, number};
 use crate::counters::MAX_PORTS;
 use crate::frame::PortIndex;
-use crate::packet::Address;
+use crate::packet::ethernet::ethertype;
+use crate::packet::{Address, Network};
 use crate::ruleset::PortNames;
 use crate::ruleset::tags::TagNames;
 
@@ -25,12 +26,21 @@ pub(super) struct EtherRules {
 }
 
 impl EtherRules {
-    pub(super) fn new(rules: &[EtherRule], ports: &PortNames, tags: &mut TagNames) -> Self {
-        let rules: Vec<_> = rules.iter().map(|rule| Matcher::new(rule, ports, tags)).collect();
+    /// `None` if there are too many tags.
+    pub(super) fn new(
+        rules: &[EtherRule],
+        ports: &PortNames,
+        tags: &mut TagNames,
+        table: &mut impl FnMut(&str) -> u32,
+    ) -> Option<Self> {
+        let rules: Vec<_> = rules
+            .iter()
+            .map(|rule| Matcher::new(rule, ports, tags, table))
+            .collect::<Option<_>>()?;
         let sides = std::array::from_fn(|port| {
             [Direction::In, Direction::Out].map(|direction| Side::new(&rules, port, direction))
         });
-        Self { rules, sides }
+        Some(Self { rules, sides })
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -46,9 +56,9 @@ impl EtherRules {
     pub(super) fn winner(
         &self,
         frame: &LinkFrame,
-        port: PortIndex,
-        direction: Direction,
+        (port, direction): (PortIndex, Direction),
         tag: u16,
+        way: Way<'_>,
         records: &mut EtherRecords,
     ) -> Option<u32> {
         let side = self.sides.get(usize::from(port.0))?.get(direction as usize)?;
@@ -72,7 +82,7 @@ impl EtherRules {
             };
             records.evaluate(number);
             let rule = self.get(number);
-            if rule.matches(frame, tag) {
+            if rule.matches(frame, tag, way) {
                 if rule.quick {
                     return Some(number);
                 }
@@ -139,6 +149,8 @@ pub(super) struct Matcher {
     /// Lowest and highest id; 0 is no tag.
     vlan: (u16, u16),
     ethertype: Option<u16>,
+    /// Only IPv4 and IPv6, since it looks at addresses of whichever family.
+    is_ip: bool,
     from: MacTest,
     to: MacTest,
     l3: [AddressTest; 2],
@@ -149,8 +161,14 @@ pub(super) struct Matcher {
 }
 
 impl Matcher {
-    fn new(rule: &EtherRule, ports: &PortNames, tags: &mut TagNames) -> Self {
-        Self {
+    fn new(
+        rule: &EtherRule,
+        ports: &PortNames,
+        tags: &mut TagNames,
+        table: &mut impl FnMut(&str) -> u32,
+    ) -> Option<Self> {
+        let l3 = [&rule.l3_from, &rule.l3_to].map(|side| AddressTest::new(side.as_ref(), table));
+        Some(Self {
             pass: rule.pass,
             quick: rule.quick,
             direction: rule.direction,
@@ -164,13 +182,20 @@ impl Matcher {
                 Some(VlanMatch::Tagged) => (1, u16::MAX),
                 Some(VlanMatch::Ids(low, high)) => (low, high),
             },
+            is_ip: rule.ethertype.is_none() && l3 != [AddressTest::Any; 2],
             ethertype: rule.ethertype,
             from: MacTest::new(rule.from),
             to: MacTest::new(rule.to),
-            l3: [&rule.l3_from, &rule.l3_to].map(AddressTest::new),
-            tag: rule.tag.as_deref().map_or(0, |tag| tags.intern(tag)),
-            tagged: rule.tagged.as_ref().map(|tagged| (tagged.not, tags.intern(&tagged.tag))),
-        }
+            l3,
+            tag: match &rule.tag {
+                None => 0,
+                Some(tag) => tags.intern(tag)?,
+            },
+            tagged: match &rule.tagged {
+                None => None,
+                Some(tagged) => Some((tagged.not, tags.intern(&tagged.tag)?)),
+            },
+        })
     }
 
     pub(super) const fn passes(&self) -> bool {
@@ -182,14 +207,15 @@ impl Matcher {
     }
 
     /// Port and direction apart, which [`Side`] has seen to.
-    fn matches(&self, frame: &LinkFrame, tag: u16) -> bool {
+    fn matches(&self, frame: &LinkFrame, tag: u16, way: Way<'_>) -> bool {
         self.vlan.0 <= frame.vlan
             && frame.vlan <= self.vlan.1
             && self.ethertype.is_none_or(|ethertype| ethertype == frame.ethertype)
             && self.from.matches(frame.source)
             && self.to.matches(frame.destination)
-            && self.l3[0].matches(frame.l3[0])
-            && self.l3[1].matches(frame.l3[1])
+            && (!self.is_ip || matches!(frame.ethertype, ethertype::IPV4 | ethertype::IPV6))
+            && self.l3[0].matches(frame.l3[0], frame, way)
+            && self.l3[1].matches(frame.l3[1], frame, way)
             && self.tagged.is_none_or(|(not, wanted)| (wanted == tag) != not)
     }
 }
@@ -224,31 +250,41 @@ impl MacTest {
     }
 }
 
-/// An address behind `l3`. The parser has given the rule the ethertype of its family.
-#[derive(Debug)]
-struct AddressTest {
-    low: u128,
-    high: u128,
-    not: bool,
+/// An address behind `l3`. The parser has given a rule the ethertype of its address's family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AddressTest {
+    Any,
+    /// Bounds and `!`.
+    Range(Address, Address, bool),
+    /// Number of the table and `!`.
+    Table(u32, bool),
 }
 
 impl AddressTest {
-    fn new(l3: &Option<(bool, RuleAddress)>) -> Self {
-        let (not, (low, high)) = match l3 {
-            None | Some((_, RuleAddress::Any)) => (false, (0, u128::MAX)),
+    fn new(l3: Option<&(bool, RuleAddress)>, table: &mut impl FnMut(&str) -> u32) -> Self {
+        match l3 {
+            // The parser refuses `urpf-failed` behind `l3`.
+            None | Some((_, RuleAddress::Any | RuleAddress::UrpfFailed)) => Self::Any,
             Some((not, RuleAddress::Prefix(net))) => {
-                (*not, (Address::from(net.network()).0, Address::from(net.broadcast()).0))
+                Self::Range(net.network().into(), net.broadcast().into(), *not)
             }
             Some((not, RuleAddress::Range(low, high))) => {
-                (*not, (Address::from(*low).0, Address::from(*high).0))
+                Self::Range((*low).into(), (*high).into(), *not)
             }
-            // The parser refuses these behind `l3`.
-            Some((_, RuleAddress::Table(_) | RuleAddress::UrpfFailed)) => (false, (1, 0)),
-        };
-        Self { low, high, not }
+            Some((not, RuleAddress::Table(name))) => Self::Table(table(name), *not),
+        }
     }
 
-    const fn matches(&self, address: u128) -> bool {
-        (self.low <= address && address <= self.high) != self.not
+    fn matches(self, address: Address, frame: &LinkFrame, way: Way<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Range(low, high, not) => (low <= address && address <= high) != not,
+            Self::Table(table, not) => {
+                let ipv6 = frame.ethertype == ethertype::IPV6;
+                let network = if ipv6 { Network::Ipv6 } else { Network::Ipv4 };
+                let table = way.tables.get(table);
+                table.is_some_and(|table| table.contains(address, network, way.now)) != not
+            }
+        }
     }
 }

@@ -1,46 +1,40 @@
-//! The names of tags (`tag`, `tagged`) as small numbers, so that packets carry and rules compare two
-//! bytes. `ether` rules and IP rules share them.
+//! The tags that rules give and ask for, as numbers.
 
 use std::collections::HashMap;
 
-/// Every name that a rule set mentions.
-#[derive(Debug, Default)]
+/// Tag names in the order of their numbers, which begin with 1; 0 is no tag.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct TagNames {
     names: Vec<String>,
     numbers: HashMap<String, u16>,
-    overflowed: bool,
 }
 
 impl TagNames {
-    /// The most names a rule set can have.
-    pub(crate) const MAX: usize = u16::MAX as usize;
+    /// The most tags that there can be.
+    pub(crate) const MAX: usize = u16::MAX as usize - 1;
 
-    /// The number of a name, from 1; the same for the same name. Past [`TagNames::MAX`] names it is
-    /// 0 and [`TagNames::overflowed`] is true: the rule set cannot run.
-    pub(crate) fn intern(&mut self, name: &str) -> u16 {
+    /// The number of a tag, a new one at its first time; `None` past [`TagNames::MAX`].
+    pub(crate) fn intern(&mut self, name: &str) -> Option<u16> {
         if let Some(&number) = self.numbers.get(name) {
-            return number;
+            return Some(number);
         }
-        let Ok(number) = u16::try_from(self.names.len() + 1) else {
-            self.overflowed = true;
-            return 0;
-        };
+        if self.names.len() == Self::MAX {
+            return None;
+        }
         self.names.push(name.to_owned());
+        let number = self.names.len() as u16;
         self.numbers.insert(name.to_owned(), number);
-        number
+        Some(number)
     }
 
-    /// Whether there were more names than numbers.
-    pub(crate) const fn overflowed(&self) -> bool {
-        self.overflowed
+    /// The number of a tag that some rule names.
+    pub(crate) fn number(&self, name: &str) -> Option<u16> {
+        self.numbers.get(name).copied()
     }
 
-    /// The name of a number that [`TagNames::intern`] gave; empty for 0.
-    pub(crate) fn name(&self, number: u16) -> &str {
-        usize::from(number)
-            .checked_sub(1)
-            .and_then(|at| self.names.get(at))
-            .map_or("", String::as_str)
+    /// The name behind a number; `None` for 0.
+    pub(crate) fn name(&self, number: u16) -> Option<&str> {
+        self.names.get(usize::from(number.checked_sub(1)?)).map(String::as_str)
     }
 }
 
@@ -51,19 +45,18 @@ mod tests {
     #[test]
     fn a_name_has_one_number_and_a_number_one_name() {
         let mut tags = TagNames::default();
-        assert_eq!([tags.intern("A"), tags.intern("B"), tags.intern("A")], [1, 2, 1]);
-        assert_eq!([tags.name(0), tags.name(1), tags.name(2), tags.name(3)], ["", "A", "B", ""]);
+        assert_eq!(["A", "B", "A"].map(|name| tags.intern(name)), [Some(1), Some(2), Some(1)]);
+        assert_eq!([0, 1, 2, 3].map(|n| tags.name(n)), [None, Some("A"), Some("B"), None]);
+        assert_eq!((tags.number("B"), tags.number("C")), (Some(2), None));
     }
 
     #[test]
-    fn too_many_names_are_noticed() {
+    fn there_are_no_more_names_than_numbers() {
         let mut tags = TagNames::default();
         for i in 1..=TagNames::MAX {
-            assert_eq!(usize::from(tags.intern(&i.to_string())), i);
+            assert_eq!(tags.intern(&i.to_string()).map(usize::from), Some(i));
         }
-        assert!(!tags.overflowed());
-        assert_eq!(tags.intern("7"), 7);
-        assert_eq!(tags.intern("one more"), 0);
-        assert!(tags.overflowed());
+        assert_eq!(tags.intern("one more"), None);
+        assert_eq!(tags.intern("7"), Some(7));
     }
 }
