@@ -2,7 +2,8 @@
 //! rules against FreeBSD's pf.conf(5) read literally.
 
 use weir_config::ether::{EtherRule, MacMatch, VlanMatch};
-use weir_config::rules::{Address, Direction, RuleSet};
+use weir_config::rules::{Address, Direction, RuleSet, Tagged};
+use weir_config::tables::{Table, TableEntry};
 use weir_config::{Defines, SourceFile, parse};
 use weir_engine::packet::{build, icmp};
 use weir_engine::{PortIndex, Reason};
@@ -186,6 +187,58 @@ fn l3_binds_an_address_to_a_card() {
     assert_eq!(bridge.send(LAN, &request(A, [192, 0, 2, 1], [192, 0, 2, 9])), PASSES);
     let lie = request(A, [192, 0, 2, 9], [192, 0, 2, 1]);
     assert_eq!(bridge.send(LAN, &lie), Some(Reason::EtherRule));
+}
+
+/// IPv4 and IPv6 by themselves; ARP only where it is named.
+#[test]
+fn l3_looks_into_tables() {
+    let text = "ether pass quick proto arp from 02:00:00:00:00:0b\nether pass\npass\n";
+    let parsed = parse(&[SourceFile::new("table", text)], &Defines::default());
+    let mut set = parsed.rules.expect("no errors");
+    let nets = ["192.0.2.0/24", "2001:db8::1/128"];
+    let entries =
+        nets.map(|net| TableEntry { not: false, net: net.parse().unwrap(), timeout: None });
+    set.tables.push(Table {
+        name: "known".to_owned(),
+        entries: Some(entries.into()),
+        ..Table::default()
+    });
+    let known = Some((true, Address::Table("known".to_owned())));
+    set.ether[1] = EtherRule { pass: false, l3_from: known.clone(), ..set.ether[1].clone() };
+    let mut bridge = Bridge::new("");
+    bridge.load_set(&set);
+    let from = |source: [u8; 4]| build::echo(source, [192, 0, 2, 9], 1, 1).macs(A, B).frame();
+    assert_eq!(bridge.send(LAN, &from([192, 0, 2, 1])), PASSES);
+    assert_eq!(bridge.send(LAN, &from([192, 0, 3, 1])), Some(Reason::EtherRule));
+    let from6 = |last| build::echo(v6(last), v6(9), 1, 1).macs(A, B).frame();
+    assert_eq!(bridge.send(LAN, &from6(1)), PASSES);
+    assert_eq!(bridge.send(LAN, &from6(2)), Some(Reason::EtherRule));
+    let arp = request(A, [192, 0, 3, 1], [192, 0, 2, 9]);
+    assert_eq!(bridge.send(LAN, &arp), PASSES);
+    set.ether[1].ethertype = Some(0x0806);
+    bridge.load_set(&set);
+    assert_eq!(bridge.send(LAN, &arp), Some(Reason::EtherRule));
+    assert_eq!(bridge.send(LAN, &request(A, [192, 0, 2, 1], [192, 0, 2, 9])), PASSES);
+    assert_eq!(bridge.send(LAN, &from([192, 0, 3, 1])), PASSES);
+}
+
+/// The tag of layer 2 is what IP rules ask for.
+#[test]
+fn ip_rules_see_the_tag() {
+    let text = "ether pass in on lan from 02:00:00:00:00:0a tag OURS\nblock\npass inet\n";
+    let parsed = parse(&[SourceFile::new("tagged", text)], &Defines::default());
+    let mut set = parsed.rules.expect("no errors");
+    set.rules[1].tagged = Some(Tagged { not: false, tag: "OURS".to_owned() });
+    let mut bridge = Bridge::new("");
+    bridge.load_set(&set);
+    assert_eq!(bridge.send(LAN, &ping()), PASSES);
+    bridge.forget_states();
+    let other = build::echo([192, 0, 2, 1], [192, 0, 2, 2], 1, 2).macs(B, A).frame();
+    assert_eq!(bridge.send(LAN, &other), Some(Reason::BlockRule));
+    // What layer 2 says is gone when its rules are.
+    set.ether.clear();
+    bridge.load_set(&set);
+    assert_eq!(bridge.send(LAN, &ping()), Some(Reason::BlockRule));
 }
 
 #[test]
