@@ -167,10 +167,10 @@ impl Display for ControlFrames {
     }
 }
 
-/// Without its newline.
+/// As it stands behind `set`.
 impl Display for NeighbourGuard {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "set neighbour-guard on {} {{", self.port)?;
+        write!(f, "neighbour-guard on {} {{", self.port)?;
         self.nets.iter().try_for_each(|&net| write!(f, " {}", Address::Prefix(net)))?;
         f.write_str(" }")
     }
@@ -182,7 +182,7 @@ impl Display for LinkOptions {
         if self.control != ControlFrames::default() {
             writeln!(f, "set link-control {}", self.control)?;
         }
-        self.neighbours.iter().try_for_each(|guard| writeln!(f, "{guard}"))?;
+        self.neighbours.iter().try_for_each(|guard| writeln!(f, "set {guard}"))?;
         if self.neighbour_mac_check {
             writeln!(f, "set neighbour-mac-check yes")?;
         }

@@ -13,16 +13,14 @@ use super::grammar::{
     Fault, Host, Input, InterfaceItem, Parsed, cut, direction, host, interface, list, plain,
     symbol, word,
 };
+use super::label::LONGEST;
 use super::lexer::{Kind, Token};
 use super::resolve::{Resolved, ResolvedHost, Resolver, decimal};
 use super::words::{is_keyword, nearest, refusal, shorten, with_hint};
 use super::{shown, stray};
 use crate::ether::{EtherRule, MacMatch, VlanMatch, mask_of};
 use crate::names;
-use crate::rules::{Address, Direction, Family, Interface, Source, Tagged};
-
-/// pf's `PF_RULE_LABEL_SIZE` and `PF_TAG_NAME_SIZE` less their closing zeros.
-const LONGEST_NAME: usize = 63;
+use crate::rules::{Address, Direction, Family, Interface, Tagged};
 
 const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
@@ -247,9 +245,7 @@ pub(super) fn expand(
         resolver.error::<()>(line.keyword, message);
         return;
     }
-    let span = line.keyword.span;
-    let source =
-        Source { file: span.file, line: resolver.report.sources.line(span.file, span.start) };
+    let source = resolver.source(line.keyword);
     for interface in &lists.interfaces {
         for &vlan in &lists.vlans {
             for &ethertype in &lists.protocols {
@@ -310,10 +306,10 @@ fn resolve(line: &EtherLine<'_, '_>, resolver: &mut Resolver<'_, '_>) -> Resolve
     let to = resolver.all(&line.to, |r, mac| hardware_address(mac, r));
     let l3_from = resolver.all(&line.l3_from, |r, host| l3_address(host, r));
     let l3_to = resolver.all(&line.l3_to, |r, host| l3_address(host, r));
-    let label = optional(line.label, |at| name(at, "label", resolver));
-    let tag = optional(line.tag, |at| name(at, "tag", resolver));
+    let label = optional(line.label, |at| label(at, resolver));
+    let tag = optional(line.tag, |at| tag_name(at, resolver));
     let tagged =
-        optional(line.tagged, |(not, at)| name(at, "tag", resolver).map(|tag| Tagged { not, tag }));
+        optional(line.tagged, |(not, at)| tag_name(at, resolver).map(|tag| Tagged { not, tag }));
     let (protocols, l3_from, l3_to) = (or_none(protocols?), or_any(l3_from?), or_any(l3_to?));
     let asks_for_addresses =
         [&l3_from, &l3_to].into_iter().flatten().any(|host| host.address != Address::Any);
@@ -344,15 +340,20 @@ fn optional<A, T>(at: Option<A>, one: impl FnOnce(A) -> Resolved<T>) -> Resolved
     }
 }
 
-fn name(at: &Token<'_>, what: &str, resolver: &mut Resolver<'_, '_>) -> Resolved<String> {
+fn label(at: &Token<'_>, resolver: &mut Resolver<'_, '_>) -> Resolved<String> {
     let text = resolver.label(at)?;
     if text.is_empty() {
-        return resolver.error(at, format!("the {what} is empty"));
+        return resolver.error(at, "the label is empty");
     }
-    if text.len() > LONGEST_NAME {
-        return resolver.error(at, format!("the {what} is longer than {LONGEST_NAME} bytes"));
+    if text.len() > LONGEST {
+        return resolver.error(at, format!("the label is longer than {LONGEST} bytes"));
     }
     Some(text)
+}
+
+fn tag_name(at: &Token<'_>, resolver: &mut Resolver<'_, '_>) -> Resolved<String> {
+    resolver.check_name(at, &at.text, "tag", LONGEST)?;
+    Some(at.text.to_string())
 }
 
 fn vlan(at: &Token<'_>, resolver: &mut Resolver<'_, '_>) -> Resolved<VlanMatch> {

@@ -13,6 +13,8 @@ use super::words::{nearest, shorten, with_hint};
 use crate::ether::{ControlFrame, ControlFrames, LinkOptions, NeighbourGuard};
 use crate::rules::{Address, Family};
 
+const NEIGHBOURS: &str = "neighbour-guard";
+
 /// A line as written.
 #[derive(Debug)]
 pub(super) enum LinkLine<'t, 's> {
@@ -80,58 +82,58 @@ fn servers<'t, 's: 't>(
 }
 
 impl LinkLine<'_, '_> {
-    /// Takes the line over and echoes it as -v does. A line with an error changes nothing and is
-    /// reported.
-    pub(super) fn apply(
+    /// Takes the line over: what was set, each with its text behind `set`. A line with an error
+    /// changes nothing and is reported.
+    pub(super) fn take(
         &self,
         options: &mut LinkOptions,
         resolver: &mut Resolver<'_, '_>,
-        echo: &mut Vec<String>,
-    ) {
-        match self {
+    ) -> Resolved<Vec<(&'static str, String)>> {
+        let (name, value) = match self {
             Self::Control(words) => {
-                let Some(control) = control(words, resolver) else { return };
-                options.control = control;
-                echo.push(format!("set link-control {control}"));
+                options.control = control(words, resolver)?;
+                ("link-control", options.control.to_string())
             }
             Self::Neighbours(ports, hosts) => {
                 let ports = port_names(ports, resolver);
                 let nets = resolver.all(hosts, |resolver, host| nets(host, resolver));
-                let (Some(ports), Some(nets)) = (ports, nets) else { return };
-                let nets = nets.concat();
-                for port in ports {
-                    let guard = NeighbourGuard { port, nets: nets.clone() };
-                    echo.push(guard.to_string());
-                    options.neighbours.push(guard);
-                }
+                let (ports, nets) = (ports?, nets?.concat());
+                let guards =
+                    ports.into_iter().map(|port| NeighbourGuard { port, nets: nets.clone() });
+                let first = options.neighbours.len();
+                options.neighbours.extend(guards);
+                let texts = options.neighbours[first..].iter();
+                return Some(texts.map(|guard| (NEIGHBOURS, guard.to_string())).collect());
             }
             Self::NoNeighbours => {
                 options.neighbours.clear();
-                echo.push("set neighbour-guard none".to_owned());
+                (NEIGHBOURS, "none".to_owned())
             }
             Self::NeighbourMac(on) => {
                 options.neighbour_mac_check = *on;
-                echo.push(format!("set neighbour-mac-check {}", if *on { "yes" } else { "no" }));
+                ("neighbour-mac-check", if *on { "yes" } else { "no" }.to_owned())
             }
             Self::Servers(server, ports) => {
-                let Some(names) = port_names(ports, resolver) else { return };
+                let names = port_names(ports, resolver)?;
                 let list = match server {
                     Server::Router => &mut options.routers,
                     Server::Dhcp => &mut options.dhcp_servers,
                 };
-                if names.is_empty() {
+                let value = if names.is_empty() {
                     list.clear();
-                    echo.push(format!("set {} none", server.option()));
-                    return;
-                }
-                echo.push(format!("set {} on {{ {} }}", server.option(), names.join(" ")));
+                    "none".to_owned()
+                } else {
+                    format!("on {{ {} }}", names.join(" "))
+                };
                 for name in names {
                     if !list.contains(&name) {
                         list.push(name);
                     }
                 }
+                (server.option(), value)
             }
-        }
+        };
+        Some(vec![(name, format!("{name} {value}"))])
     }
 }
 

@@ -327,11 +327,19 @@ impl Engine {
         self.ether.counters()
     }
 
-    /// Zeroes all counters.
+    /// Zeroes the counters of all `ether` rules.
+    pub fn clear_ether_counters(&mut self) {
+        self.ether.clear();
+    }
+
+    /// Zeroes all counters but those of rules.
     pub fn clear_counters(&mut self) {
         self.counters = Counters::default();
-        self.records.clear();
-        self.ether.clear();
+    }
+
+    /// Zeroes the counters of some rules in force, by their ids.
+    pub fn clear_rule_counters(&mut self, chosen: &dyn Fn(u32) -> bool) {
+        self.records.clear(chosen);
     }
 
     /// States in this worker's table.

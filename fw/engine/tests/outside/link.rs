@@ -4,7 +4,7 @@
 use weir_config::ether::{EtherRule, MacMatch, VlanMatch};
 use weir_config::rules::{Address, Direction, RuleSet, Tagged};
 use weir_config::tables::{Table, TableEntry};
-use weir_config::{Defines, SourceFile, parse};
+use weir_config::{Defines, SourceFile, parse_one};
 use weir_engine::packet::{build, icmp};
 use weir_engine::{PortIndex, Reason};
 
@@ -193,7 +193,7 @@ fn l3_binds_an_address_to_a_card() {
 #[test]
 fn l3_looks_into_tables() {
     let text = "ether pass quick proto arp from 02:00:00:00:00:0b\nether pass\npass\n";
-    let parsed = parse(&[SourceFile::new("table", text)], &Defines::default());
+    let parsed = parse_one(&SourceFile::new("table", text), &Defines::default());
     let mut set = parsed.rules.expect("no errors");
     let nets = ["192.0.2.0/24", "2001:db8::1/128"];
     let entries =
@@ -226,7 +226,7 @@ fn l3_looks_into_tables() {
 #[test]
 fn ip_rules_see_the_tag() {
     let text = "ether pass in on lan from 02:00:00:00:00:0a tag OURS\nblock\npass inet\n";
-    let parsed = parse(&[SourceFile::new("tagged", text)], &Defines::default());
+    let parsed = parse_one(&SourceFile::new("tagged", text), &Defines::default());
     let mut set = parsed.rules.expect("no errors");
     set.rules[1].tagged = Some(Tagged { not: false, tag: "OURS".to_owned() });
     let mut bridge = Bridge::new("");
@@ -277,7 +277,7 @@ fn rules_count_what_they_decide_and_keep_it_over_reloads() {
     bridge.load("ether pass proto 0x88b5\nether pass out\nether pass out\nether block\npass\n");
     let moved = [(0, [0, 0], [0, 0]), wanted[3], (0, [0, 0], [0, 0]), wanted[0]];
     assert_eq!(seen(&bridge), moved);
-    bridge.engines[0].clear_counters();
+    bridge.engines[0].clear_ether_counters();
     assert_eq!(seen(&bridge), [(0, [0, 0], [0, 0]); 4]);
 }
 
@@ -630,7 +630,7 @@ fn compiled_rules_agree_with_the_manual() {
         let skip = random.one_of(&["", "", "", "set skip on lan\n"]);
         let lines: String = (0..=random.below(10)).map(|_| line(&mut random) + "\n").collect();
         let text = format!("{skip}{lines}pass\n");
-        let parsed = parse(&[SourceFile::new("all", &*text)], &Defines::default());
+        let parsed = parse_one(&SourceFile::new("all", &*text), &Defines::default());
         let rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics.render(false)));
         let mut bridge = Bridge::new(&text);
         for _ in 0..40 {
@@ -644,7 +644,7 @@ fn compiled_rules_agree_with_the_manual() {
                 Some(_) => usually += 1,
             }
         }
-        let again = parse(&[SourceFile::new("again", rules.to_string())], &Defines::default());
+        let again = parse_one(&SourceFile::new("again", rules.to_string()), &Defines::default());
         let again = again.rules.unwrap_or_else(|| panic!("{rules}"));
         assert_eq!(again.to_string(), rules.to_string());
     }
