@@ -74,6 +74,12 @@ impl RuleSet {
     /// `numbered`.
     pub fn printed(&self, numbered: bool) -> impl Display + '_ {
         fmt::from_fn(move |f| {
+            for (number, rule) in self.ether.iter().enumerate() {
+                if numbered {
+                    write!(f, "@{number} ")?;
+                }
+                writeln!(f, "{rule}")?;
+            }
             let listing = self.listing("", Bodies::Inline);
             listing.into_iter().flatten().try_for_each(|line| line.print(numbered, f))
         })

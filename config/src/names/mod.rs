@@ -1,11 +1,13 @@
-//! The names that rules may use for numbers: services, protocols, ICMP types and codes. Tables in
-//! the crate, so that a rule file means the same everywhere and nothing is opened.
+//! The names that rules may use for numbers: services, protocols, ethertypes, ICMP types and codes.
+//! Tables in the crate, so that a rule file means the same everywhere and nothing is opened.
 
+mod ethertypes;
 mod icmp;
 mod protocols;
 mod services;
 mod tos;
 
+pub use ethertypes::ethertype_by_name;
 pub use icmp::{code_by_name, code_name, type_by_name, type_name};
 pub use protocols::{protocol_by_name, protocol_name};
 pub use tos::tos_by_name;
@@ -35,6 +37,11 @@ pub(crate) fn service_names() -> impl Iterator<Item = &'static str> {
 /// Every protocol name, for near misses.
 pub(crate) fn protocol_names() -> impl Iterator<Item = &'static str> {
     protocols::names()
+}
+
+/// Every name of an ethertype, for near misses.
+pub(crate) fn ethertype_names() -> impl Iterator<Item = &'static str> {
+    ethertypes::names()
 }
 
 /// The protocol as listings show it: its name, else its number.
