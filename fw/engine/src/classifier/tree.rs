@@ -1,6 +1,9 @@
 //! The trees of one family and the walk down them. No input makes the walk panic: every index in a
 //! node was made by [`super::build`] from a place that exists.
 
+// The walk is one loop of a few instructions, which a call would double.
+#![allow(clippy::inline_always)]
+
 use super::word::Word;
 
 /// Dimensions behind those of the addresses: source port, destination port, protocol, opens.
@@ -63,10 +66,9 @@ impl<W: Word> Entry<W> {
     pub(super) fn range(&self, dimension: usize) -> (W, W) {
         let (low, high) = (self.low.as_ref(), self.high.as_ref());
         match dimension.wrapping_sub(low.len()) {
-            port @ (0 | 1) => (
-                W::of(u32::from(self.port_low[port])),
-                W::of(u32::from(self.port_high[port])),
-            ),
+            port @ (0 | 1) => {
+                (W::of(u32::from(self.port_low[port])), W::of(u32::from(self.port_high[port])))
+            }
             2 => (W::of(u32::from(self.protocol_low)), W::of(u32::from(self.protocol_high))),
             3 => (W::of(u32::from(self.opens_low)), W::of(u32::from(self.opens_high))),
             _ => (low[dimension], high[dimension]),
@@ -78,9 +80,10 @@ impl<W: Word> Entry<W> {
     #[inline(always)]
     fn holds(&self, fields: &Fields<W>) -> bool {
         let mut inside = true;
-        for dimension in 0..W::DIMENSIONS {
+        for (dimension, field) in fields[..W::DIMENSIONS].iter().enumerate() {
             let (low, high) = self.range(dimension);
-            inside &= (low <= fields[dimension]) & (fields[dimension] <= high);
+            inside &= low <= *field;
+            inside &= *field <= high;
         }
         inside
     }
@@ -297,7 +300,8 @@ impl<W: Word> Many<'_, W> {
     /// Finds the next head of a list.
     fn advance(&mut self, list: usize) {
         let entries = self.lists[list];
-        let behind = entries.iter().position(|entry| entry.holds(&self.fields)).map_or(0, |i| i + 1);
+        let behind =
+            entries.iter().position(|entry| entry.holds(&self.fields)).map_or(0, |i| i + 1);
         self.heads[list] = if behind == 0 { u32::MAX } else { entries[behind - 1].rule };
         self.lists[list] = if behind == 0 { &[] } else { &entries[behind..] };
     }
