@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use weir_engine::{Counters, Instant, Program, RuleCounters, StateView};
+use weir_engine::table::Tables;
+use weir_engine::{Counters, Instant, Program, Replaced, RuleCounters, StateView};
 use weir_hw::Stats;
 
 use crate::handover::Bell;
@@ -21,16 +22,24 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Whether a state is meant, asked on the worker's thread.
 pub type Matcher = Arc<dyn Fn(&StateView) -> bool + Send + Sync>;
 
+/// Whether a rule is meant, by its id; asked on the worker's thread.
+pub type RuleMatcher = dyn Fn(u32) -> bool + Send + Sync;
+
 /// One request to a worker.
 pub enum Letter {
-    /// Judge by this program from the next batch on.
-    Install(Arc<Program>, Sender<()>),
+    /// Judge by this program and these tables from the next batch on. What they replace comes back,
+    /// to be freed by whoever asked.
+    Install(Arc<Program>, Arc<Tables>, Sender<Replaced>),
+    /// Go on with these tables.
+    Tables(Arc<Tables>, Sender<Replaced>),
     /// Pass everything until then; `None`: judge.
     Open(Option<Instant>, Sender<()>),
     /// Tell the counters.
     Report(Sender<Report>),
-    /// Set the counters to zero.
+    /// Set the counters to zero, but those of rules.
     ClearCounters(Sender<()>),
+    /// Set the counters of some rules to zero.
+    ClearRules(Arc<RuleMatcher>, Sender<()>),
     /// List the states in [`CHUNK`] slots from a cursor on.
     States(u32, Vec<StateView>, Sender<(Vec<StateView>, Option<u32>)>),
     /// Remove matching states in [`CHUNK`] slots from a cursor on.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use weir_config::SourceFile;
 use weir_config::settings::{self, Log};
 use weir_engine::Engine;
@@ -25,6 +26,10 @@ pub struct Settings {
     pub lan: String,
     /// Interface towards the router.
     pub wan: String,
+    /// Networks behind `lan`.
+    pub lan_prefixes: Vec<IpNet>,
+    /// Networks behind `wan`.
+    pub wan_prefixes: Vec<IpNet>,
     /// The rule file.
     pub rules: PathBuf,
     /// How frames are moved.
@@ -48,16 +53,7 @@ impl Settings {
     /// When the settings file cannot be read or is wrong (all that is wrong, a line each), or
     /// something is missing or out of bounds.
     pub fn gather(arguments: Arguments) -> Result<Self, String> {
-        let file = match &arguments.config {
-            Some(path) => read(path).map_err(|error| format!("{}: {error}", path.display()))?,
-            None => match read(Path::new(FILE)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-                read => read.map_err(|error| format!("{FILE}: {error}"))?,
-            },
-        };
-        let name = arguments.config.as_deref().unwrap_or(Path::new(FILE)).display().to_string();
-        let file = settings::parse(&SourceFile::new(name, file))
-            .map_err(|diagnostics| diagnostics.to_string().trim_end().to_owned())?;
+        let file = read_file(arguments.config.as_deref())?;
         Self::merge(arguments, file)
     }
 
@@ -67,6 +63,8 @@ impl Settings {
         let settings = Self {
             lan: arguments.lan.or(file.ports.lan).ok_or_else(|| missing("lan"))?,
             wan: arguments.wan.or(file.ports.wan).ok_or_else(|| missing("wan"))?,
+            lan_prefixes: file.ports.lan_prefixes,
+            wan_prefixes: file.ports.wan_prefixes,
             rules: arguments.rules.unwrap_or(file.rules),
             io: arguments.io.unwrap_or(match file.ports.io {
                 settings::Io::Auto => Io::Auto,
@@ -91,6 +89,23 @@ impl Settings {
         }
         Ok(settings)
     }
+}
+
+/// Reads the settings file: the one that is named, else the usual one if it is there.
+///
+/// # Errors
+/// When it cannot be read or is wrong (all that is wrong, a line each).
+pub fn read_file(named: Option<&Path>) -> Result<settings::Settings, String> {
+    let text = match named {
+        Some(path) => read(path).map_err(|error| format!("{}: {error}", path.display()))?,
+        None => match read(Path::new(FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            read => read.map_err(|error| format!("{FILE}: {error}"))?,
+        },
+    };
+    let name = named.unwrap_or(Path::new(FILE)).display().to_string();
+    settings::parse(&SourceFile::new(name, text))
+        .map_err(|diagnostics| diagnostics.to_string().trim_end().to_owned())
 }
 
 /// The text of the settings file; what is too long is cut where the parser will say so.

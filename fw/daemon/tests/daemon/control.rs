@@ -1,163 +1,15 @@
 //! The control side behind its socket, with clients that behave and clients that do not.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::os::unix::net::UnixListener;
 
-use parking_lot::Mutex;
-use tempfile::TempDir;
-use weir_daemon::control::{Control, Parts};
 use weir_daemon::last_good::LastGood;
-use weir_daemon::rules::Programs;
-use weir_daemon::server::{Bounds, Server};
-use weir_hw::Kind;
-use weir_shell::protocol::{
-    Command, Done, Flush, Info, Kill, Load, MAX_REQUEST, Reply, Request, Source, State, VERSION,
-};
+use weir_daemon::server::Server;
+use weir_shell::protocol::{Command, Flush, Kill, Load, Reply};
 
-use crate::house::{Arrivals, House, Running, datagram, names, wait_for};
-
-/// A running firewall on the memory port with its control socket.
-struct Seat {
-    running: Running,
-    _server: Server,
-    directory: TempDir,
-    /// Origins that were announced.
-    announced: Arc<Mutex<Vec<String>>>,
-}
-
-/// States that memory is said to be reserved for.
-const RESERVED: u32 = 100_000;
-
-/// How long a slow client has in these tests.
-const TIMEOUT: Duration = Duration::from_millis(300);
-
-impl Seat {
-    fn new() -> Self {
-        let running = House::new(2, 1024).start();
-        let directory = tempfile::tempdir().unwrap();
-        let announced: Arc<Mutex<Vec<String>>> = Arc::default();
-        let paper = Arc::clone(&announced);
-        let house = &running.house;
-        let parts = Parts {
-            clock: house.clock,
-            mailboxes: house.mailboxes.clone(),
-            cpus: vec![None, Some(3)],
-            shared: Arc::clone(&house.shared),
-            ports: names(),
-            io: Kind::Memory,
-            reserved: RESERVED,
-            programs: Arc::new(Programs::default()),
-            held_back: Arc::new(AtomicU64::new(0)),
-            last_good: LastGood::new(directory.path().join("state")),
-        };
-        let announce = Box::new(move |origin: &str| paper.lock().push(origin.to_owned()));
-        let control = Arc::new(Control::new(parts, announce));
-        let server = Server::bind(&directory.path().join("sock")).unwrap();
-        let bounds = Bounds { timeout: TIMEOUT, idle: Duration::from_secs(10), clients: 8 };
-        server.start(control, bounds).unwrap();
-        Self { running, _server: server, directory, announced }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.path().join("sock")
-    }
-
-    fn client(&self) -> Client {
-        let stream = UnixStream::connect(self.path()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Client(BufReader::new(stream))
-    }
-
-    /// Sends datagrams of so many flows from the LAN and waits until they have left.
-    fn make_states(&self, flows: u16) {
-        let mut there = Arrivals::default();
-        for flow in 0..flows {
-            assert!(self.running.house.lan.put(0, &datagram(flow, 0)));
-            wait_for("a datagram", || there.take(&self.running.house.wan, 2) > 0);
-        }
-    }
-}
-
-struct Client(BufReader<UnixStream>);
-
-impl Client {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).unwrap();
-    }
-
-    /// The next line; `None` at the end of the connection.
-    fn read(&mut self) -> Option<Reply> {
-        let mut line = String::new();
-        match self.0.read_line(&mut line) {
-            Ok(0) => None,
-            Ok(_) => Some(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"))),
-            // What we sent and the daemon did not want to read.
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// The whole answer to a command.
-    fn ask(&mut self, command: Command) -> Vec<Reply> {
-        let mut line = serde_json::to_vec(&Request { version: VERSION, command }).unwrap();
-        line.push(b'\n');
-        self.write(&line);
-        let mut replies = vec![self.read().expect("an answer")];
-        while !replies[replies.len() - 1].ends() {
-            replies.push(self.read().expect("more of the answer"));
-        }
-        replies
-    }
-
-    /// The last line of the answer.
-    fn end(&mut self, command: Command) -> Reply {
-        self.ask(command).pop().unwrap()
-    }
-
-    fn error(&mut self) -> String {
-        match self.read() {
-            Some(Reply::Error(text)) => text,
-            other => panic!("{other:?} is no error"),
-        }
-    }
-
-    fn info(&mut self) -> Info {
-        match self.ask(Command::Info).swap_remove(0) {
-            Reply::Info(info) => *info,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn states(&mut self) -> Vec<State> {
-        let listed = self.ask(Command::States).into_iter().filter_map(|reply| match reply {
-            Reply::States(states) => Some(states),
-            _ => None,
-        });
-        listed.flatten().collect()
-    }
-
-    /// The texts of the rules in force.
-    fn rules(&mut self) -> Vec<String> {
-        match self.ask(Command::Rules).swap_remove(0) {
-            Reply::Rules(listing) => listing.rules.into_iter().map(|rule| rule.text).collect(),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn load(text: &str) -> Command {
-    let sources = vec![Source { name: "test.conf".into(), text: text.into() }];
-    Command::Load(Load { sources, macros: Vec::new() })
-}
-
-fn done(count: u64) -> Reply {
-    Reply::Done(Done { count, note: None })
-}
+use crate::house::wait_for;
+use crate::seat::{MAX_REQUEST, RESERVED, Seat, done, load};
 
 #[test]
 fn loads_are_atomic_and_repeatable() {
@@ -219,7 +71,7 @@ fn what_is_kept_is_what_is_in_force_whoever_loads_at_the_same_time() {
         });
         let in_force = seat.client().rules();
         let kept = LastGood::new(seat.directory.path().join("state")).read().unwrap();
-        assert_eq!(kept.sources[0].text.lines().count(), in_force.len());
+        assert_eq!(kept[0].sources[0].text.lines().count(), in_force.len());
     }
     seat.running.stop();
 }
@@ -375,6 +227,30 @@ fn requests_are_bounded_in_length_and_time() {
     assert!(long.error().contains("longer than"));
     assert_eq!(long.read(), None);
     assert_eq!(seat.client().info().status, "blocked", "others are served");
+    seat.running.stop();
+}
+
+#[test]
+fn requests_of_all_clients_together_are_bounded() {
+    let seat = Seat::new();
+    // Most of two requests, their ends held back: one of them finds no room.
+    let text = vec![b'x'; MAX_REQUEST - 1];
+    let mut first = seat.client();
+    first.write(&text);
+    let mut second = seat.client();
+    let _ = second.0.get_mut().write_all(&text);
+    let refused = [first.error(), second.error()];
+    let of = |text: &str| refused.iter().filter(|error| error.contains(text)).count();
+    assert_eq!(of("other clients' requests take all the room"), 1, "{refused:?}");
+    assert_eq!(of("the client is too slow"), 1, "{refused:?}");
+    drop((first, second));
+    // The room is given back.
+    let padding = " ".repeat(MAX_REQUEST - 100);
+    for _ in 0..4 {
+        let mut client = seat.client();
+        client.write(format!("{padding}{{\"version\":1,\"command\":\"memory\"}}\n").as_bytes());
+        assert!(matches!(client.read(), Some(Reply::Memory(_))));
+    }
     seat.running.stop();
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use weir_config::{Defines, SourceFile, parse};
+use weir_config::{Defines, SourceFile, parse_one};
 use weir_daemon::clock::Clock;
 use weir_daemon::handover::{Bell, exchange};
 use weir_daemon::log::{self, RecordReceiver};
@@ -41,14 +41,20 @@ pub(crate) struct House {
 pub(crate) fn names() -> PortNames {
     let names = ["lan", "wan"];
     PortNames(
-        names.map(|role| PortName { role: role.into(), interface: format!("{role}0") }).into(),
+        names
+            .map(|role| PortName {
+                role: role.into(),
+                interface: format!("{role}0"),
+                prefixes: Vec::new(),
+            })
+            .into(),
     )
 }
 
 pub(crate) fn program(text: &str) -> Arc<Program> {
-    let parsed = parse(&[SourceFile::new("test", text)], &Defines::default());
+    let parsed = parse_one(&SourceFile::new("test", text), &Defines::default());
     let rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
-    Arc::new(Program::compile(&rules, &names()).unwrap())
+    Arc::new(Program::compile(&rules, &names(), None).unwrap())
 }
 
 impl House {
@@ -129,10 +135,11 @@ impl House {
         let program = program(rules);
         for worker in 0..self.workers.len() {
             let program = Arc::clone(&program);
-            let answer =
-                self.mailboxes[worker].post(|done| Letter::Install(program, done)).unwrap();
+            let answer = self.mailboxes[worker]
+                .post(|done| Letter::Install(program, Arc::default(), done))
+                .unwrap();
             assert!(self.round(worker), "a letter is something that moved");
-            answer.wait().unwrap();
+            drop(answer.wait().unwrap());
         }
     }
 

@@ -3,10 +3,12 @@
 
 mod bridge;
 mod classifier;
+mod effects;
 mod endpoint;
 mod evaluation;
 mod hostile;
 mod judge;
+mod language;
 mod random;
 mod recovery;
 mod simulation;

@@ -1,0 +1,198 @@
+//! What can be asked of the running firewall, one file an idea: rule sets put in force (`loading`),
+//! the bridge held open (`opening`), states listed and killed (`states`), the rest listed
+//! (`listings`). What is in force is put together from its loads in `composition`.
+//!
+//! Runs on the threads of clients and of `weir run`. Changes are made one at a time; listings take
+//! no lock while they run, and ask each worker for a piece at a time.
+
+mod composition;
+mod listings;
+mod loading;
+mod opening;
+mod states;
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::{Condvar, Mutex};
+use weir_config::{Diagnostics, PortPrefixes};
+use weir_engine::{Instant, PortNames, Program, Shared};
+use weir_hw::Kind;
+use weir_shell::protocol::Flush;
+
+use self::composition::Composition;
+use crate::clock::Clock;
+use crate::last_good::LastGood;
+use crate::mailbox::{Letter, Mailbox, Report, RuleMatcher};
+use crate::rules::{Places, Programs};
+
+pub use loading::Loaded;
+
+/// What the control side is made of.
+pub struct Parts {
+    /// The engine's clock.
+    pub clock: Clock,
+    /// To every worker, by its number.
+    pub mailboxes: Vec<Mailbox>,
+    /// CPU that each worker is pinned to.
+    pub cpus: Vec<Option<u32>>,
+    /// The count behind `set limit states`.
+    pub shared: Arc<Shared>,
+    /// Names of the ports.
+    pub ports: PortNames,
+    /// What the ports are.
+    pub io: Kind,
+    /// States that memory is reserved for.
+    pub reserved: u32,
+    /// For the log writer.
+    pub programs: Arc<Programs>,
+    /// Records that the log writer held back.
+    pub held_back: Arc<AtomicU64>,
+    /// Where good rule sets are kept.
+    pub last_good: LastGood,
+    /// Ends the process because a worker is stuck.
+    pub give_up: GiveUp,
+}
+
+/// Ends the process, and with it all forwarding; told why.
+pub type GiveUp = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Tells the world that frames are forwarded from now on.
+pub type Announce = Box<dyn FnOnce(&str) + Send>;
+
+/// The control side of the running firewall.
+pub struct Control {
+    parts: Parts,
+    announce: Mutex<Option<Announce>>,
+    /// Held while rules change, until they are kept: what is in force last is what is kept last.
+    loading: Mutex<()>,
+    in_force: Mutex<InForce>,
+    /// [`InForce::open_until`] has changed.
+    deadline_moved: Condvar,
+}
+
+#[derive(Default)]
+struct InForce {
+    /// `None` before the first load.
+    program: Option<Arc<Program>>,
+    /// Of its rules.
+    places: Arc<Places>,
+    /// What it is made of.
+    composition: Composition,
+    /// Where its rules came from; `None` if they were flushed.
+    origin: Option<String>,
+    open_until: Option<Instant>,
+    cleared: Instant,
+}
+
+/// Why nothing was changed.
+#[derive(Debug)]
+pub enum Refused {
+    /// The rules are wrong.
+    Diagnostics(Diagnostics),
+    /// Anything else.
+    Error(String),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Diagnostics(diagnostics) => f.write_str(diagnostics.to_string().trim_end()),
+            Self::Error(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self::Error(error.to_string())
+    }
+}
+
+impl Control {
+    /// Nothing is in force yet. `announce` is told the origin of the first rule set that is.
+    pub fn new(parts: Parts, announce: Announce) -> Self {
+        Self {
+            parts,
+            announce: Mutex::new(Some(announce)),
+            loading: Mutex::default(),
+            in_force: Mutex::default(),
+            deadline_moved: Condvar::new(),
+        }
+    }
+
+    /// What is behind the ports, as rules ask for it.
+    pub fn prefixes(&self) -> Vec<PortPrefixes> {
+        let ports = self.parts.ports.0.iter().map(|port| PortPrefixes {
+            names: vec![port.role.clone(), port.interface.clone()],
+            nets: port.prefixes.clone(),
+        });
+        ports.filter(|port| !port.nets.is_empty()).collect()
+    }
+
+    /// Sends a letter to every worker, then waits for all answers.
+    fn tell<T>(
+        &self,
+        mut make: impl FnMut(crossbeam::channel::Sender<T>) -> Letter,
+    ) -> io::Result<Vec<T>> {
+        let answers: Vec<_> =
+            self.parts.mailboxes.iter().map(|mailbox| mailbox.post(&mut make)).collect();
+        answers.into_iter().map(|answer| answer?.wait()).collect()
+    }
+
+    /// Sets all counters to zero but those of rules.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub fn clear_counters(&self) -> Result<(), Refused> {
+        let mut in_force = self.in_force.lock();
+        self.tell(Letter::ClearCounters)?;
+        in_force.cleared = self.parts.clock.now();
+        Ok(())
+    }
+
+    /// Sets the counters of an anchor's rules to zero, those of the anchors without a name that they
+    /// call, and with `recursive` those of all anchors below.
+    ///
+    /// # Errors
+    /// When there is no such anchor, or a worker does not answer.
+    pub fn clear_rule_counters(&self, anchor: &str, recursive: bool) -> Result<(), Refused> {
+        // Locked until the workers have answered, so that ids mean what they mean here.
+        let in_force = self.in_force.lock();
+        let mut ids: Vec<Range<u32>> = Vec::new();
+        for shown in in_force.shown(anchor, recursive)? {
+            if let Some((first, rules)) = in_force.rules_of(shown) {
+                ids.push(first..first + rules.len() as u32);
+            }
+        }
+        let chosen: Arc<RuleMatcher> = Arc::new(move |id| ids.iter().any(|ids| ids.contains(&id)));
+        self.tell(|done| Letter::ClearRules(Arc::clone(&chosen), done))?;
+        Ok(())
+    }
+
+    /// Empties something; tells how much there was.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub fn flush(&self, what: &Flush) -> Result<u64, Refused> {
+        match what {
+            Flush::Rules => self.flush_rules().map(|()| 0),
+            Flush::RulesIn { anchor, recursive } => {
+                self.flush_anchor(anchor, *recursive).map(|()| 0)
+            }
+            Flush::States => self.flush_states(),
+            Flush::Info => self.clear_counters().map(|()| 0),
+            Flush::RuleCounters { anchor, recursive } => {
+                self.clear_rule_counters(anchor, *recursive).map(|()| 0)
+            }
+            Flush::Options => self.reset_options().map(|()| 0),
+        }
+    }
+
+    fn reports(&self) -> io::Result<Vec<Report>> {
+        self.tell(Letter::Report)
+    }
+}
