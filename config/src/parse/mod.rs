@@ -26,8 +26,8 @@ pub use self::macros::{Defines, MAX_EXPANSION, MAX_VALUE};
 use self::report::Report;
 use self::resolve::Resolver;
 use self::set::Settings;
-pub(crate) use self::words::nearest;
-use self::words::{STATEMENTS, refusal, rule_words, shorten, with_hint};
+use self::words::{STATEMENTS, refusal, rule_words};
+pub(crate) use self::words::{nearest, shorten, synonym, with_hint};
 use crate::diagnostic::Diagnostics;
 use crate::names::protocol_by_name;
 use crate::rules::{Rule, RuleSet};
@@ -196,7 +196,7 @@ impl Reader<'_> {
             }
             Kind::Word => refusal(text).unwrap_or_else(|| {
                 let message = format!("unknown statement `{}`", shorten(text));
-                let near = words::synonym(text)
+                let near = synonym(text)
                     .or_else(|| nearest(text, STATEMENTS.iter().copied()));
                 with_hint(message, "", near)
             }),
