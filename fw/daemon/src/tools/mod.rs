@@ -1,0 +1,10 @@
+//! The subcommands that work on rule files and need no running daemon.
+
+pub mod difference;
+pub mod explain;
+pub mod fate;
+pub mod frame;
+mod junit;
+pub mod policy;
+pub mod telling;
+pub mod test;
