@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod classifier;
 pub mod counters;
 pub mod engine;
 mod flow;
@@ -19,6 +20,7 @@ pub mod reason;
 pub mod reflect;
 pub mod ruleset;
 mod state;
+pub mod table;
 pub mod time;
 
 pub use counters::Counters;

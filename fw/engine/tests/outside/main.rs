@@ -2,6 +2,7 @@
 //! counters out.
 
 mod bridge;
+mod classifier;
 mod endpoint;
 mod evaluation;
 mod hostile;

@@ -1,0 +1,414 @@
+//! Growing the trees.
+
+use std::collections::HashMap;
+
+use super::tree::{DIMENSIONS, Entry, GROUPS, Node, Trees};
+use super::word::Word;
+use super::{Classifier, Limits, Region, Rule, SMALL, TooComplex, cut};
+
+/// The part of the key space that a node answers for: a closed range in every dimension.
+pub(super) type Cell<W> = [(W, W); DIMENSIONS];
+
+/// A list of this length is not worth another step.
+const SHORT: usize = 3;
+/// Lists up to this length have every pair looked at for one that hides the other.
+const PAIRS: usize = 16;
+/// Steps that a walk takes at most.
+const DEEPEST: u32 = 48;
+/// Cells and list items that a tree may have for each of its regions, and for none at all.
+const BUDGET: (u64, u64) = (32, 256);
+/// A rule of more regions is known by the one around them all.
+const MOST_REGIONS: usize = 64;
+
+/// What is left of [`Limits::work`].
+pub(super) struct Work {
+    left: u64,
+    limit: u64,
+}
+
+impl Work {
+    pub(super) fn spend(&mut self, units: u64) -> Result<(), TooComplex> {
+        self.left = self.left.checked_sub(units).ok_or(TooComplex::Work(self.limit))?;
+        Ok(())
+    }
+}
+
+pub(super) fn classifier(rules: &[Rule], limits: &Limits) -> Result<Classifier, TooComplex> {
+    let rules: Vec<_> = rules.iter().map(Known::new).collect();
+    let protocols = protocols(&rules);
+    let mut work = Work { left: limits.work, limit: limits.work };
+    let ipv4 = family(&rules, &protocols, *limits, &mut work)?;
+    let ipv4_bytes = Trees::<u32>::memory(&ipv4);
+    let left = Limits { bytes: limits.bytes.saturating_sub(ipv4_bytes), ..*limits };
+    let ipv6 = family(&rules, &protocols, left, &mut work)?;
+    Ok(Classifier { ipv4, ipv6, protocols })
+}
+
+/// A rule, its regions bounded in number.
+struct Known {
+    regions: Vec<Region>,
+    places: u16,
+    exact: bool,
+    rank: Option<u32>,
+}
+
+impl Known {
+    fn new(rule: &Rule) -> Self {
+        let mut regions: Vec<_> = rule.regions.iter().filter(|r| !is_empty(r)).cloned().collect();
+        let many = regions.len() > MOST_REGIONS;
+        if many {
+            regions = regions.into_iter().reduce(|a, b| around(&a, &b)).into_iter().collect();
+        }
+        Self { regions, places: rule.places, exact: rule.exact && !many, rank: rule.rank }
+    }
+}
+
+fn is_empty(region: &Region) -> bool {
+    region.source.is_empty()
+        || region.destination.is_empty()
+        || region.ports.iter().any(|ports| ports.is_empty())
+        || region.protocol.is_empty()
+}
+
+/// The smallest region around two.
+fn around(a: &Region, b: &Region) -> Region {
+    fn span<T: Ord + Copy>(
+        a: &std::ops::RangeInclusive<T>,
+        b: &std::ops::RangeInclusive<T>,
+    ) -> std::ops::RangeInclusive<T> {
+        *a.start().min(b.start())..=*a.end().max(b.end())
+    }
+    Region {
+        source: span(&a.source, &b.source),
+        destination: span(&a.destination, &b.destination),
+        ports: [span(&a.ports[0], &b.ports[0]), span(&a.ports[1], &b.ports[1])],
+        protocol: span(&a.protocol, &b.protocol),
+        opens: a.opens.filter(|_| a.opens == b.opens),
+        ipv4: a.ipv4 || b.ipv4,
+        ipv6: a.ipv6 || b.ipv6,
+    }
+}
+
+/// Numbers the protocols so that those which all rules treat alike share one.
+fn protocols(rules: &[Known]) -> [u8; 256] {
+    let mut begins = [false; 257];
+    for region in rules.iter().flat_map(|rule| &rule.regions) {
+        begins[usize::from(*region.protocol.start())] = true;
+        begins[usize::from(*region.protocol.end()) + 1] = true;
+    }
+    let mut class = 0;
+    let mut classes = [0; 256];
+    for protocol in 1..256 {
+        class += u8::from(begins[protocol]);
+        classes[protocol] = class;
+    }
+    classes
+}
+
+/// The trees for one family.
+fn family<W: Word>(
+    rules: &[Known],
+    protocols: &[u8; 256],
+    limits: Limits,
+    work: &mut Work,
+) -> Result<Trees<W>, TooComplex> {
+    let mut entries = Vec::new();
+    for (number, rule) in (0..).zip(rules) {
+        entries.extend(rule.regions.iter().filter_map(|region| entry(region, number, protocols)));
+    }
+    let mut builder = Builder {
+        rules,
+        limits,
+        work,
+        regions: entries.len(),
+        trees: Trees { nodes: Vec::new(), entries, roots: [0; GROUPS], count: 0 },
+        known: HashMap::new(),
+        longest: (0, 0),
+    };
+    let grown = builder.all();
+    if grown.is_err() && rules.len() <= SMALL {
+        builder.trees.entries.truncate(builder.regions);
+        builder.trees.nodes = vec![Node::leaf(0, builder.regions as u16)];
+        builder.trees.roots = [0; GROUPS];
+        builder.trees.count = 1;
+    } else {
+        grown?;
+    }
+    builder.trees.nodes.shrink_to_fit();
+    builder.trees.entries.shrink_to_fit();
+    Ok(builder.trees)
+}
+
+fn entry<W: Word>(region: &Region, rule: u32, protocols: &[u8; 256]) -> Option<Entry<W>> {
+    if !(if W::IPV6 { region.ipv6 } else { region.ipv4 }) {
+        return None;
+    }
+    let source = W::clip(*region.source.start(), *region.source.end())?;
+    let destination = W::clip(*region.destination.start(), *region.destination.end())?;
+    Some(Entry {
+        low: [source.0, destination.0],
+        high: [source.1, destination.1],
+        port_low: [*region.ports[0].start(), *region.ports[1].start()],
+        port_high: [*region.ports[0].end(), *region.ports[1].end()],
+        protocol_low: protocols[usize::from(*region.protocol.start())],
+        protocol_high: protocols[usize::from(*region.protocol.end())],
+        opens_low: region.opens == Some(true),
+        opens_high: region.opens != Some(false),
+        rule,
+    })
+}
+
+struct Builder<'a, W> {
+    rules: &'a [Known],
+    limits: Limits,
+    work: &'a mut Work,
+    /// How many entries there are besides copies.
+    regions: usize,
+    trees: Trees<W>,
+    /// Where the copies of a list that is no run of regions begin.
+    known: HashMap<Vec<u32>, u32>,
+    /// The longest leaf of the tree at hand, and a rule in it.
+    longest: (usize, u32),
+}
+
+impl<W: Word> Builder<'_, W> {
+    fn all(&mut self) -> Result<(), TooComplex> {
+        let all = [
+            (W::of(0), W::MAX),
+            (W::of(0), W::MAX),
+            (W::of(0), W::of(u32::from(u16::MAX))),
+            (W::of(0), W::of(u32::from(u16::MAX))),
+            (W::of(0), W::of(u32::from(u8::MAX))),
+            (W::of(0), W::of(1)),
+        ];
+        let mut compared = 0;
+        let mut crowded = 0;
+        for list in self.groups() {
+            let root = self.trees.nodes.len();
+            self.nodes(1)?;
+            let budget = list.len() as u64 * BUDGET.0 + BUDGET.1;
+            self.longest = (0, 0);
+            let node = self.grow(&all, list, budget, 0)?;
+            self.place(root, node);
+            self.trees.roots[self.trees.count] = root as u32;
+            self.trees.count += 1;
+            compared += self.longest.0;
+            crowded = self.longest.1;
+        }
+        if compared > self.limits.compared {
+            let limit = self.limits.compared;
+            return Err(TooComplex::Overlap { compared, limit, rule: crowded });
+        }
+        Ok(())
+    }
+
+    /// All regions, apart by which of their addresses are narrow.
+    fn groups(&self) -> Vec<Vec<u32>> {
+        let mut groups = vec![Vec::new(); GROUPS];
+        for (number, entry) in (0..).zip(&self.trees.entries) {
+            let narrow =
+                |i: usize| usize::from(entry.high[i].above(entry.low[i]) < W::MAX.down(W::WIDE));
+            groups[narrow(0) | narrow(1) << 1].push(number);
+        }
+        groups.retain(|group| !group.is_empty());
+        groups
+    }
+
+    /// Makes the node that answers for a cell, and all below it.
+    fn grow(
+        &mut self,
+        cell: &Cell<W>,
+        mut list: Vec<u32>,
+        budget: u64,
+        depth: u32,
+    ) -> Result<Node<W>, TooComplex> {
+        self.hide(cell, &mut list)?;
+        if list.len() <= SHORT || depth == DEEPEST {
+            return self.leaf(list);
+        }
+        let budget = if list.len() > self.limits.compared / GROUPS {
+            budget.max(list.len() as u64 * 4)
+        } else {
+            budget
+        };
+        let Some(cut) = cut::best(&self.trees.entries, cell, &list, budget, self.work)? else {
+            return self.leaf(list);
+        };
+        let (lists, ends) = self.deal(&cut.node, &list, cut.spread)?;
+        drop(list);
+        let mut node = cut.node;
+        let cells = node.last as usize + 1;
+        let first = self.trees.nodes.len();
+        self.nodes(cells)?;
+        node.first = first as u32;
+        let budget = budget.saturating_sub(cells as u64);
+        let mut begin = 0;
+        while begin < cells {
+            let of = |cell: usize| {
+                let start = if cell == 0 { 0 } else { ends[cell - 1] as usize };
+                &lists[start..ends[cell] as usize]
+            };
+            // Neighbours with the same list become one.
+            let mut end = begin + 1;
+            while end < cells && of(end) == of(begin) {
+                end += 1;
+            }
+            let mut part = *cell;
+            let dimension = usize::from(node.dimension);
+            let shift = u32::from(node.shift);
+            if begin > 0 {
+                part[dimension].0 = node.base.plus(W::of(begin as u32).up(shift));
+            }
+            if end < cells {
+                part[dimension].1 = node.base.plus(W::of(end as u32).up(shift)).previous();
+            }
+            let list = of(begin).to_vec();
+            let share = (u128::from(budget) * list.len() as u128 / u128::from(cut.spread)) as u64;
+            let child = self.grow(&part, list, share, depth + 1)?;
+            for at in begin..end {
+                self.place(first + at, child);
+            }
+            begin = end;
+        }
+        Ok(node)
+    }
+
+    /// The children's lists, one behind the other, and where each ends.
+    fn deal(
+        &mut self,
+        node: &Node<W>,
+        list: &[u32],
+        spread: u64,
+    ) -> Result<(Vec<u32>, Vec<u32>), TooComplex> {
+        let cells = node.last as usize + 1;
+        self.work.spend(spread + cells as u64)?;
+        let dimension = usize::from(node.dimension);
+        let span = |entry: u32| {
+            let (low, high) = self.trees.entries[entry as usize].range(dimension);
+            node.cell(low) as usize..node.cell(high) as usize + 1
+        };
+        let mut ends = vec![0_u32; cells];
+        for &entry in list {
+            for cell in span(entry) {
+                ends[cell] += 1;
+            }
+        }
+        let mut sum = 0;
+        for end in &mut ends {
+            sum += std::mem::replace(end, sum);
+        }
+        let mut lists = vec![0; spread as usize];
+        for &entry in list {
+            for cell in span(entry) {
+                lists[ends[cell] as usize] = entry;
+                ends[cell] += 1;
+            }
+        }
+        Ok((lists, ends))
+    }
+
+    /// Takes out of a cell's list what can never be the best-ranked there.
+    fn hide(&mut self, cell: &Cell<W>, list: &mut Vec<u32>) -> Result<(), TooComplex> {
+        self.work.spend(list.len() as u64)?;
+        // The lowest rank, for each place, of those that fill the cell.
+        let mut best = [u32::MAX; 16];
+        for &entry in &*list {
+            let entry = &self.trees.entries[entry as usize];
+            let rule = &self.rules[entry.rule as usize];
+            if let (true, Some(rank)) = (rule.exact, rule.rank)
+                && fills(entry, cell)
+            {
+                for (place, best) in best.iter_mut().enumerate() {
+                    if rule.places & 1 << place != 0 {
+                        *best = rank.min(*best);
+                    }
+                }
+            }
+        }
+        list.retain(|&entry| {
+            let rule = &self.rules[self.trees.entries[entry as usize].rule as usize];
+            rule.rank.is_none_or(|rank| {
+                best.iter()
+                    .enumerate()
+                    .any(|(place, &best)| rule.places & 1 << place != 0 && rank <= best)
+            })
+        });
+        if list.len() <= PAIRS {
+            self.work.spend((list.len() * list.len()) as u64)?;
+            let all = list.clone();
+            list.retain(|&entry| !all.iter().any(|&other| self.hides(other, entry, cell)));
+        }
+        Ok(())
+    }
+
+    /// Whether within a cell one entry makes another superfluous.
+    fn hides(&self, one: u32, other: u32, cell: &Cell<W>) -> bool {
+        let [one, other] = [one, other].map(|entry| &self.trees.entries[entry as usize]);
+        let [by, of] = [one, other].map(|entry| &self.rules[entry.rule as usize]);
+        by.exact
+            && matches!((by.rank, of.rank), (Some(by), Some(of)) if by < of)
+            && of.places & !by.places == 0
+            && (0..DIMENSIONS).all(|dimension| {
+                let (low, high) = other.range(dimension);
+                let (over_low, over_high) = one.range(dimension);
+                over_low <= low.max(cell[dimension].0) && high.min(cell[dimension].1) <= over_high
+            })
+    }
+
+    fn leaf(&mut self, list: Vec<u32>) -> Result<Node<W>, TooComplex> {
+        let length = list.len();
+        let Some(&start) = list.first() else {
+            return Ok(Node::leaf(0, 0));
+        };
+        let rule = self.trees.entries[start as usize].rule;
+        if length > self.limits.compared.min(usize::from(u16::MAX)) {
+            let limit = self.limits.compared;
+            return Err(TooComplex::Overlap { compared: length, limit, rule });
+        }
+        self.longest = self.longest.max((length, rule));
+        if list.iter().zip(start..).all(|(&entry, expected)| entry == expected) {
+            return Ok(Node::leaf(start, length as u16));
+        }
+        if let Some(&known) = self.known.get(&list) {
+            return Ok(Node::leaf(known, length as u16));
+        }
+        let first = self.trees.entries.len();
+        for &entry in &list {
+            self.trees.entries.push(self.trees.entries[entry as usize]);
+        }
+        self.check_memory()?;
+        self.known.insert(list, first as u32);
+        Ok(Node::leaf(first as u32, length as u16))
+    }
+
+    /// Makes room for a node's children.
+    fn nodes(&mut self, count: usize) -> Result<(), TooComplex> {
+        let count = self.trees.nodes.len() + count;
+        self.trees.nodes.resize(count, Node::leaf(0, 0));
+        self.check_memory()
+    }
+
+    fn check_memory(&self) -> Result<(), TooComplex> {
+        let numbers = self.trees.nodes.len().max(self.trees.entries.len()) < u32::MAX as usize;
+        if numbers && self.trees.memory() <= self.limits.bytes {
+            Ok(())
+        } else {
+            Err(TooComplex::Memory(self.limits.bytes))
+        }
+    }
+
+    /// Puts a node into its place; a leaf leads to itself.
+    fn place(&mut self, at: usize, mut node: Node<W>) {
+        if node.last == 0 {
+            node.first = at as u32;
+        }
+        self.trees.nodes[at] = node;
+    }
+}
+
+fn fills<W: Word>(entry: &Entry<W>, cell: &Cell<W>) -> bool {
+    (0..DIMENSIONS).all(|dimension| {
+        let (low, high) = entry.range(dimension);
+        low <= cell[dimension].0 && cell[dimension].1 <= high
+    })
+}

@@ -1,0 +1,213 @@
+//! From many rules to the few that can matter for one packet.
+
+mod build;
+mod cut;
+mod tree;
+mod word;
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use tree::{Merge, Trees};
+
+/// What a packet is to the classifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Source address, IPv4 mapped as in [`crate::packet::Address`].
+    pub source: u128,
+    /// Destination address, likewise.
+    pub destination: u128,
+    /// Whether the packet is IPv6; else it is IPv4.
+    pub ipv6: bool,
+    /// Source and destination port; 0 where the protocol has none.
+    pub ports: [u16; 2],
+    /// IP protocol.
+    pub protocol: u8,
+    /// Whether it opens a connection; what that means is the caller's business.
+    pub opens: bool,
+}
+
+/// A box of packets: all fields must lie in their ranges. An empty range holds nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Source addresses, IPv4 mapped.
+    pub source: RangeInclusive<u128>,
+    /// Destination addresses, IPv4 mapped.
+    pub destination: RangeInclusive<u128>,
+    /// Source and destination ports.
+    pub ports: [RangeInclusive<u16>; 2],
+    /// IP protocols.
+    pub protocol: RangeInclusive<u8>,
+    /// Only packets that open a connection, or only others; `None`: both.
+    pub opens: Option<bool>,
+    /// Holds IPv4 packets.
+    pub ipv4: bool,
+    /// Holds IPv6 packets.
+    pub ipv6: bool,
+}
+
+impl Region {
+    /// Every packet.
+    pub const ALL: Self = Self {
+        source: 0..=u128::MAX,
+        destination: 0..=u128::MAX,
+        ports: [0..=u16::MAX, 0..=u16::MAX],
+        protocol: 0..=u8::MAX,
+        opens: None,
+        ipv4: true,
+        ipv6: true,
+    };
+
+    /// Whether a packet lies in it.
+    pub fn holds(&self, key: &Key) -> bool {
+        (if key.ipv6 { self.ipv6 } else { self.ipv4 })
+            && self.source.contains(&key.source)
+            && self.destination.contains(&key.destination)
+            && self.ports[0].contains(&key.ports[0])
+            && self.ports[1].contains(&key.ports[1])
+            && self.protocol.contains(&key.protocol)
+            && self.opens.is_none_or(|opens| opens == key.opens)
+    }
+}
+
+/// What the classifier knows of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Their union holds every packet that the rule can match.
+    pub regions: Vec<Region>,
+    /// Where the rule applies, a bit each of whatever the caller tells apart (directions, ports). Not
+    /// looked at for a packet; only a rule that applies in all places of another can hide it.
+    pub places: u16,
+    /// Whether the rule matches every packet in its regions and places.
+    pub exact: bool,
+    /// Of all ranked rules that match in a place only the one with the lowest rank matters. A rule
+    /// without a rank is always a candidate.
+    pub rank: Option<u32>,
+}
+
+/// What a classifier may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the finished structure.
+    pub bytes: usize,
+    /// Units of work to build it, about 2 ns each: a region looked at once.
+    pub work: u64,
+    /// Regions that one look-up may have to compare with the packet.
+    pub compared: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 512 << 20, work: 4_000_000_000, compared: 1024 }
+    }
+}
+
+/// Why a rule set is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooComplex {
+    /// The structure would be larger than [`Limits::bytes`], which is given.
+    Memory(usize),
+    /// It would take more than [`Limits::work`], which is given.
+    Work(u64),
+    /// So many regions lie over each other that one look-up would compare more than
+    /// [`Limits::compared`].
+    Overlap {
+        /// Regions that a look-up would compare.
+        compared: usize,
+        /// The limit.
+        limit: usize,
+        /// One of the rules they belong to.
+        rule: u32,
+    },
+}
+
+impl fmt::Display for TooComplex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(limit) => write!(
+                f,
+                "the rules overlap in too many ways: telling them apart takes more than {} MiB",
+                limit >> 20
+            ),
+            Self::Work(limit) => write!(
+                f,
+                "the rules overlap in too many ways: telling them apart takes more than {limit} steps"
+            ),
+            Self::Overlap { compared, limit, rule } => write!(
+                f,
+                "{compared} rules (rule {rule} is one) speak of the same packets, more than the \
+                 {limit} that one packet may be compared with"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TooComplex {}
+
+/// Rule sets up to this size are never refused.
+pub const SMALL: usize = 128;
+
+/// The structure: immutable, looked up by any number of threads.
+#[derive(Debug)]
+pub struct Classifier {
+    ipv4: Trees<u32>,
+    ipv6: Trees<u128>,
+    /// Protocols that no rule tells apart have one number.
+    protocols: [u8; 256],
+}
+
+impl Classifier {
+    /// Builds it. Deterministic: the same rules and limits give the same structure or refusal.
+    pub fn build(rules: &[Rule], limits: &Limits) -> Result<Self, TooComplex> {
+        build::classifier(rules, limits)
+    }
+
+    /// Ascending numbers of the rules that can matter for a packet: all unranked ones with a region
+    /// that holds it, and for every place the ranked one of the lowest rank. More may be reported,
+    /// but only rules with a region that holds the packet.
+    #[inline]
+    pub fn candidates(&self, key: &Key) -> Candidates<'_> {
+        let protocol = self.protocols[usize::from(key.protocol)];
+        let fields = [
+            u32::from(key.ports[0]),
+            u32::from(key.ports[1]),
+            u32::from(protocol),
+            u32::from(key.opens),
+        ];
+        Candidates(if key.ipv6 {
+            let [a, b, c, d] = fields.map(u128::from);
+            Family::Ipv6(self.ipv6.walk([key.source, key.destination, a, b, c, d, 0, 0]))
+        } else {
+            let [a, b, c, d] = fields;
+            let addresses = [key.source as u32, key.destination as u32];
+            Family::Ipv4(self.ipv4.walk([addresses[0], addresses[1], a, b, c, d, 0, 0]))
+        })
+    }
+
+    /// Bytes it takes.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.ipv4.memory() + self.ipv6.memory()
+    }
+}
+
+/// The rules that can matter for one packet, in ascending order, each once.
+#[derive(Clone, Debug)]
+pub struct Candidates<'a>(Family<'a>);
+
+#[derive(Clone, Debug)]
+enum Family<'a> {
+    Ipv4(Merge<'a, u32>),
+    Ipv6(Merge<'a, u128>),
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        match &mut self.0 {
+            Family::Ipv4(merge) => merge.next(),
+            Family::Ipv6(merge) => merge.next(),
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Longest prefix match over immutable nodes.
+//!
+//! The structure is Eatherton, Varghese and Dittia's tree bitmap ("Tree Bitmap: Hardware/Software IP
+//! Lookups with Incremental Updates", 2004) with steps of six bits, to which path compression in the
+//! manner of Morrison's PATRICIA (1968) is added. A node holds the prefixes that end within its six
+//! bits and its children, both behind a bitmap of 64 bits, in one allocation. Why this one: every
+//! prefix is stored once, where DIR-24-8 and poptrie expand it, so that a change touches the nodes on
+//! its way and nothing else; a node has two items at least, so that there are fewer nodes than
+//! entries whatever the entries are, and IPv6 costs no more than IPv4; six bits make bitmaps that one
+//! machine word counts.
+//!
+//! Nodes are never changed. [`apply`] takes a sorted batch of edits and makes new nodes where the
+//! edits are; everything else is shared between the old and the new trie (Driscoll et al., "Making
+//! Data Structures Persistent", 1989). Readers of the old one go on undisturbed.
+//!
+//! Memory: an entry takes an item of 32 bytes, a node 56 and an item in its parent. Random entries
+//! need about 60 bytes each, the worst sets (every node with two items) 144 with what the allocator
+//! adds.
+
+use triomphe::ThinArc;
+
+use crate::time::Instant;
+
+/// Bits that a node decides on.
+const STEP: u8 = 6;
+
+/// Of the prefixes of 0 to 5 bits within a node, those that hold each of its 64 places. The prefix
+/// of `r` bits with value `v` has the number `1 << r | v`, so longer ones have higher numbers.
+const HOLDING: [u64; 64] = {
+    let mut all = [0; 64];
+    let mut place = 0;
+    while place < 64 {
+        let mut bits = 0;
+        while bits < STEP as usize {
+            all[place] |= 1 << (1 << bits | place >> (STEP as usize - bits));
+            bits += 1;
+        }
+        place += 1;
+    }
+    all
+};
+
+/// Deadlines are kept in ticks of 2^26 ns, 67 ms; they reach nine years beyond the clock base.
+const TICK_BITS: u32 = 26;
+
+/// An entry: a prefix and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaf {
+    /// The prefix, its first bit on top, high half first; bits behind it are zero.
+    key: [u64; 2],
+    /// In ticks; 0 is never.
+    deadline: u32,
+    /// Number of the entry in its table.
+    pub(super) id: u32,
+    /// Low and high part of [`Leaf::stamp`].
+    stamp_low: u32,
+    stamp_high: u16,
+    /// Bits of the prefix.
+    pub(super) length: u8,
+    /// `!` was written.
+    pub(super) not: bool,
+}
+
+// Two to a cache line; a million of them are 32 MB.
+const _: () = assert!(size_of::<Item>() == 32);
+
+impl Leaf {
+    /// A leaf that never expires, unnumbered.
+    pub(super) const fn new(key: u128, length: u8, not: bool) -> Self {
+        let key = [(key >> 64) as u64, key as u64];
+        Self { key, deadline: 0, id: 0, stamp_low: 0, stamp_high: 0, length, not }
+    }
+
+    #[inline]
+    pub(super) const fn key(&self) -> u128 {
+        (self.key[0] as u128) << 64 | self.key[1] as u128
+    }
+
+    /// What orders leaves and tells them apart.
+    #[inline]
+    pub(super) const fn place(&self) -> (u128, u8) {
+        (self.key(), self.length)
+    }
+
+    /// Changes when the entry's number is given to another prefix or its counters are cleared.
+    #[inline]
+    pub(super) const fn stamp(&self) -> u64 {
+        (self.stamp_high as u64) << 32 | self.stamp_low as u64
+    }
+
+    /// 48 bits of it are kept: enough for a million changes a second for nine years.
+    pub(super) const fn set_stamp(&mut self, stamp: u64) {
+        self.stamp_low = stamp as u32;
+        self.stamp_high = (stamp >> 32) as u16;
+    }
+
+    /// When it expires: at `at` or less than a tick later.
+    pub(super) fn set_deadline(&mut self, at: Option<Instant>) {
+        self.deadline = at.map_or(0, |at| {
+            let ticks = at.0.div_ceil(1 << TICK_BITS).max(1);
+            u32::try_from(ticks).unwrap_or(u32::MAX)
+        });
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        match self.deadline {
+            0 => None,
+            ticks => Some(Instant((ticks as u64) << TICK_BITS)),
+        }
+    }
+
+    #[inline]
+    pub(super) const fn is_live(&self, now: Instant) -> bool {
+        self.deadline == 0 || now.0 >> TICK_BITS < self.deadline as u64
+    }
+
+    #[inline]
+    const fn holds(&self, key: u128) -> bool {
+        // A shift by all 128 bits is none.
+        self.length == 0 || (key ^ self.key()) >> (128 - self.length) == 0
+    }
+}
+
+/// What a node is, apart from its items.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    /// The bits above `level` that everything below shares.
+    key: [u64; 2],
+    /// Which prefixes end here.
+    prefixes: u64,
+    /// Which places have an item of their own.
+    children: u64,
+    /// Bits above those that the node decides on; a multiple of [`STEP`], at most 126.
+    level: u8,
+}
+
+/// A node: the prefixes that end here, then the children, both in the order of their bits.
+pub(super) type Node = ThinArc<Head, Item>;
+
+/// What a place in a node holds.
+#[derive(Clone, Debug)]
+pub(super) enum Item {
+    /// The only entry there.
+    Leaf(Leaf),
+    /// Two or more.
+    Node(Node),
+}
+
+impl Head {
+    #[inline]
+    const fn key(&self) -> u128 {
+        (self.key[0] as u128) << 64 | self.key[1] as u128
+    }
+
+    #[inline]
+    fn holds(&self, key: u128) -> bool {
+        (key ^ self.key()) & !(u128::MAX >> self.level) == 0
+    }
+}
+
+/// The bits that a node of this level decides on.
+#[inline]
+const fn place(key: u128, level: u8) -> u8 {
+    (key << level >> (128 - STEP)) as u8
+}
+
+/// A position in a node: 1 to 63 for a prefix, 64 and its bits for a child.
+#[inline]
+const fn position(key: u128, length: u8, level: u8) -> u8 {
+    let place = place(key, level);
+    if length < level + STEP {
+        let bits = length - level;
+        1 << bits | place >> (STEP - bits)
+    } else {
+        64 | place
+    }
+}
+
+/// The index in a node's items of what is at a position, if anything is.
+#[inline]
+fn index(head: &Head, position: u8) -> Option<usize> {
+    let before = (1_u64 << (position & 63)) - 1;
+    let bit = 1_u64 << (position & 63);
+    if position < 64 {
+        (head.prefixes & bit != 0).then(|| (head.prefixes & before).count_ones() as usize)
+    } else {
+        (head.children & bit != 0)
+            .then(|| (head.prefixes.count_ones() + (head.children & before).count_ones()) as usize)
+    }
+}
+
+/// The live entry with the longest prefix that holds `key`.
+#[inline]
+pub(super) fn longest(root: Option<&Item>, key: u128, now: Instant) -> Option<&Leaf> {
+    let mut node = match root? {
+        Item::Leaf(leaf) => return Some(leaf).filter(|leaf| leaf.holds(key) && leaf.is_live(now)),
+        Item::Node(node) => node,
+    };
+    // Where prefixes hold the key, the lowest node so far. Looked into at the end only: a cache miss
+    // for each node on the way would double the cost.
+    let mut candidates: Option<(&Node, u64)> = None;
+    let mut passed_over = false;
+    loop {
+        let head = &node.header.header;
+        if !head.holds(key) {
+            break;
+        }
+        let place = place(key, head.level);
+        let holding = head.prefixes & HOLDING[place as usize];
+        if holding != 0 {
+            passed_over |= candidates.is_some();
+            candidates = Some((node, holding));
+        }
+        match index(head, 64 | place).map(|index| &node.slice[index]) {
+            None => break,
+            Some(Item::Node(below)) => node = below,
+            Some(Item::Leaf(leaf)) => {
+                if leaf.holds(key) && leaf.is_live(now) {
+                    return Some(leaf);
+                }
+                break;
+            }
+        }
+    }
+    let (node, holding) = candidates?;
+    match longest_live(node, holding, now) {
+        None if passed_over => longest_from_above(root, key, now),
+        found => found,
+    }
+}
+
+/// Of a node's prefixes in `holding`, the longest that is live.
+#[inline]
+fn longest_live(node: &Node, mut holding: u64, now: Instant) -> Option<&Leaf> {
+    while holding != 0 {
+        let number = 63 - holding.leading_zeros() as u8;
+        if let Some(Item::Leaf(leaf)) =
+            index(&node.header.header, number).map(|index| &node.slice[index])
+            && leaf.is_live(now)
+        {
+            return Some(leaf);
+        }
+        holding &= !(1 << number);
+    }
+    None
+}
+
+/// As [`longest`], when the lowest candidates have all expired.
+#[cold]
+fn longest_from_above(root: Option<&Item>, key: u128, now: Instant) -> Option<&Leaf> {
+    let mut best = None;
+    let mut item = root;
+    while let Some(Item::Node(node)) = item {
+        let head = &node.header.header;
+        if !head.holds(key) {
+            break;
+        }
+        let place = place(key, head.level);
+        best = longest_live(node, head.prefixes & HOLDING[place as usize], now).or(best);
+        item = index(head, 64 | place).map(|index| &node.slice[index]);
+    }
+    // A leaf at the bottom was looked at by the caller.
+    best
+}
+
+/// The entry of exactly this prefix, live or not.
+pub(super) fn find(root: Option<&Item>, key: u128, length: u8) -> Option<&Leaf> {
+    let mut item = root?;
+    loop {
+        match item {
+            Item::Leaf(leaf) => return Some(leaf).filter(|leaf| leaf.place() == (key, length)),
+            Item::Node(node) => {
+                let head = &node.header.header;
+                if length < head.level || !head.holds(key) {
+                    return None;
+                }
+                item = &node.slice[index(head, position(key, length, head.level))?];
+            }
+        }
+    }
+}
+
+/// Shows every leaf, live or not, in no order to rely on.
+pub(super) fn visit(item: &Item, each: &mut impl FnMut(&Leaf)) {
+    match item {
+        Item::Leaf(leaf) => each(leaf),
+        // At most 22 deep: levels are multiples of six.
+        Item::Node(node) => node.slice.iter().for_each(|item| visit(item, each)),
+    }
+}
+
+/// Bytes that the nodes below take, without what the allocator adds.
+pub(super) fn footprint(item: &Item) -> usize {
+    match item {
+        Item::Leaf(_) => 0,
+        Item::Node(node) => {
+            let own = size_of::<usize>() * 2 + size_of::<Head>() + size_of_val(&node.slice);
+            own + node.slice.iter().map(footprint).sum::<usize>()
+        }
+    }
+}
+
+/// A change of one entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Edit {
+    /// What is put there; if it is removed, only [`Leaf::place`] counts.
+    pub(super) leaf: Leaf,
+    pub(super) put: bool,
+}
+
+/// The trie with these edits made, which are sorted by [`Leaf::place`], each place once. Costs the
+/// nodes on the way to the edits; what has no edits below it is shared with the old trie.
+pub(super) fn apply(old: Option<&Item>, edits: &[Edit]) -> Option<Item> {
+    let (Some(first), Some(last)) = (edits.first(), edits.last()) else {
+        return old.cloned();
+    };
+    if edits.len() == 1 {
+        match old {
+            None => return first.put.then_some(Item::Leaf(first.leaf)),
+            Some(Item::Leaf(leaf)) if leaf.place() == first.leaf.place() => {
+                return first.put.then_some(Item::Leaf(first.leaf));
+            }
+            Some(_) => {}
+        }
+    }
+    // The level at which the edits and what was there part.
+    let shortest = edits.iter().map(|edit| edit.leaf.length).min().unwrap_or(0);
+    let base = first.leaf.key();
+    let mut shared = shortest.min((base ^ last.leaf.key()).leading_zeros() as u8);
+    if let Some(old) = old {
+        let (key, length) = match old {
+            Item::Leaf(leaf) => leaf.place(),
+            Item::Node(node) => (node.header.header.key(), node.header.header.level),
+        };
+        shared = shared.min(length).min((base ^ key).leading_zeros() as u8);
+    }
+    rebuild(old, edits, shared / STEP * STEP)
+}
+
+/// The node of this level with these edits made; `old` is that node, or something below it.
+fn rebuild(old: Option<&Item>, edits: &[Edit], level: u8) -> Option<Item> {
+    let below;
+    let (mut prefixes, mut children, items): (u64, u64, &[Item]) = match old {
+        None => (0, 0, &[]),
+        Some(Item::Node(node)) if node.header.header.level == level => {
+            (node.header.header.prefixes, node.header.header.children, &node.slice)
+        }
+        Some(other) => {
+            let (key, length) = match other {
+                Item::Leaf(leaf) => leaf.place(),
+                Item::Node(node) => (node.header.header.key(), node.header.header.level),
+            };
+            below = [other.clone()];
+            match position(key, length, level) {
+                at @ 0..64 => (1 << at, 0, &below),
+                at => (0, 1 << (at - 64), &below),
+            }
+        }
+    };
+    let key = edits[0].leaf.key() & !(u128::MAX >> level);
+    let old = Head { key: [(key >> 64) as u64, key as u64], prefixes, children, level };
+
+    // Children come in order, the prefixes between them.
+    let mut changes: Vec<(u8, Option<Item>)> = Vec::with_capacity(edits.len().min(127));
+    let mut rest = edits;
+    while let Some(edit) = rest.first() {
+        let at = position(edit.leaf.key(), edit.leaf.length, level);
+        let count = if at < 64 {
+            1
+        } else {
+            let same = |edit: &Edit| place(edit.leaf.key(), level) | 64 == at;
+            rest.iter().position(|edit| !same(edit)).unwrap_or(rest.len())
+        };
+        let (group, others) = rest.split_at(count);
+        rest = others;
+        let item = if at < 64 {
+            edit.put.then_some(Item::Leaf(edit.leaf))
+        } else {
+            apply(index(&old, at).map(|index| &items[index]), group)
+        };
+        let (map, bit) = if at < 64 { (&mut prefixes, at) } else { (&mut children, at - 64) };
+        if item.is_some() {
+            *map |= 1 << bit;
+        } else {
+            *map &= !(1 << bit);
+        }
+        changes.push((at, item));
+    }
+    changes.sort_unstable_by_key(|(at, _)| *at);
+
+    let mut changes = changes.into_iter().filter_map(|(at, item)| Some((at, item?))).peekable();
+    let places = ones(prefixes).chain(ones(children).map(|bit| 64 | bit));
+    let mut all: Vec<Item> =
+        Vec::with_capacity((prefixes.count_ones() + children.count_ones()) as usize);
+    for at in places {
+        if let Some((_, item)) = changes.next_if(|(changed, _)| *changed == at) {
+            all.push(item);
+        } else if let Some(index) = index(&old, at) {
+            all.push(items[index].clone());
+        }
+    }
+    if all.len() < 2 {
+        return all.pop();
+    }
+    let head = Head { prefixes, children, ..old };
+    Some(Item::Node(ThinArc::from_header_and_iter(head, all.into_iter())))
+}
+
+/// The numbers of the bits that are on, from the lowest.
+fn ones(mut map: u64) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let bit = map.trailing_zeros() as u8;
+        map &= map.wrapping_sub(1);
+        (bit < 64).then_some(bit)
+    })
+}
