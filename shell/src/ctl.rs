@@ -241,7 +241,11 @@ impl<W: Write> Session<W> {
                     Reply::Interfaces(ports) => serde_json::to_writer(&mut *out, &ports)?,
                     Reply::Timeouts(timeouts) => serde_json::to_writer(&mut *out, &timeouts)?,
                     Reply::Memory(limits) => serde_json::to_writer(&mut *out, &limits)?,
-                    Reply::Done(_) | Reply::Error(_) | Reply::Diagnostics(_) => {}
+                    // An explanation is asked for by `weir explain` alone.
+                    Reply::Explanation(_)
+                    | Reply::Done(_)
+                    | Reply::Error(_)
+                    | Reply::Diagnostics(_) => {}
                 }
                 return Ok(());
             }
@@ -260,7 +264,10 @@ impl<W: Write> Session<W> {
                 Reply::Memory(limits) => {
                     limits.iter().try_for_each(|limit| print::limit(out, limit))
                 }
-                Reply::Done(_) | Reply::Error(_) | Reply::Diagnostics(_) => Ok(()),
+                Reply::Explanation(_)
+                | Reply::Done(_)
+                | Reply::Error(_)
+                | Reply::Diagnostics(_) => Ok(()),
             }
         })?;
         ended(end)?;

@@ -2,10 +2,13 @@
 //! to [`Command::Explain`](crate::protocol::Command::Explain).
 
 use std::fmt::{self, Display, Formatter};
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::State;
+use crate::client::Client;
+use crate::protocol::{Command, Explain, Reply, State};
 
 /// The way of a packet through the rules, and what comes of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +100,25 @@ pub enum Outcome {
     Differed,
     /// It was not asked: it stands behind a `quick` rule that matched, or in an anchor that did not.
     NotAsked,
+}
+
+/// Asks the running firewall.
+///
+/// # Errors
+/// When it cannot be reached, or refuses: everything that is wrong with the words, a line each.
+pub fn ask(socket: &Path, explain: Explain) -> io::Result<Explanation> {
+    let mut told = None;
+    let end = Client::connect(socket)?.ask(Command::Explain(explain), |reply| {
+        if let Reply::Explanation(explanation) = reply {
+            told = Some(*explanation);
+        }
+        Ok(())
+    })?;
+    match end {
+        Reply::Diagnostics(found) => Err(io::Error::other(found.to_string().trim_end().to_owned())),
+        Reply::Error(text) => Err(io::Error::other(text)),
+        _ => told.ok_or_else(|| io::Error::other("the daemon has not explained it")),
+    }
 }
 
 fn is_false(value: &bool) -> bool {
