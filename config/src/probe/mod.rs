@@ -21,7 +21,7 @@
 //! | `ttl N` | time to live or hop limit | 64; neighbour discovery 255 |
 //! | `length N` | of the IP packet, in bytes | headers alone |
 //! | `vlan N` or `vlan N.M` | outer and inner VLAN id | no tag |
-//! | `prio N` | 802.1Q priority, 0 to 7 | no tag, or priority 0 in it |
+//! | `prio N` | 802.1Q priority, 0 to 7 | 0 in a tag; without one, which counts as 3 as in pf, there is none |
 //! | `options` | IPv4 options or an IPv6 options header | none |
 //! | `fragment` | the first fragment of a longer packet | a whole packet |
 //! | `tagged T` | the tag that a layer 2 rule gave it | none |
@@ -30,6 +30,7 @@
 //! "label"`, `by @14`, or `by @anchor/3` for rule 3 of an anchor. Each stands on a line of its own,
 //! `#` begins a comment.
 
+mod assemble;
 mod cases;
 mod read;
 mod words;
