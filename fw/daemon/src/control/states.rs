@@ -96,7 +96,7 @@ impl Control {
         Ok(count)
     }
 
-    fn state(&self, worker: usize, state: &StateView) -> protocol::State {
+    pub(super) fn state(&self, worker: usize, state: &StateView) -> protocol::State {
         protocol::State {
             id: format!("{:016x}", state.id),
             worker: worker as u16,
