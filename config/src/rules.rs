@@ -39,6 +39,7 @@ pub struct Anchor {
 
 /// One rule after expansion (pf.conf(5), PACKET FILTERING). `None` and `Any` match everything.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "words of the language that stand or do not")]
 pub struct Rule {
     /// `pass`, `block` or `match`, and how; or the call of an anchor.
     pub action: Action,

@@ -195,6 +195,7 @@ impl Writer {
         let action = match record.action {
             LogAction::Pass => "pass",
             LogAction::Block => "block",
+            LogAction::Match => "match",
         };
         let direction = match record.direction {
             Direction::In => "in",
@@ -330,7 +331,7 @@ mod tests {
             let mut rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
             rules.rules[1].label = Some(label.into());
             let port = PortName { role: "lan".into(), interface: "lan0".into() };
-            let program = Program::compile(&rules, &PortNames(vec![port])).unwrap();
+            let program = Program::compile(&rules, &PortNames(vec![port]), None).unwrap();
             programs.push(Arc::new(program));
         }
         let writer = Writer {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use weir_engine::{Counters, Instant, Program, RuleCounters, StateView};
+use weir_engine::table::Tables;
+use weir_engine::{Counters, Instant, Program, Replaced, RuleCounters, StateView};
 use weir_hw::Stats;
 
 use crate::handover::Bell;
@@ -23,8 +24,11 @@ pub type Matcher = Arc<dyn Fn(&StateView) -> bool + Send + Sync>;
 
 /// One request to a worker.
 pub enum Letter {
-    /// Judge by this program from the next batch on.
-    Install(Arc<Program>, Sender<()>),
+    /// Judge by this program and these tables from the next batch on. What they replace comes back,
+    /// to be freed by whoever asked.
+    Install(Arc<Program>, Arc<Tables>, Sender<Replaced>),
+    /// Go on with these tables.
+    Tables(Arc<Tables>, Sender<Replaced>),
     /// Pass everything until then; `None`: judge.
     Open(Option<Instant>, Sender<()>),
     /// Tell the counters.

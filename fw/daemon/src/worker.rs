@@ -308,9 +308,11 @@ impl Worker {
     /// Does what a letter asks. Nobody may be left to read the answer; that is not our concern.
     fn answer(&mut self, now: Instant, letter: Letter) {
         match letter {
-            Letter::Install(program, done) => {
-                self.engine.install(now, program);
-                let _ = done.try_send(());
+            Letter::Install(program, tables, done) => {
+                let _ = done.try_send(self.engine.install(now, program, tables));
+            }
+            Letter::Tables(tables, done) => {
+                let _ = done.try_send(self.engine.set_tables(tables));
             }
             Letter::Open(until, done) => {
                 self.engine.open_until(until);

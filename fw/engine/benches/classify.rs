@@ -261,7 +261,8 @@ fn customers(random: &mut Random, count: usize, ipv6: bool, net: u128, size: u12
         let first = net + customer * size;
         let to = Region { destination: first..=first + size - 1, ..any(ipv6) };
         let from = Region { source: first..=first + size - 1, ..any(ipv6) };
-        let office = random.prefix(ipv6, if ipv6 { (NET6, 16) } else { (MAPPED, 0) }, &[24, 28, 32]);
+        let office =
+            random.prefix(ipv6, if ipv6 { (NET6, 16) } else { (MAPPED, 0) }, &[24, 28, 32]);
         let tcp = |port: u16, to: &Region| Region {
             protocol: 6..=6,
             opens: Some(true),

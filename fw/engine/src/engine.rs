@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::chance::Chance;
 use crate::counters::Counters;
 use crate::flow::{FlowKey, HashKey};
 use crate::frame::PortIndex;
@@ -11,11 +12,13 @@ use crate::judge::Lane;
 use crate::reason::Reason;
 use crate::reflect::Budget;
 use crate::ruleset::Program;
+use crate::ruleset::evaluate::Findings;
 use crate::ruleset::records::{Records, RuleCounters};
 use crate::state::entry::{Entry, NONE, flag};
 use crate::state::table::Table;
 use crate::state::view::{Context, StateView};
 use crate::state::wheel::{TICK_NANOS, TICKS_PER_SECOND};
+use crate::table::{Retired, TableCounters, Tables};
 use crate::time::Instant;
 
 /// States that one call of [`Engine::advance`] looks at, at least, and at most when the last was long
@@ -82,6 +85,15 @@ impl Shared {
     }
 }
 
+/// What an engine has no use for any more: large, perhaps, and not to be freed on the packet path.
+#[derive(Debug)]
+#[must_use]
+pub struct Replaced {
+    program: Option<Arc<Program>>,
+    _tables: Arc<Tables>,
+    _counters: Retired,
+}
+
 /// The firewall of one worker.
 pub struct Engine {
     pub(crate) worker: u16,
@@ -89,6 +101,9 @@ pub struct Engine {
     pub(crate) key: HashKey,
     pub(crate) shared: Arc<Shared>,
     pub(crate) program: Option<Arc<Program>>,
+    /// What is in the tables that the program names.
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) table_counters: TableCounters,
     /// Counts the programs taken up.
     pub(crate) epoch: u32,
     /// Until when everything passes (`-d`).
@@ -99,6 +114,9 @@ pub struct Engine {
     pub(crate) budget: Budget,
     /// Scratch of [`Engine::judge`], one a frame of the batch.
     pub(crate) lanes: Box<[Lane]>,
+    /// Scratch of an evaluation.
+    pub(crate) findings: Findings,
+    pub(crate) chance: Chance,
     /// After time-outs were changed: the next entry to be scheduled anew.
     sweep: Option<u32>,
     /// When [`Engine::advance`] was called last.
@@ -137,6 +155,8 @@ impl Engine {
             key: HashKey::new(setup.key),
             shared,
             program: None,
+            tables: Arc::default(),
+            table_counters: TableCounters::default(),
             epoch: 0,
             open_until: None,
             table: Table::new(setup.states, memory, tick(setup.now)),
@@ -144,14 +164,23 @@ impl Engine {
             counters: Counters::default(),
             budget: Budget::default(),
             lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
+            findings: Findings::default(),
+            chance: Chance::new(setup.key, setup.worker),
             sweep: None,
             advanced: setup.now,
         }
     }
 
-    /// Takes up a program. States live on, but those whose key a change of `state-policy` has made
-    /// unreachable: they end.
-    pub fn install(&mut self, now: Instant, program: Arc<Program>) {
+    /// Takes up a program and the contents of [`Program::tables`], in their order. States live on, but
+    /// those whose key a change of `state-policy` has made unreachable: they end. What is returned is
+    /// best dropped on another thread.
+    pub fn install(
+        &mut self,
+        now: Instant,
+        program: Arc<Program>,
+        tables: Arc<Tables>,
+    ) -> Replaced {
+        let mut replaced = self.set_tables(tables);
         self.records.install(&program);
         self.epoch = self.epoch.wrapping_add(1);
         if let Some(old) = self.program.take() {
@@ -160,9 +189,24 @@ impl Engine {
             } else if old.options().timeouts != program.options().timeouts {
                 self.sweep = Some(0);
             }
+            replaced.program = Some(old);
         }
         self.program = Some(program);
         self.advance(now);
+        replaced
+    }
+
+    /// Takes up other contents of the tables that the program in force names. What is returned is
+    /// best dropped on another thread.
+    pub fn set_tables(&mut self, tables: Arc<Tables>) -> Replaced {
+        let retired = self.table_counters.take_up(&tables);
+        let tables = std::mem::replace(&mut self.tables, tables);
+        Replaced { program: None, _tables: tables, _counters: retired }
+    }
+
+    /// What this worker has counted for the tables.
+    pub const fn table_counters(&self) -> &TableCounters {
+        &self.table_counters
     }
 
     /// Lets everything pass until `until` (`-d`), or filters again (`-e`).

@@ -47,6 +47,12 @@ pub(crate) struct Path {
 }
 
 impl Path {
+    /// The way of a frame through a bridge of two ports.
+    #[inline]
+    pub(crate) const fn across(port: PortIndex) -> Self {
+        Self { from: port, to: PortIndex(1 - (port.0 & 1)) }
+    }
+
     /// The same way backwards.
     pub(crate) const fn reversed(self) -> Self {
         Self { from: self.to, to: self.from }

@@ -6,29 +6,27 @@
 //! judging finds the entry in the cache. A frame costs three misses; a core can have about sixteen
 //! on their way, so bursts of them would stall it.
 
+use std::sync::Arc;
+
 use weir_config::options::Timeout;
-use weir_config::rules::{Action, Direction, Return};
+use weir_config::rules::Direction;
 
 use crate::counters::Tally;
-use crate::engine::{Engine, deadline, distinct, tick};
+use crate::effects::Effects;
+use crate::engine::{Engine, deadline, tick};
 use crate::flow::{FlowKey, Path, owner};
 use crate::frame::{Checksum, Frames, PortIndex};
 use crate::log::{CAPTURE, LogAction, LogRecord, LogSink};
 use crate::packet::{Icmp, Network, Packet, Quote, Tcp, Transport, checksum, icmp, protocol, tcp};
 use crate::prefetch;
 use crate::reason::Reason;
-use crate::reflect;
 use crate::ruleset::Program;
-use crate::ruleset::program::Side;
 use crate::state::entry::{Entry, NONE, flag};
 use crate::state::tcp::Segment;
 use crate::state::wheel::is_due;
 use crate::state::{datagram, tcp as tracker};
+use crate::table::Tables;
 use crate::time::Instant;
-
-/// Code of "port unreachable" (RFC 792; RFC 4443, 3.1).
-const V4_PORT_UNREACHABLE: u8 = 3;
-const V6_PORT_UNREACHABLE: u8 = 4;
 
 /// Frames between the steps of the pipeline.
 const DEPTH: usize = 16;
@@ -53,12 +51,14 @@ pub enum Verdict {
 /// A frame between the steps. The slots are reused from batch to batch and filled in place.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    packet: Packet,
-    key: FlowKey,
-    hash: u64,
+    pub(crate) packet: Packet,
+    pub(crate) key: FlowKey,
+    pub(crate) hash: u64,
     /// The entry that probably is the flow's, or [`NONE`].
     candidate: u32,
-    sender_is_lower: bool,
+    pub(crate) sender_is_lower: bool,
+    /// The tag that a layer 2 rule has given, or 0.
+    pub(crate) link_tag: u16,
     step: Step,
 }
 
@@ -83,20 +83,17 @@ impl Lane {
         hash: 0,
         candidate: NONE,
         sender_is_lower: false,
+        link_tag: 0,
         step: Step::Control,
     };
 }
 
 /// What does not change within a batch.
-struct Round<'a> {
-    now: Instant,
-    tick: u32,
-    program: &'a Program,
-}
-
-/// The path of a frame through a bridge of two ports.
-const fn path(port: PortIndex) -> Path {
-    Path { from: port, to: PortIndex(1 - (port.0 & 1)) }
+pub(crate) struct Round<'a> {
+    pub(crate) now: Instant,
+    pub(crate) tick: u32,
+    pub(crate) program: &'a Program,
+    pub(crate) tables: &'a Tables,
 }
 
 impl Engine {
@@ -119,7 +116,8 @@ impl Engine {
             self.counters.reasons[Reason::NoRuleset as usize] += frames.len() as u64;
             return;
         };
-        let round = Round { now, tick: tick(now), program: &program };
+        let tables = Arc::clone(&self.tables);
+        let round = Round { now, tick: tick(now), program: &program, tables: &tables };
         let mut lanes = std::mem::take(&mut self.lanes);
         for i in 0..AHEAD {
             prefetch_headers(frames, i);
@@ -152,7 +150,7 @@ impl Engine {
         {
             self.finish_checksum(frames, i, &packet);
         }
-        Verdict::Forward(path(meta.port).to)
+        Verdict::Forward(Path::across(meta.port).to)
     }
 
     /// Finishes a transport checksum that a host has left to hardware.
@@ -186,7 +184,7 @@ impl Engine {
             return;
         }
         let packet = &lane.packet;
-        let (path, floating) = (path(packet.port), round.program.is_floating());
+        let (path, floating) = (Path::across(packet.port), round.program.is_floating());
         (lane.key, lane.sender_is_lower) = match &packet.transport {
             Transport::Tcp(_) | Transport::Udp => FlowKey::of_packet(packet, path, floating),
             Transport::IcmpError(_, quote) => FlowKey::of_quote(packet, quote, path, floating),
@@ -226,14 +224,12 @@ impl Engine {
             Step::Control => self.forward(packet),
             Step::Stateless | Step::Flow => {
                 self.finish_checksum(frames, i, packet);
-                if round.program.skips(path(packet.port)) {
+                if round.program.skips(Path::across(packet.port)) {
                     self.forward(packet)
-                } else if packet.options && !may_have_options(packet, frames.head(i)) {
-                    self.block(packet, Direction::In, Reason::IpOptions)
                 } else if lane.step == Step::Flow {
                     self.judge_flow(round, frames, i, lane, log)
                 } else {
-                    self.admit(round, frames, i, packet, None, log)
+                    self.admit(round, frames, i, lane, false, log)
                 }
             }
         };
@@ -260,7 +256,7 @@ impl Engine {
         if let Transport::IcmpError(_, quote) = &packet.transport {
             return match entry {
                 Some(entry) => self.judge_error(packet, quote, entry, flow.sender_is_lower),
-                None => self.admit(round, frames, i, packet, None, log),
+                None => self.admit(round, frames, i, flow, false, log),
             };
         }
         if let Some(entry) = entry
@@ -268,7 +264,7 @@ impl Engine {
         {
             return verdict;
         }
-        self.admit(round, frames, i, packet, Some(flow), log)
+        self.admit(round, frames, i, flow, true, log)
     }
 
     /// The flow's state; one whose time has come but which the wheel has not reached is ended here.
@@ -287,7 +283,7 @@ impl Engine {
     fn track<F: Frames, L: LogSink>(
         &mut self,
         round: &Round<'_>,
-        frames: &F,
+        frames: &mut F,
         i: usize,
         flow: &Lane,
         entry: u32,
@@ -296,6 +292,19 @@ impl Engine {
         let packet = &flow.packet;
         let state = self.table.get_mut(entry);
         let from = state.sender(flow.sender_is_lower);
+        if packet.options
+            && !state.has(flag::ALLOW_OPTS)
+            && !may_have_options(packet, frames.head(i))
+        {
+            return Some(self.block(packet, Direction::In, Reason::IpOptions));
+        }
+        if state.has(flag::RATED) && from == 0 {
+            let rules = state.rules;
+            if self.exceeds_rate(round, rules) {
+                return Some(self.block(packet, Direction::In, Reason::PacketRate));
+            }
+        }
+        let state = self.table.get_mut(entry);
         let tracked = match packet.transport {
             Transport::Tcp(header) => {
                 if tracker::opens(&header) && tracker::is_over(&state.peers) {
@@ -307,6 +316,8 @@ impl Engine {
             _ => Tracked::Moves(datagram::track(&mut state.peers, from, packet.protocol)),
         };
         let logged = state.has(flag::LOG_ALL);
+        let changed = state.has(flag::EFFECTS);
+        let counted = state.has(flag::COUNTS_TABLES);
         let records = state.rules;
         if let Tracked::Moves(timeout) = tracked {
             state.touched = round.tick;
@@ -322,6 +333,13 @@ impl Engine {
                 // The initiator's packets arrive by the arriving rule's port; answers leave by it.
                 self.records.count(records[0], from, packet.length);
                 self.records.count(records[1], 1 - from, packet.length);
+                if changed {
+                    let effects = Effects::unpack(self.table.effects(entry));
+                    effects.apply(packet, frames, i, &mut self.chance);
+                }
+                if counted {
+                    self.count_tables(round, packet, from, records);
+                }
                 self.forward(packet)
             }
             Tracked::Refused(reason) | Tracked::Forgotten(Some(reason)) => {
@@ -333,11 +351,11 @@ impl Engine {
         }
         if logged {
             let direction = if from == 0 { Direction::In } else { Direction::Out };
-            let at = if from == 0 { packet.port } else { path(packet.port).to };
+            let at = if from == 0 { packet.port } else { Path::across(packet.port).to };
             let rule = records
                 .into_iter()
                 .filter_map(|record| self.records.number(record))
-                .find(|&rule| round.program.logs(rule).1);
+                .find(|&rule| round.program.compiled(rule).log_all);
             self.log(round, frames, i, packet, rule, (at, direction), verdict, log);
         }
         Some(verdict)
@@ -384,151 +402,8 @@ impl Engine {
         self.forward(packet)
     }
 
-    /// No state: what do the rules say, on the port where it arrives and on the one where it leaves?
-    fn admit<F: Frames, L: LogSink>(
-        &mut self,
-        round: &Round<'_>,
-        frames: &mut F,
-        i: usize,
-        packet: &Packet,
-        flow: Option<&Lane>,
-        log: &mut L,
-    ) -> Verdict {
-        let program = round.program;
-        let path = path(packet.port);
-        let sides = [Direction::In, Direction::Out].map(|direction| {
-            program.side(packet, direction, path, |tried| self.records.count_evaluation(tried))
-        });
-        let rules = sides.map(|side| if let Side::Rule(rule) = side { Some(rule) } else { None });
-        let ways = [(path.from, Direction::In), (path.to, Direction::Out)];
-        for (direction, rule) in rules.into_iter().enumerate() {
-            if let Some(rule) = rule
-                && let &Action::Block(answer) = program.action(rule)
-            {
-                self.records.count(self.records.of(rule), direction, packet.length);
-                let blocked = self.block(packet, ways[direction].1, Reason::BlockRule);
-                if program.logs(rule).0 {
-                    self.log(round, frames, i, packet, Some(rule), ways[direction], blocked, log);
-                }
-                return self.answer(round, frames, i, packet, answer, blocked);
-            }
-        }
-        let passing = rules.into_iter().flatten();
-        if passing.clone().next().is_none() {
-            let opens = !matches!(packet.transport, Transport::Tcp(tcp) if !tracker::opens(&tcp));
-            let reason = if opens { Reason::NoRule } else { Reason::TcpNoState };
-            return self.block(packet, Direction::In, reason);
-        }
-        let keeps_state = passing.clone().all(|rule| program.keeps_state(rule));
-        let verdict = match flow {
-            // A query's flow is known; an error's is not, and passing it needs a rule that says so.
-            None if keeps_state && matches!(packet.transport, Transport::IcmpError(..)) => {
-                self.block(packet, Direction::In, Reason::IcmpUnmatched)
-            }
-            Some(flow) if keeps_state => match self.open(round, frames, i, flow, rules) {
-                Ok(()) => self.forward(packet),
-                Err(reason) => self.block(packet, Direction::In, reason),
-            },
-            _ => self.forward(packet),
-        };
-        for (direction, rule) in rules.into_iter().enumerate() {
-            if let Some(rule) = rule {
-                self.records.count(self.records.of(rule), direction, packet.length);
-                if program.logs(rule).0 {
-                    self.log(round, frames, i, packet, Some(rule), ways[direction], verdict, log);
-                }
-            }
-        }
-        verdict
-    }
-
-    /// Makes the state of a new flow that the rules let pass.
-    fn open<F: Frames>(
-        &mut self,
-        round: &Round<'_>,
-        frames: &F,
-        i: usize,
-        flow: &Lane,
-        rules: [Option<u32>; 2],
-    ) -> Result<(), Reason> {
-        let packet = &flow.packet;
-        let mut peers = Default::default();
-        let timeout = match &packet.transport {
-            Transport::Tcp(header) => {
-                verify(packet, header, frames, i)?;
-                tracker::begin(&mut peers, &segment(packet, header, frames.head(i)))
-            }
-            _ => datagram::begin(&mut peers, packet.protocol),
-        };
-        if round.program.ticks(timeout as u8) == 0 {
-            // A time-out of 0: the state would end at once.
-            return Ok(());
-        }
-        let mut flags = if flow.sender_is_lower { 0 } else { flag::INITIATOR_UPPER };
-        if rules.into_iter().flatten().any(|rule| round.program.logs(rule).1) {
-            flags |= flag::LOG_ALL;
-        }
-        let entry = self
-            .begin(&flow.key, flow.hash, flags, timeout as u8, round.tick, round.program)
-            .ok_or(Reason::StateLimit)?;
-        let records = rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
-        for record in distinct(records) {
-            self.records.refer(record);
-        }
-        let state = self.table.get_mut(entry);
-        state.peers = peers;
-        state.rules = records;
-        state.packets[0] = 1;
-        state.bytes[0] = u64::from(packet.length);
-        Ok(())
-    }
-
-    /// Makes a blocked packet into the answer that the rule wants, if it wants one.
-    fn answer<F: Frames>(
-        &mut self,
-        round: &Round<'_>,
-        frames: &mut F,
-        i: usize,
-        packet: &Packet,
-        answer: Return,
-        blocked: Verdict,
-    ) -> Verdict {
-        let is_tcp = packet.protocol == protocol::TCP;
-        let ipv6 = packet.network == Network::Ipv6;
-        let code = match answer {
-            Return::Drop => return blocked,
-            Return::Rst { .. } if !is_tcp => return blocked,
-            Return::Auto if !is_tcp => {
-                Some(if ipv6 { V6_PORT_UNREACHABLE } else { V4_PORT_UNREACHABLE })
-            }
-            Return::Auto | Return::Rst { .. } => None,
-            Return::Icmp { v4, v6 } => match if ipv6 { v6 } else { v4 } {
-                None => return blocked,
-                code => code,
-            },
-        };
-        let ttl = if let Return::Rst { ttl } = answer { ttl } else { None };
-        let made = self.budget.spend(round.now).and_then(|()| match code {
-            Some(code) => reflect::unreachable(frames, i, packet, code),
-            None => reflect::reset(frames, i, packet, ttl),
-        });
-        match made {
-            Ok(()) => {
-                self.counters.reflected += 1;
-                Verdict::Reflect(Reason::BlockRule)
-            }
-            Err(reason) => {
-                if reason != Reason::ReflectLimit {
-                    // What may not be answered must not use up the answers of what may.
-                    self.budget.refund();
-                }
-                Verdict::Drop(reason)
-            }
-        }
-    }
-
-    fn forward(&mut self, packet: &Packet) -> Verdict {
-        let Path { from, to } = path(packet.port);
+    pub(crate) fn forward(&mut self, packet: &Packet) -> Verdict {
+        let Path { from, to } = Path::across(packet.port);
         let family = family(packet);
         self.tally(family, from, Direction::In, Outcome::Passed).add(packet.length);
         self.tally(family, to, Direction::Out, Outcome::Passed).add(packet.length);
@@ -536,8 +411,13 @@ impl Engine {
     }
 
     /// Counts a packet that is blocked arriving, or after it arrived well, leaving.
-    fn block(&mut self, packet: &Packet, direction: Direction, reason: Reason) -> Verdict {
-        let Path { from, to } = path(packet.port);
+    pub(crate) fn block(
+        &mut self,
+        packet: &Packet,
+        direction: Direction,
+        reason: Reason,
+    ) -> Verdict {
+        let Path { from, to } = Path::across(packet.port);
         let family = family(packet);
         if direction == Direction::In {
             self.tally(family, from, Direction::In, Outcome::Blocked).add(packet.length);
@@ -561,7 +441,7 @@ impl Engine {
     }
 
     #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
-    fn log<F: Frames, L: LogSink>(
+    pub(crate) fn log<F: Frames, L: LogSink>(
         &self,
         round: &Round<'_>,
         frames: &F,
@@ -573,6 +453,7 @@ impl Engine {
         log: &mut L,
     ) {
         let (action, reason) = match verdict {
+            _ if rule.is_some_and(|rule| round.program.is_match(rule)) => (LogAction::Match, None),
             Verdict::Drop(reason) | Verdict::Reflect(reason) => (LogAction::Block, Some(reason)),
             Verdict::Forward(_) | Verdict::Handover(_) => (LogAction::Pass, None),
         };
@@ -622,9 +503,9 @@ const fn is_neighbour_discovery(packet: &Packet, icmp: Icmp) -> bool {
         && matches!(icmp.kind, icmp::v6::NEIGHBOUR_SOLICITATION | icmp::v6::NEIGHBOUR_ADVERTISEMENT)
 }
 
-/// IP options need `allow-opts`, which is not built. IGMP and MLD carry the router alert by design
+/// IP options need `allow-opts`. IGMP and MLD carry the router alert by design
 /// (RFC 2236, 2; RFC 2710, 3), and nothing else.
-fn may_have_options(packet: &Packet, head: &[u8]) -> bool {
+pub(crate) fn may_have_options(packet: &Packet, head: &[u8]) -> bool {
     let reports_members = match packet.transport {
         Transport::Other => packet.protocol == protocol::IGMP,
         Transport::IcmpOther(icmp) => {
@@ -699,7 +580,12 @@ fn track_tcp<F: Frames>(
 
 /// SYN, FIN and RST count only with a right checksum: the host would ignore them otherwise.
 #[inline]
-fn verify<F: Frames>(packet: &Packet, header: &Tcp, frames: &F, i: usize) -> Result<(), Reason> {
+pub(crate) fn verify<F: Frames>(
+    packet: &Packet,
+    header: &Tcp,
+    frames: &F,
+    i: usize,
+) -> Result<(), Reason> {
     let matters = header.flags & (tcp::flags::SYN | tcp::flags::FIN | tcp::flags::RST) != 0;
     if matters && frames.meta(i).checksum != Checksum::Valid && !checksum::verify(packet, frames, i)
     {
@@ -709,7 +595,7 @@ fn verify<F: Frames>(packet: &Packet, header: &Tcp, frames: &F, i: usize) -> Res
 }
 
 #[inline]
-fn segment(packet: &Packet, header: &Tcp, head: &[u8]) -> Segment {
+pub(crate) fn segment(packet: &Packet, header: &Tcp, head: &[u8]) -> Segment {
     let scale = if header.flags & tcp::flags::SYN == 0 {
         None
     } else {

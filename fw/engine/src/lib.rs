@@ -7,8 +7,11 @@
 
 #![deny(unsafe_code)]
 
+mod admit;
+mod chance;
 pub mod classifier;
 pub mod counters;
+mod effects;
 pub mod engine;
 mod flow;
 pub mod frame;
@@ -24,12 +27,15 @@ pub mod table;
 pub mod time;
 
 pub use counters::Counters;
-pub use engine::{Engine, Setup, Shared};
+pub use engine::{Engine, Replaced, Setup, Shared};
 pub use frame::{Checksum, Frames, Meta, PortIndex};
 pub use judge::Verdict;
 pub use log::{LogAction, LogRecord, LogSink};
 pub use reason::Reason;
 pub use ruleset::records::RuleCounters;
-pub use ruleset::{CompileError, PortName, PortNames, Program};
+pub use ruleset::{
+    CompileError, Criterion, Decision, Outcome, PortName, PortNames, Program, RulePlace, SideTrace,
+    TableName, Trace, TraceStep,
+};
 pub use state::view::{PeerView, StateView};
 pub use time::Instant;

@@ -45,6 +45,8 @@ pub enum LogAction {
     Pass,
     /// It was dropped, answered or not.
     Block,
+    /// A rule that does not decide matched it: `match`, or one behind `log (matches)`.
+    Match,
 }
 
 /// Where records go. Must not block; whoever implements it counts what it loses.

@@ -69,6 +69,7 @@ reasons! {
     // Judgement.
     BlockRule, "block-rule", "A block rule matched.";
     NoRule, "no-rule", "No rule spoke for the packet.";
+    PacketRate, "packet-rate", "A packet of a state whose rule has a max-pkt-rate that is exceeded.";
     TcpNoState, "tcp-no-state", "A TCP segment that only a new connection's SYN could make pass.";
     TcpWindow, "tcp-window", "A TCP segment outside the windows of its state.";
     TcpBadAck, "tcp-bad-ack", "A TCP segment that acknowledges what was never sent.";

@@ -73,7 +73,7 @@ impl Stand {
         let parsed = parse(&[SourceFile::new("bench", rules)], &Defines::default());
         let rules = parsed.rules.ok_or_else(|| failed(&parsed.diagnostics))?;
         let names = ROLES.map(|role| PortName { role: role.into(), interface: role.into() });
-        let program = Program::compile(&rules, &PortNames(names.into()))
+        let program = Program::compile(&rules, &PortNames(names.into()), None)
             .map_err(|error| failed(format_args!("{error:?}")))?;
 
         let double = Double::new(Config::lenient(&ROLES))?;
@@ -103,7 +103,7 @@ impl Stand {
             waiting,
             _records: records,
         };
-        stand.ask(|done| Letter::Install(Arc::new(program), done))?;
+        stand.ask(|done| Letter::Install(Arc::new(program), Arc::default(), done)).map(drop)?;
         Ok(stand)
     }
 

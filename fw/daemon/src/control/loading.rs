@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_config::rules::RuleSet;
 use weir_engine::Program;
+use weir_engine::table::Tables;
 use weir_shell::check::check;
 use weir_shell::protocol::Load;
 
@@ -54,13 +55,12 @@ impl Control {
                 self.parts.reserved
             )));
         }
-        let unchanged = {
-            let in_force = self.in_force.lock();
-            let program = in_force.program.as_ref();
-            in_force.origin.is_some() && program.is_some_and(|program| *program.rules() == rules)
-        };
+        let previous = self.in_force.lock().program.clone();
+        let unchanged = self.in_force.lock().origin.is_some()
+            && previous.as_ref().is_some_and(|program| *program.rules() == rules);
         // Compiled before anything is locked that listings need.
-        let program = if unchanged { None } else { Some(self.compile(&rules)?) };
+        let program =
+            if unchanged { None } else { Some(self.compile(&rules, previous.as_deref())?) };
         let mut in_force = self.in_force.lock();
         if let Some(program) = program {
             self.install(&mut in_force, program)?;
@@ -86,20 +86,27 @@ impl Control {
         let mut rules = RuleSet { options: options.unwrap_or_default(), ..RuleSet::default() };
         // Two skipped ports would pass everything.
         rules.options.skip.clear();
-        self.install(&mut in_force, self.compile(&rules)?)?;
+        let program = self.compile(&rules, in_force.program.as_deref())?;
+        self.install(&mut in_force, program)?;
         in_force.origin = None;
         Ok(())
     }
 
-    fn compile(&self, rules: &RuleSet) -> Result<Arc<Program>, Refused> {
-        Program::compile(rules, &self.parts.ports)
+    fn compile(
+        &self,
+        rules: &RuleSet,
+        previous: Option<&Program>,
+    ) -> Result<Arc<Program>, Refused> {
+        Program::compile(rules, &self.parts.ports, previous)
             .map(Arc::new)
             .map_err(|error| Refused::Error(error.to_string()))
     }
 
     fn install(&self, in_force: &mut InForce, program: Arc<Program>) -> Result<(), Refused> {
         self.parts.programs.push(Arc::clone(&program));
-        self.tell(|done| Letter::Install(Arc::clone(&program), done))?;
+        let tables = Tables::declared(&program, self.parts.clock.now());
+        let tables = Arc::new(tables.map_err(|error| Refused::Error(error.to_string()))?);
+        self.tell(|done| Letter::Install(Arc::clone(&program), Arc::clone(&tables), done))?;
         in_force.program = Some(program);
         Ok(())
     }

@@ -48,7 +48,7 @@ pub(crate) fn names() -> PortNames {
 pub(crate) fn program(text: &str) -> Arc<Program> {
     let parsed = parse(&[SourceFile::new("test", text)], &Defines::default());
     let rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
-    Arc::new(Program::compile(&rules, &names()).unwrap())
+    Arc::new(Program::compile(&rules, &names(), None).unwrap())
 }
 
 impl House {
@@ -129,10 +129,11 @@ impl House {
         let program = program(rules);
         for worker in 0..self.workers.len() {
             let program = Arc::clone(&program);
-            let answer =
-                self.mailboxes[worker].post(|done| Letter::Install(program, done)).unwrap();
+            let answer = self.mailboxes[worker]
+                .post(|done| Letter::Install(program, Arc::default(), done))
+                .unwrap();
             assert!(self.round(worker), "a letter is something that moved");
-            answer.wait().unwrap();
+            drop(answer.wait().unwrap());
         }
     }
 

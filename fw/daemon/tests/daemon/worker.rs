@@ -141,7 +141,8 @@ fn sleeping_workers_wake_for_frames_letters_and_the_end() {
     let house = &running.house;
     let program = program("pass");
     for mailbox in &house.mailboxes {
-        mailbox.ask(|done| Letter::Install(Arc::clone(&program), done)).unwrap();
+        let letter = |done| Letter::Install(Arc::clone(&program), Arc::default(), done);
+        drop(mailbox.ask(letter).unwrap());
     }
     let mut there = Arrivals::default();
     // One at a time, so that the workers fall asleep in between; both queues for both owners.

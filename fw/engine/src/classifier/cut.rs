@@ -1,9 +1,9 @@
 //! Choosing how a cell is cut: in which dimension, where and how finely.
 
+use super::TooComplex;
 use super::build::{Cell, Work};
 use super::tree::{DIMENSIONS, Entry, Node};
 use super::word::Word;
-use super::TooComplex;
 
 /// What a list is worth in comparisons of one packet with one region: a step down costs this many.
 const STEP: f64 = 2.0;

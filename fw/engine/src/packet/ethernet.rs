@@ -11,6 +11,9 @@ pub const TAG: usize = 4;
 /// More tags than this are dropped.
 pub const MAX_TAGS: usize = 2;
 
+/// The priority of a frame without a tag (pf.conf(5), `prio`).
+pub const UNTAGGED_PRIORITY: u8 = 3;
+
 /// Values of the type field (IANA, IEEE).
 pub mod ethertype {
     /// IPv4.
@@ -45,6 +48,7 @@ pub const fn is_group(mac: Mac) -> bool {
 pub struct Ethernet<'a> {
     fixed: &'a [u8; HEADER],
     tags: Tags,
+    priority: u8,
     ethertype: u16,
     length: usize,
 }
@@ -58,11 +62,15 @@ impl<'a> Ethernet<'a> {
         let mut filled = 0;
         let mut ethertype = be16(fixed, 12);
         let mut length = HEADER;
+        let mut priority = UNTAGGED_PRIORITY;
         while is_tag(ethertype) {
             if length == HEADER + MAX_TAGS * TAG {
                 return Err(Reason::TooManyTags);
             }
             let tag: &[u8; TAG] = header(head, length, head.len(), Reason::TruncatedTag)?;
+            if length == HEADER {
+                priority = tag[0] >> 5;
+            }
             let vid = be16(tag, 0) & 0xfff;
             if vid != 0 {
                 vids[filled] = vid;
@@ -71,7 +79,8 @@ impl<'a> Ethernet<'a> {
             ethertype = be16(tag, 2);
             length += TAG;
         }
-        Ok(Self { fixed, tags: Tags { outer: vids[0], inner: vids[1] }, ethertype, length })
+        let tags = Tags { outer: vids[0], inner: vids[1] };
+        Ok(Self { fixed, tags, priority, ethertype, length })
     }
 
     /// Destination address.
@@ -89,6 +98,11 @@ impl<'a> Ethernet<'a> {
         self.tags
     }
 
+    /// The priority of the outer tag, a priority tag's too: 0 to 7. [`UNTAGGED_PRIORITY`] without one.
+    pub fn priority(&self) -> u8 {
+        self.priority
+    }
+
     /// The type behind the last tag; below 0x600 it is the length of an LLC frame.
     pub fn ethertype(&self) -> u16 {
         self.ethertype
@@ -104,6 +118,15 @@ impl<'a> Ethernet<'a> {
 pub fn swap_addresses(head: &mut [u8]) {
     if let Some(addresses) = head.first_chunk_mut::<12>() {
         addresses.rotate_left(6);
+    }
+}
+
+/// Sets the priority, 0 to 7, in the outer tag; a frame without a tag is left alone.
+pub fn set_priority(head: &mut [u8], priority: u8) {
+    if let Some([a, b, control, ..]) = head.get_mut(HEADER - 2..)
+        && is_tag(u16::from_be_bytes([*a, *b]))
+    {
+        *control = *control & 0x1f | priority << 5;
     }
 }
 

@@ -186,11 +186,20 @@ pub struct Packet {
     pub ttl: u8,
     /// Type of service or traffic class.
     pub tos: u8,
+    /// Priority of the outer VLAN tag, 0 to 7; [`ethernet::UNTAGGED_PRIORITY`] without one.
+    pub priority: u8,
     /// IPv4 options or IPv6 extension headers are there (an atomic fragment header, RFC 6946, does
     /// not count).
     pub options: bool,
     /// The transport header.
     pub transport: Transport,
+}
+
+impl Packet {
+    /// Whether it is a TCP segment.
+    pub const fn is_tcp(&self) -> bool {
+        matches!(self.transport, Transport::Tcp(_))
+    }
 }
 
 /// Protocol numbers the engine knows by name (IANA).

@@ -53,6 +53,7 @@ impl Packet {
         protocol: 0,
         ttl: 0,
         tos: 0,
+        priority: ethernet::UNTAGGED_PRIORITY,
         options: false,
         transport: Transport::Other,
     };
@@ -117,6 +118,7 @@ fn parse_simple(bytes: &[u8; SIMPLE], first_segment: usize, meta: Meta) -> Optio
         protocol: protocol::TCP,
         ttl: bytes[IP + 8],
         tos: bytes[IP + 1],
+        priority: ethernet::UNTAGGED_PRIORITY,
         options: false,
         transport: Transport::Tcp(Tcp {
             seq: be32(bytes, TCP + 4),
@@ -159,6 +161,7 @@ impl Packet {
             protocol: layer.protocol,
             ttl: layer.ttl,
             tos: layer.tos,
+            priority: frame.priority(),
             options: layer.options,
             ..Self::BLANK
         };
@@ -178,6 +181,7 @@ impl Packet {
             length: arp::LENGTH as u32,
             network_offset: at as u16,
             transport_offset: (at + arp::LENGTH) as u16,
+            priority: frame.priority(),
             port: meta.port,
             network: Network::Arp,
             ..Self::BLANK
@@ -318,6 +322,7 @@ mod tests {
             protocol: 6,
             ttl: 57,
             tos: 0x10,
+            priority: super::ethernet::UNTAGGED_PRIORITY,
             options: false,
             transport: Transport::Tcp(Tcp {
                 seq: 123,
@@ -341,6 +346,7 @@ mod tests {
             parse(&tagged),
             Ok(Packet {
                 tags: Tags { outer: 9, inner: 5 },
+                priority: 0,
                 network_offset: 22,
                 transport_offset: 42,
                 ..expected

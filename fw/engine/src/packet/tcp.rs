@@ -273,6 +273,17 @@ impl<'a> Iterator for Options<'a> {
     }
 }
 
+/// Where the value of the MSS option stands in a header, from its first byte, and the value.
+pub fn find_mss(header: &[u8]) -> Option<(usize, u16)> {
+    let mut options = Options::new(header.get(HEADER..)?);
+    while let Some(option) = options.next() {
+        if let TcpOption::MaximumSegmentSize(mss) = option {
+            return Some((header.len() - options.rest().len() - 2, mss));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Header, HeaderMut, Options, TcpOption, flags, flags_are_possible};

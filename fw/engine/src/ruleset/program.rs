@@ -1,66 +1,60 @@
-//! A rule set that may run: compiled once, immutable, shared by all workers.
-//!
-//! Every criterion of a rule becomes a range or a mask over the packet's descriptor, so that one
-//! test costs a few nanoseconds and no rule is special. Rules are tried in order, as pf.conf(5) says:
-//! the last match wins, `quick` ends the search.
+//! A rule set that may run: compiled once, immutable, shared by all workers. Which rules are asked
+//! for a packet is the [`classifier`](crate::classifier)'s business, in which order and with what
+//! effect that of [`evaluate`](super::evaluate).
 
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hasher;
-use std::net::IpAddr;
+use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 use weir_config::options::{Options, StatePolicy, Timeout};
-use weir_config::rules::{
-    Action, Address as RuleAddress, Direction, Endpoint, Family, Interface, KeepState, Ports,
-    RuleSet,
-};
+use weir_config::rules::{Action, KeepState, Rule, RuleSet};
 
+use super::criteria::{Criteria, Subject};
+use super::meters::Meter;
+use super::names::PortNames;
+use super::regions;
+use super::reverse_path::ReversePath;
+use super::sequence::{self, NOWHERE, RulePlace, Step};
+use super::tags::TagNames;
+use crate::classifier::{Candidates, Classifier, Key, Limits};
+use crate::effects::Effects;
 use crate::flow::Path;
-use crate::frame::PortIndex;
-use crate::packet::{Address, Network, Packet, Transport, protocol};
+use crate::packet::Network;
 use crate::state::wheel::TICKS_PER_SECOND;
-
-/// What the rules may call a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortName {
-    /// The role: `lan` or `wan`.
-    pub role: String,
-    /// The network interface.
-    pub interface: String,
-}
-
-/// The names of all ports, by [`PortIndex`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortNames(pub Vec<PortName>);
-
-impl PortNames {
-    /// The ports that a rule's `on` means, as a bit mask; none for a name that no port has.
-    fn mask(&self, name: &str) -> u8 {
-        self.0
-            .iter()
-            .enumerate()
-            .filter(|(_, port)| port.role == name || port.interface == name)
-            .fold(0, |mask, (i, _)| mask | 1 << i)
-    }
-
-    /// The role of a port, or `?`.
-    pub fn role(&self, port: PortIndex) -> &str {
-        self.0.get(usize::from(port.0)).map_or("?", |port| &port.role)
-    }
-}
 
 /// Why a checked rule set cannot run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CompileError {
     /// More rules than a state can refer to.
     TooManyRules(usize),
+    /// More rules than this once anchors are written out where they are called.
+    TooManySteps(usize),
+    /// The anchor of this path calls itself.
+    AnchorRecursion(String),
+    /// The anchor of this path is called from within too many others.
+    AnchorDepth(String),
+    /// More different tags than can be told apart.
+    TooManyTags,
+    /// The rules overlap in so many ways that no fast look-up can be built.
+    TooComplex(String),
 }
 
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooManyRules(n) => write!(f, "{n} rules are more than the {MAX_RULES} possible"),
+            Self::TooManySteps(most) => {
+                write!(f, "with anchors written out there are more than {most} rules")
+            }
+            Self::AnchorRecursion(path) => write!(f, "the anchor \"{path}\" calls itself"),
+            Self::AnchorDepth(path) => {
+                let most = sequence::MAX_DEPTH;
+                write!(f, "the anchor \"{path}\" is called from within more than {most} others")
+            }
+            Self::TooManyTags => write!(f, "there are more than {} different tags", TagNames::MAX),
+            Self::TooComplex(what) => write!(f, "the rules are too entangled: {what}"),
         }
     }
 }
@@ -70,65 +64,148 @@ impl std::error::Error for CompileError {}
 /// The most rules a program can have.
 pub const MAX_RULES: usize = 1_000_000;
 
-/// What makes a rule the same rule after a reload: a hash of its text and its ordinal among equals.
+/// What makes a rule the same rule after a reload: a hash of its anchor and its text, and its ordinal
+/// among equals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     hash: u128,
     ordinal: u32,
 }
 
+/// A table that rules name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TableName {
+    /// Full path of the anchor it belongs to, empty for the main rule set.
+    pub anchor: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// A rule set that may run.
 #[derive(Debug)]
 pub struct Program {
     source: RuleSet,
-    rules: Vec<Matcher>,
+    /// By id; see [`sequence::places`].
+    pub(crate) rules: Vec<Compiled>,
+    /// By id: index of the anchor in the order of paths, [`NOWHERE`] for the main rule set, and the
+    /// number there.
+    places: Vec<(u32, u32)>,
+    anchors: Vec<String>,
     identities: Vec<Identity>,
-    skipped: u8,
+    meters: HashMap<u32, Arc<Meter>>,
+    pub(crate) steps: Vec<Step>,
+    /// The last step outside all anchors.
+    pub(crate) last_step: u32,
+    classifier: Classifier,
+    tables: Vec<TableName>,
+    pub(crate) tags: TagNames,
+    pub(crate) reverse_path: ReversePath,
+    pub(crate) skipped: u8,
     timeouts: [u32; Timeout::ALL.len()],
 }
 
-/// What the rules say of one side of a packet's way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// `set skip` on this port.
-    Abstains,
-    /// No rule matched.
-    Silent,
-    /// The rule of this number decides.
-    Rule(u32),
+/// A rule as packets meet it.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "words of the language that stand or do not")]
+pub(crate) struct Compiled {
+    pub(crate) criteria: Criteria,
+    /// Nothing but the packet decides whether it matches.
+    pub(crate) is_plain: bool,
+    pub(crate) quick: bool,
+    pub(crate) log: bool,
+    pub(crate) log_all: bool,
+    pub(crate) log_matches: bool,
+    pub(crate) allow_opts: bool,
+    pub(crate) state: KeepState,
+    /// Number of the tag that it gives, 0 for none.
+    pub(crate) tag: u16,
+    pub(crate) action: Action,
+    pub(crate) effects: Effects,
 }
 
 impl Program {
-    /// Compiles a checked rule set for these ports.
-    pub fn compile(rules: &RuleSet, ports: &PortNames) -> Result<Self, CompileError> {
-        if rules.rules.len() > MAX_RULES {
-            return Err(CompileError::TooManyRules(rules.rules.len()));
+    /// Compiles a checked rule set for these ports. What rules remember (`once`, `max-pkt-rate`) is
+    /// taken over from `previous` for rules that are the same.
+    ///
+    /// # Errors
+    /// When the rules are too many or too entangled, or anchors call themselves.
+    pub fn compile(
+        set: &RuleSet,
+        ports: &PortNames,
+        previous: Option<&Self>,
+    ) -> Result<Self, CompileError> {
+        let count = sequence::places(set).count();
+        if count > MAX_RULES {
+            return Err(CompileError::TooManyRules(count));
         }
-        let mut seen = HashMap::new();
-        let identities = rules
-            .rules
-            .iter()
-            .map(|rule| {
-                let mut hasher = SipHasher13::new();
-                hasher.write(rule.to_string().as_bytes());
-                let hash = hasher.finish128().as_u128();
-                let count = seen.entry(hash).or_insert(0);
-                *count += 1;
-                Identity { hash, ordinal: *count - 1 }
+        let (steps, last_step) = sequence::steps(set)?;
+        let mut tables = TableNumbers::new(set);
+        let mut tags = TagNames::default();
+        let rules = sequence::places(set)
+            .map(|place| {
+                let table = &mut |name: &str| tables.number(place.anchor, name);
+                Compiled::new(place.rule, ports, &mut tags, table)
             })
-            .collect();
+            .collect::<Option<Vec<_>>>()
+            .ok_or(CompileError::TooManyTags)?;
+        let identities = identities(set);
+        let meters = meters(set, &identities, previous);
+        let classifier = Classifier::build(&regions::of_steps(&steps, &rules), &Limits::default())
+            .map_err(|error| CompileError::TooComplex(error.to_string()))?;
+        let paths: HashMap<&str, u32> = set.anchors.keys().map(String::as_str).zip(0..).collect();
         Ok(Self {
-            rules: rules.rules.iter().map(|rule| Matcher::new(rule, ports)).collect(),
+            places: sequence::places(set)
+                .map(|place| (paths.get(place.anchor).copied().unwrap_or(NOWHERE), place.number))
+                .collect(),
+            anchors: set.anchors.keys().cloned().collect(),
+            rules,
             identities,
-            skipped: rules.options.skip.iter().fold(0, |mask, name| mask | ports.mask(name)),
-            timeouts: Timeout::ALL.map(|timeout| ticks(&rules.options, timeout)),
-            source: rules.clone(),
+            meters,
+            steps,
+            last_step,
+            classifier,
+            tables: tables.names,
+            tags,
+            reverse_path: ReversePath::default(),
+            skipped: set.options.skip.iter().fold(0, |mask, name| mask | ports.mask(name)),
+            timeouts: Timeout::ALL.map(|timeout| ticks(&set.options, timeout)),
+            source: set.clone(),
         })
     }
 
     /// What was compiled.
     pub const fn rules(&self) -> &RuleSet {
         &self.source
+    }
+
+    /// How many rules there are, those of anchors included. Ids are below that: the main rule set's
+    /// rules are numbered from 0, then come the anchors' in the order of their paths.
+    pub fn rule_count(&self) -> u32 {
+        self.rules.len() as u32
+    }
+
+    /// Where the rule of an id stands.
+    ///
+    /// # Panics
+    /// If `id` is not below [`Program::rule_count`].
+    pub fn place(&self, id: u32) -> RulePlace<'_> {
+        let (anchor, number) = self.places[id as usize];
+        let (anchor, rules) = match self.anchors.get(anchor as usize) {
+            None => ("", &self.source.rules),
+            Some(path) => (path.as_str(), &self.source.anchors[path].rules),
+        };
+        RulePlace { anchor, number, rule: &rules[number as usize] }
+    }
+
+    /// The tables that rules name, each where it is declared, in the order in which the engine wants
+    /// their contents.
+    pub fn tables(&self) -> &[TableName] {
+        &self.tables
+    }
+
+    /// Bytes that the classifier takes.
+    pub fn classifier_memory(&self) -> usize {
+        self.classifier.memory()
     }
 
     pub(crate) const fn options(&self) -> &Options {
@@ -149,18 +226,36 @@ impl Program {
         self.timeouts[timeout as usize]
     }
 
+    pub(crate) fn compiled(&self, rule: u32) -> &Compiled {
+        &self.rules[rule as usize]
+    }
+
     pub(crate) fn action(&self, rule: u32) -> &Action {
-        &self.rules[rule as usize].action
+        &self.compiled(rule).action
     }
 
-    pub(crate) fn keeps_state(&self, rule: u32) -> bool {
-        matches!(self.rules[rule as usize].state, KeepState::Keep)
+    pub(crate) fn rule(&self, rule: u32) -> &Rule {
+        self.place(rule).rule
     }
 
-    /// `log`: of the packet that makes a state, and of every one.
-    pub(crate) fn logs(&self, rule: u32) -> (bool, bool) {
-        let rule = &self.rules[rule as usize];
-        (rule.log, rule.log_all)
+    /// What a `once` or `max-pkt-rate` rule remembers.
+    pub(crate) fn meter(&self, rule: u32) -> Option<&Meter> {
+        self.meters.get(&rule).map(|meter| &**meter)
+    }
+
+    /// The rule of a step.
+    pub(crate) fn step_rule(&self, step: u32) -> &Compiled {
+        self.compiled(self.steps[step as usize].rule)
+    }
+
+    /// Whether the rule does not decide.
+    pub(crate) fn is_match(&self, rule: u32) -> bool {
+        matches!(self.action(rule), Action::Match)
+    }
+
+    /// Whether the rule has a `max-pkt-rate`.
+    pub(crate) fn is_rated(&self, rule: u32) -> bool {
+        !self.compiled(rule).is_plain && self.rule(rule).max_packet_rate.is_some()
     }
 
     /// Whether `set skip` makes both ports of a way abstain, so that packets pass unjudged.
@@ -169,36 +264,119 @@ impl Program {
         self.skipped >> path.from.0 & self.skipped >> path.to.0 & 1 != 0
     }
 
-    /// What the rules say of a packet that passes one port in one direction. `looked_at` is told how
-    /// many rules were tried, from the first on.
-    pub(crate) fn side(
-        &self,
-        packet: &Packet,
-        direction: Direction,
-        path: Path,
-        mut looked_at: impl FnMut(u32),
-    ) -> Side {
-        let port = match direction {
-            Direction::In => path.from,
-            Direction::Out => path.to,
-        };
-        if self.skipped & 1 << port.0 != 0 {
-            return Side::Abstains;
-        }
-        let subject = Subject::new(packet, direction, port);
-        let mut last = Side::Silent;
-        for (number, rule) in (0..).zip(&self.rules) {
-            if rule.matches(&subject) {
-                last = Side::Rule(number);
-                if rule.quick {
-                    looked_at(number + 1);
-                    return last;
-                }
-            }
-        }
-        looked_at(self.rules.len() as u32);
-        last
+    /// The steps that can matter to a packet, ascending.
+    pub(crate) fn candidates(&self, subject: &Subject) -> Candidates<'_> {
+        self.classifier.candidates(&Key {
+            source: subject.source,
+            destination: subject.destination,
+            ipv6: subject.network == Network::Ipv6,
+            ports: subject.ports,
+            protocol: subject.protocol,
+            opens: subject.opens(),
+        })
     }
+}
+
+impl Compiled {
+    /// Whether its match depends on what is in a table.
+    #[inline]
+    pub(crate) const fn names_tables(&self) -> bool {
+        self.criteria.from.table().is_some() || self.criteria.to.table().is_some()
+    }
+
+    fn new(
+        rule: &Rule,
+        ports: &PortNames,
+        tags: &mut TagNames,
+        table: &mut impl FnMut(&str) -> u32,
+    ) -> Option<Self> {
+        let log = rule.log.unwrap_or_default();
+        Some(Self {
+            criteria: Criteria::new(rule, ports, tags, table)?,
+            is_plain: !rule.once && rule.probability.is_none() && rule.max_packet_rate.is_none(),
+            quick: rule.quick,
+            log: rule.log.is_some(),
+            log_all: log.all,
+            log_matches: log.matches,
+            allow_opts: rule.allow_opts,
+            state: rule.state,
+            tag: match &rule.tag {
+                None => 0,
+                Some(tag) => tags.intern(tag)?,
+            },
+            action: rule.action.clone(),
+            effects: Effects::of(rule),
+        })
+    }
+}
+
+/// Numbers tables as rules name them.
+struct TableNumbers<'a> {
+    set: &'a RuleSet,
+    names: Vec<TableName>,
+    numbers: HashMap<TableName, u32>,
+}
+
+impl<'a> TableNumbers<'a> {
+    fn new(set: &'a RuleSet) -> Self {
+        Self { set, names: Vec::new(), numbers: HashMap::new() }
+    }
+
+    /// The number of the table that `<name>` means in an anchor: its own, else that of the nearest
+    /// anchor around it which declares one, else the main rule set's.
+    fn number(&mut self, anchor: &str, name: &str) -> u32 {
+        let mut at = anchor;
+        while !at.is_empty() && !self.declares(at, name) {
+            at = at.rfind('/').map_or("", |slash| &at[..slash]);
+        }
+        let table = TableName { anchor: at.to_owned(), name: name.to_owned() };
+        *self.numbers.entry(table).or_insert_with_key(|table| {
+            self.names.push(table.clone());
+            self.names.len() as u32 - 1
+        })
+    }
+
+    fn declares(&self, anchor: &str, name: &str) -> bool {
+        let tables = self.set.anchors.get(anchor).map(|anchor| &anchor.tables);
+        tables.is_some_and(|tables| tables.iter().any(|table| table.name == name))
+    }
+}
+
+fn identities(set: &RuleSet) -> Vec<Identity> {
+    let mut seen = HashMap::new();
+    sequence::places(set)
+        .map(|place| {
+            let mut hasher = SipHasher13::new();
+            if !place.anchor.is_empty() {
+                hasher.write(place.anchor.as_bytes());
+                hasher.write_u8(b'\n');
+            }
+            hasher.write(place.rule.to_string().as_bytes());
+            let hash = hasher.finish128().as_u128();
+            let count = seen.entry(hash).or_insert(0);
+            *count += 1;
+            Identity { hash, ordinal: *count - 1 }
+        })
+        .collect()
+}
+
+fn meters(
+    set: &RuleSet,
+    identities: &[Identity],
+    previous: Option<&Program>,
+) -> HashMap<u32, Arc<Meter>> {
+    let known: HashMap<Identity, &Arc<Meter>> = previous
+        .into_iter()
+        .flat_map(|old| old.meters.iter().map(|(&id, meter)| (old.identities[id as usize], meter)))
+        .collect();
+    (0..)
+        .zip(sequence::places(set))
+        .filter(|(_, place)| place.rule.once || place.rule.max_packet_rate.is_some())
+        .map(|(id, _)| {
+            let meter = known.get(&identities[id as usize]).map(|&meter| Arc::clone(meter));
+            (id, meter.unwrap_or_default())
+        })
+        .collect()
 }
 
 fn ticks(options: &Options, timeout: Timeout) -> u32 {
@@ -207,160 +385,4 @@ fn ticks(options: &Options, timeout: Timeout) -> u32 {
     } else {
         options.timeouts.get(timeout).saturating_mul(TICKS_PER_SECOND)
     }
-}
-
-/// A packet as rules look at it.
-struct Subject {
-    source: u128,
-    destination: u128,
-    ports: [u16; 2],
-    /// Bits of [`Matcher::place`].
-    place: u16,
-    protocol: u8,
-    flags: u8,
-    icmp: [u8; 2],
-}
-
-const IN: u16 = 1 << 8;
-const OUT: u16 = 1 << 9;
-const INET: u16 = 1 << 10;
-const INET6: u16 = 1 << 11;
-
-impl Subject {
-    fn new(packet: &Packet, direction: Direction, port: PortIndex) -> Self {
-        let direction = if direction == Direction::In { IN } else { OUT };
-        let family = if packet.network == Network::Ipv6 { INET6 } else { INET };
-        let (flags, icmp) = match packet.transport {
-            Transport::Tcp(tcp) => (tcp.flags, [0; 2]),
-            Transport::IcmpQuery(icmp)
-            | Transport::IcmpError(icmp, _)
-            | Transport::IcmpOther(icmp) => (0, [icmp.kind, icmp.code]),
-            Transport::Udp | Transport::Other => (0, [0; 2]),
-        };
-        Self {
-            source: packet.source.0,
-            destination: packet.destination.0,
-            ports: [packet.source_port, packet.destination_port],
-            place: direction | family | 1 << port.0,
-            protocol: packet.protocol,
-            flags,
-            icmp,
-        }
-    }
-}
-
-/// One rule, compiled. A packet matches if all of these hold.
-#[derive(Debug)]
-struct Matcher {
-    from: Endpoints,
-    to: Endpoints,
-    /// Port, direction and family, a bit each of those that the rule accepts.
-    place: u16,
-    /// IP protocol, or none.
-    protocol: Option<u8>,
-    /// Of `of`, exactly `set`.
-    flags: (u8, u8),
-    icmp: Option<(u8, Option<u8>)>,
-    quick: bool,
-    action: Action,
-    state: KeepState,
-    log: bool,
-    log_all: bool,
-}
-
-/// Addresses and ports of one end, as ranges.
-#[derive(Debug)]
-struct Endpoints {
-    low: u128,
-    high: u128,
-    port_low: u16,
-    port_high: u16,
-    not_address: bool,
-    not_port: bool,
-}
-
-impl Matcher {
-    fn new(rule: &weir_config::rules::Rule, ports: &PortNames) -> Self {
-        let all_ports = (1_u16 << ports.0.len()) - 1;
-        let on = match &rule.interface {
-            None => all_ports,
-            Some(Interface { not, name }) => {
-                let named = u16::from(ports.mask(name));
-                if *not { all_ports & !named } else { named }
-            }
-        };
-        let direction = match rule.direction {
-            None => IN | OUT,
-            Some(Direction::In) => IN,
-            Some(Direction::Out) => OUT,
-        };
-        let family = match rule.family {
-            None => INET | INET6,
-            Some(Family::Inet) => INET,
-            Some(Family::Inet6) => INET6,
-        };
-        Self {
-            from: Endpoints::new(&rule.from),
-            to: Endpoints::new(&rule.to),
-            place: on | direction | family,
-            protocol: rule.protocol,
-            flags: rule.flags.map_or((0, 0), |flags| (flags.set, flags.of)),
-            icmp: rule.icmp.map(|icmp| (icmp.kind, icmp.code)),
-            quick: rule.quick,
-            action: rule.action.clone(),
-            state: rule.state,
-            log: rule.log.is_some(),
-            log_all: rule.log.is_some_and(|log| log.all),
-        }
-    }
-
-    #[inline]
-    fn matches(&self, subject: &Subject) -> bool {
-        subject.place & !self.place == 0
-            && self.protocol.is_none_or(|protocol| protocol == subject.protocol)
-            && self.from.matches(subject.source, subject.ports[0])
-            && self.to.matches(subject.destination, subject.ports[1])
-            // pf looks at flags of TCP only, whatever the rule's protocol.
-            && (subject.protocol != protocol::TCP || subject.flags & self.flags.1 == self.flags.0)
-            && self.icmp.is_none_or(|(kind, code)| {
-                kind == subject.icmp[0] && code.is_none_or(|code| code == subject.icmp[1])
-            })
-    }
-}
-
-impl Endpoints {
-    fn new(endpoint: &Endpoint) -> Self {
-        let (low, high) = match endpoint.address {
-            RuleAddress::Any => (0, u128::MAX),
-            RuleAddress::Prefix(net) => range(net.network(), net.broadcast()),
-            RuleAddress::Range(first, last) => range(first, last),
-            // Refused by `compile`.
-            RuleAddress::Table(_) | RuleAddress::UrpfFailed => (1, 0),
-        };
-        let (port_low, port_high, not_port) = match endpoint.port {
-            None => (0, u16::MAX, false),
-            Some(Ports::Equal(a)) => (a, a, false),
-            Some(Ports::NotEqual(a)) => (a, a, true),
-            Some(Ports::Less(a)) => (a, u16::MAX, true),
-            Some(Ports::LessEqual(a)) => (0, a, false),
-            Some(Ports::Greater(a)) => (0, a, true),
-            Some(Ports::GreaterEqual(a)) => (a, u16::MAX, false),
-            Some(Ports::Range(a, b)) => (a, b, false),
-            // Nothing lies between a and a + 1: an empty range, written as "not everything".
-            Some(Ports::Inside(a, b)) if u32::from(a) + 1 >= u32::from(b) => (0, u16::MAX, true),
-            Some(Ports::Inside(a, b)) => (a + 1, b - 1, false),
-            Some(Ports::Outside(a, b)) => (a, b, true),
-        };
-        Self { low, high, port_low, port_high, not_address: endpoint.not, not_port }
-    }
-
-    #[inline]
-    fn matches(&self, address: u128, port: u16) -> bool {
-        ((self.low <= address && address <= self.high) != self.not_address)
-            && ((self.port_low <= port && port <= self.port_high) != self.not_port)
-    }
-}
-
-fn range(first: IpAddr, last: IpAddr) -> (u128, u128) {
-    (Address::from(first).0, Address::from(last).0)
 }

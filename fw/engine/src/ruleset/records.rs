@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::program::{Identity, Program};
+use super::sequence::{NOWHERE, Step};
 use crate::state::entry::NONE;
 
 /// What a rule has seen. Packets and bytes: arriving (`in`) and leaving (`out`).
@@ -29,8 +30,6 @@ pub struct RuleCounters {
 #[derive(Debug, Default)]
 struct Record {
     counters: RuleCounters,
-    /// Evaluations that ended at this rule; see [`Records::fold`].
-    ended: u64,
     identity: Option<Identity>,
     /// Number in the program in force, or [`NONE`].
     number: u32,
@@ -41,8 +40,12 @@ struct Record {
 pub(crate) struct Records {
     all: Vec<Record>,
     free: Vec<u32>,
-    /// Rule number to record.
+    /// Rule id to record.
     by_number: Vec<u32>,
+    /// The steps of the program in force.
+    steps: Vec<Step>,
+    /// For each step, the evaluations of its scope that ended with it; see [`Records::fold`].
+    ended: Vec<u64>,
 }
 
 impl Records {
@@ -68,6 +71,8 @@ impl Records {
         for record in old {
             self.free_unused(record);
         }
+        self.steps.clone_from(&program.steps);
+        self.ended = vec![0; self.steps.len()];
     }
 
     /// The record of a rule.
@@ -90,12 +95,11 @@ impl Records {
         }
     }
 
-    /// Counts that the rules 0 to `tried - 1` were compared with a packet.
-    pub(crate) fn count_evaluation(&mut self, tried: u32) {
-        if let Some(&record) =
-            tried.checked_sub(1).and_then(|last| self.by_number.get(last as usize))
-        {
-            self.all[record as usize].ended += 1;
+    /// Counts that the rules of a scope were asked up to this step.
+    #[inline]
+    pub(crate) fn count_evaluation(&mut self, step: u32) {
+        if let Some(ended) = self.ended.get_mut(step as usize) {
+            *ended += 1;
         }
     }
 
@@ -123,20 +127,28 @@ impl Records {
 
     /// Zeroes everything but the number of states.
     pub(crate) fn clear(&mut self) {
+        self.ended.fill(0);
         for record in &mut self.all {
-            record.ended = 0;
             record.counters =
                 RuleCounters { states: record.counters.states, ..RuleCounters::default() };
         }
     }
 
-    /// An evaluation only notes where it ended, which says that all rules up to there were tried.
+    /// An evaluation only notes where it ended in each scope it entered, which says that all rules of
+    /// that scope up to there were asked.
     fn fold(&mut self) {
-        let mut sum = 0;
-        for &record in self.by_number.iter().rev() {
-            let record = &mut self.all[record as usize];
-            sum += std::mem::take(&mut record.ended);
-            record.counters.evaluations += sum;
+        // Evaluations that went on behind a step of the scope: the main rule set's, then those of
+        // the anchor that each step calls.
+        let mut main = 0;
+        let mut inside = vec![0; self.steps.len()];
+        for (step, ended) in self.steps.iter().zip(&mut self.ended).rev() {
+            let sum = match step.scope {
+                NOWHERE => &mut main,
+                scope => &mut inside[scope as usize],
+            };
+            *sum += std::mem::take(ended);
+            let record = self.by_number[step.rule as usize];
+            self.all[record as usize].counters.evaluations += *sum;
         }
     }
 

@@ -1,7 +1,7 @@
 //! One state: what the packet path touches ([`Entry`], two adjacent cache lines) and what only
 //! making, expiring and removing it touches ([`Links`]).
 //!
-//! 128 + 24 bytes, and 11.6 in the index: 164 bytes a state. Both lines of an entry are fetched as
+//! 128 + 32 bytes, and 11.6 in the index: 172 bytes a state. Both lines of an entry are fetched as
 //! one pair by the adjacent-line prefetcher, which is why an entry is aligned to 128 and why key and
 //! tracking are not squeezed into 64.
 
@@ -70,6 +70,14 @@ pub(crate) mod flag {
     pub(crate) const PROVEN: u8 = 2;
     /// `log (all)`: every packet is logged.
     pub(crate) const LOG_ALL: u8 = 4;
+    /// Packets are changed as [`Links::effects`](super::Links::effects) says.
+    pub(crate) const EFFECTS: u8 = 8;
+    /// Packets with IP options may pass.
+    pub(crate) const ALLOW_OPTS: u8 = 16;
+    /// A rule of the state has a `max-pkt-rate`.
+    pub(crate) const RATED: u8 = 32;
+    /// Packets are counted for entries of tables.
+    pub(crate) const COUNTS_TABLES: u8 = 64;
 }
 
 impl Entry {
@@ -147,6 +155,8 @@ pub(crate) struct Links {
     /// Neighbours among the unproven states, by age.
     pub(crate) younger: u32,
     pub(crate) older: u32,
+    /// What its rules want done to its packets, packed, if [`flag::EFFECTS`].
+    pub(crate) effects: u64,
 }
 
 #[cfg(test)]
@@ -157,6 +167,6 @@ mod tests {
     fn an_entry_is_two_cache_lines() {
         assert_eq!(size_of::<Entry>(), 128);
         assert_eq!(std::mem::offset_of!(Entry, peers), 64);
-        assert_eq!(size_of::<Links>(), 24);
+        assert_eq!(size_of::<Links>(), 32);
     }
 }

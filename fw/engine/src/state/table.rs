@@ -124,6 +124,16 @@ impl Table {
         self.links[entry as usize].created
     }
 
+    /// What its rules want done to the packets of a state, packed.
+    pub(crate) const fn effects(&self, entry: u32) -> u64 {
+        self.links[entry as usize].effects
+    }
+
+    /// Remembers that.
+    pub(crate) const fn set_effects(&mut self, entry: u32, effects: u64) {
+        self.links[entry as usize].effects = effects;
+    }
+
     /// Makes a state, unproven. `None` when every entry is taken.
     pub(crate) fn insert(
         &mut self,

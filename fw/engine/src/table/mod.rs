@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod counters;
+mod declared;
 mod editor;
 #[cfg(test)]
 mod tests;

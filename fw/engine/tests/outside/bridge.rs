@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_config::rules::RuleSet;
 use weir_config::{Defines, SourceFile, parse};
 use weir_engine::frame::Owned;
+use weir_engine::table::Tables;
 use weir_engine::{
     Counters, Engine, Instant, LogRecord, PortIndex, PortName, PortNames, Program, Reason, Setup,
     Shared, StateView, Verdict,
@@ -38,7 +40,7 @@ pub(crate) fn ports() -> PortNames {
 pub(crate) fn compile(rules: &str) -> Arc<Program> {
     let parsed = parse(&[SourceFile::new("test", rules)], &Defines::default());
     let set = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics.render(false)));
-    Arc::new(Program::compile(&set, &ports()).unwrap())
+    Arc::new(Program::compile(&set, &ports(), None).unwrap())
 }
 
 impl Bridge {
@@ -67,9 +69,17 @@ impl Bridge {
     }
 
     pub(crate) fn load(&mut self, rules: &str) {
-        let program = compile(rules);
+        self.install(&compile(rules));
+    }
+
+    pub(crate) fn load_set(&mut self, set: &RuleSet) {
+        self.install(&Arc::new(Program::compile(set, &ports(), None).unwrap()));
+    }
+
+    fn install(&mut self, program: &Arc<Program>) {
         for engine in &mut self.engines {
-            engine.install(self.now, program.clone());
+            let tables = Tables::declared(program, self.now).expect("room for the entries");
+            drop(engine.install(self.now, program.clone(), Arc::new(tables)));
         }
     }
 

@@ -7,6 +7,7 @@ mod endpoint;
 mod evaluation;
 mod hostile;
 mod judge;
+mod language;
 mod random;
 mod recovery;
 mod simulation;

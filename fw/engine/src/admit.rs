@@ -1,0 +1,371 @@
+//! A packet that no state knows: what the rules decide about it, and what follows from that. A state
+//! is made, an answer is written in the place of the packet, counters and the log are told.
+
+use weir_config::rules::{Direction, Probability, Rate, Return};
+
+use crate::chance::Chance;
+use crate::engine::{Engine, distinct};
+use crate::flow::Path;
+use crate::frame::Frames;
+use crate::judge::{Lane, Round, Verdict, may_have_options, segment, verify};
+use crate::log::LogSink;
+use crate::packet::{Network, Packet, Transport, protocol};
+use crate::reason::Reason;
+use crate::reflect;
+use crate::ruleset::Decision;
+use crate::ruleset::Program;
+use crate::ruleset::criteria::{Around, Criterion};
+use crate::ruleset::evaluate::{Findings, Watcher};
+use crate::ruleset::meters::Meter;
+use crate::ruleset::records::Records;
+use crate::state::entry::{NONE, flag};
+use crate::state::{datagram, tcp as tracker};
+use crate::table::{TableCounters, TableOp};
+use crate::time::Instant;
+
+/// Code of "port unreachable" (RFC 792; RFC 4443, 3.1).
+const V4_PORT_UNREACHABLE: u8 = 3;
+const V6_PORT_UNREACHABLE: u8 = 4;
+
+impl Engine {
+    /// No state: what do the rules say, on the port where it arrives and on the one where it leaves?
+    /// `flows` says that the lane holds the key of the packet's own flow.
+    pub(crate) fn admit<F: Frames, L: LogSink>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &mut F,
+        i: usize,
+        lane: &Lane,
+        flows: bool,
+        log: &mut L,
+    ) -> Verdict {
+        let mut findings = std::mem::take(&mut self.findings);
+        let decision = self.ask(round, lane, &mut findings);
+        let verdict = if decision.passes {
+            self.pass(round, frames, i, lane, flows, &decision)
+        } else {
+            // A silent rule set blocks on arrival.
+            let direction = direction(decision.blocked_by.unwrap_or(0));
+            let reason = decision.reason.unwrap_or(Reason::NoRule);
+            self.block(&lane.packet, direction, reason)
+        };
+        self.tell(round, frames, i, &lane.packet, &decision, &findings, verdict, log);
+        self.findings = findings;
+        match verdict {
+            Verdict::Forward(_) => {
+                if !decision.effects.is_none() {
+                    decision.effects.apply(&lane.packet, frames, i, &mut self.chance);
+                }
+                verdict
+            }
+            Verdict::Drop(Reason::BlockRule) => {
+                self.answer(round, frames, i, &lane.packet, decision.answer, verdict)
+            }
+            _ => verdict,
+        }
+    }
+
+    /// Both evaluations.
+    fn ask(&mut self, round: &Round<'_>, lane: &Lane, findings: &mut Findings) -> Decision {
+        let program = round.program;
+        let around =
+            Around { tables: round.tables, reverse_path: &program.reverse_path, now: round.now };
+        let Self { records, table_counters, chance, .. } = self;
+        let mut watcher = Counting { now: round.now, program, records, table_counters, chance };
+        program.judge(&lane.packet, lane.link_tag, around, findings, &mut watcher)
+    }
+
+    /// The rules let it pass: it may need a state, or not be allowed one.
+    fn pass<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        lane: &Lane,
+        flows: bool,
+        decision: &Decision,
+    ) -> Verdict {
+        let packet = &lane.packet;
+        let program = round.program;
+        let mut deciding = decision.rules.into_iter().flatten();
+        if packet.options
+            && !deciding.all(|rule| program.compiled(rule).allow_opts)
+            && !may_have_options(packet, frames.head(i))
+        {
+            return self.block(packet, Direction::In, Reason::IpOptions);
+        }
+        if !decision.keeps_state {
+            return self.forward(packet);
+        }
+        if flows {
+            return match self.open(round, frames, i, lane, decision) {
+                Ok(()) => self.forward(packet),
+                Err(reason) => self.block(packet, Direction::In, reason),
+            };
+        }
+        if matches!(packet.transport, Transport::IcmpError(..)) {
+            // Passing an error about an unknown flow needs a rule that says `no state`.
+            return self.block(packet, Direction::In, Reason::IcmpUnmatched);
+        }
+        self.forward(packet)
+    }
+
+    /// Makes the state of a new flow that the rules let pass.
+    fn open<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        lane: &Lane,
+        decision: &Decision,
+    ) -> Result<(), Reason> {
+        let packet = &lane.packet;
+        let program = round.program;
+        let mut peers = Default::default();
+        let timeout = match &packet.transport {
+            Transport::Tcp(header) => {
+                verify(packet, header, frames, i)?;
+                tracker::begin(&mut peers, &segment(packet, header, frames.head(i)))
+            }
+            _ => datagram::begin(&mut peers, packet.protocol),
+        };
+        if program.ticks(timeout as u8) == 0 {
+            // A time-out of 0: the state would end at once.
+            return Ok(());
+        }
+        let mut flags = if lane.sender_is_lower { 0 } else { flag::INITIATOR_UPPER };
+        let deciding = || decision.rules.into_iter().flatten();
+        for (wanted, flag) in [
+            (decision.log_all, flag::LOG_ALL),
+            (!decision.effects.is_none(), flag::EFFECTS),
+            (deciding().all(|rule| program.compiled(rule).allow_opts), flag::ALLOW_OPTS),
+            (deciding().any(|rule| program.is_rated(rule)), flag::RATED),
+            (deciding().any(|rule| program.compiled(rule).names_tables()), flag::COUNTS_TABLES),
+        ] {
+            flags |= if wanted { flag } else { 0 };
+        }
+        let entry = self
+            .begin(&lane.key, lane.hash, flags, timeout as u8, round.tick, program)
+            .ok_or(Reason::StateLimit)?;
+        let records = decision.rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
+        for record in distinct(records) {
+            self.records.refer(record);
+        }
+        self.table.set_effects(entry, decision.effects.pack());
+        let state = self.table.get_mut(entry);
+        state.peers = peers;
+        state.rules = records;
+        state.packets[0] = 1;
+        state.bytes[0] = u64::from(packet.length);
+        Ok(())
+    }
+
+    /// Counts the packet for its rules and their tables, and logs it for those that want that.
+    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
+    fn tell<F: Frames, L: LogSink>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        packet: &Packet,
+        decision: &Decision,
+        findings: &Findings,
+        verdict: Verdict,
+        log: &mut L,
+    ) {
+        let Path { from, to } = Path::across(packet.port);
+        let way = |direction| match direction {
+            Direction::In => (from, direction),
+            Direction::Out => (to, direction),
+        };
+        for &(rule, direction) in &findings.matched {
+            self.records.count(self.records.of(rule), direction as usize, packet.length);
+            self.count_rule_tables(round, packet, rule, direction, TableOp::Match);
+        }
+        for &(rule, direction) in &findings.logs {
+            self.log(round, frames, i, packet, Some(rule), way(direction), verdict, log);
+        }
+        for (side, rule) in decision.rules.into_iter().enumerate() {
+            // A block counts for the rule that blocks alone.
+            if decision.blocked_by.is_some_and(|blocking| blocking != side) {
+                continue;
+            }
+            let Some(rule) = rule else { continue };
+            let direction = direction(side);
+            self.records.count(self.records.of(rule), side, packet.length);
+            let op = if decision.passes { TableOp::Pass } else { TableOp::Block };
+            self.count_rule_tables(round, packet, rule, direction, op);
+            if round.program.compiled(rule).log {
+                self.log(round, frames, i, packet, Some(rule), way(direction), verdict, log);
+            }
+        }
+    }
+
+    /// Counts a packet of a state for the tables of its rules; `from` is 0 for the initiator's.
+    pub(crate) fn count_tables(
+        &mut self,
+        round: &Round<'_>,
+        packet: &Packet,
+        from: usize,
+        records: [u32; 2],
+    ) {
+        for (side, record) in records.into_iter().enumerate() {
+            if let Some(rule) = self.records.number(record) {
+                let direction = direction(if from == 0 { side } else { 1 - side });
+                let criteria = &round.program.compiled(rule).criteria;
+                let ends = if from == 0 {
+                    [(&criteria.from, packet.source), (&criteria.to, packet.destination)]
+                } else {
+                    [(&criteria.from, packet.destination), (&criteria.to, packet.source)]
+                };
+                for (end, address) in ends {
+                    if let Some((table, negated)) = end.table() {
+                        let hit = round
+                            .tables
+                            .get(table)
+                            .and_then(|table| table.lookup(address, packet.network, round.now));
+                        let (op, length) = (TableOp::Pass, packet.length);
+                        self.table_counters.count(table, hit, negated, direction, op, length);
+                    }
+                }
+            }
+        }
+    }
+
+    fn count_rule_tables(
+        &mut self,
+        round: &Round<'_>,
+        packet: &Packet,
+        rule: u32,
+        direction: Direction,
+        op: TableOp,
+    ) {
+        let criteria = &round.program.compiled(rule).criteria;
+        for (end, address) in [(&criteria.from, packet.source), (&criteria.to, packet.destination)]
+        {
+            if let Some((table, negated)) = end.table() {
+                let hit = round
+                    .tables
+                    .get(table)
+                    .and_then(|table| table.lookup(address, packet.network, round.now));
+                self.table_counters.count(table, hit, negated, direction, op, packet.length);
+            }
+        }
+    }
+
+    /// Counts a packet of a state for the `max-pkt-rate` of its rules.
+    pub(crate) fn exceeds_rate(&mut self, round: &Round<'_>, records: [u32; 2]) -> bool {
+        let mut exceeded = false;
+        for rule in distinct(records).filter_map(|record| self.records.number(record)) {
+            let limit = round.program.rule(rule).max_packet_rate;
+            if let (Some(limit), Some(meter)) = (limit, round.program.meter(rule)) {
+                exceeded |= !meter.admit(limit, round.now);
+            }
+        }
+        exceeded
+    }
+
+    /// Makes a blocked packet into the answer that the rule wants, if it wants one.
+    fn answer<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &mut F,
+        i: usize,
+        packet: &Packet,
+        answer: Return,
+        blocked: Verdict,
+    ) -> Verdict {
+        let is_tcp = packet.protocol == protocol::TCP;
+        let ipv6 = packet.network == Network::Ipv6;
+        let code = match answer {
+            Return::Drop => return blocked,
+            Return::Rst { .. } if !is_tcp => return blocked,
+            Return::Auto if !is_tcp => {
+                Some(if ipv6 { V6_PORT_UNREACHABLE } else { V4_PORT_UNREACHABLE })
+            }
+            Return::Auto | Return::Rst { .. } => None,
+            Return::Icmp { v4, v6 } => match if ipv6 { v6 } else { v4 } {
+                None => return blocked,
+                code => code,
+            },
+        };
+        let ttl = if let Return::Rst { ttl } = answer { ttl } else { None };
+        let made = self.budget.spend(round.now).and_then(|()| match code {
+            Some(code) => reflect::unreachable(frames, i, packet, code),
+            None => reflect::reset(frames, i, packet, ttl),
+        });
+        match made {
+            Ok(()) => {
+                self.counters.reflected += 1;
+                Verdict::Reflect(Reason::BlockRule)
+            }
+            Err(reason) => {
+                if reason != Reason::ReflectLimit {
+                    // What may not be answered must not use up the answers of what may.
+                    self.budget.refund();
+                }
+                Verdict::Drop(reason)
+            }
+        }
+    }
+}
+
+const fn direction(side: usize) -> Direction {
+    if side == 0 { Direction::In } else { Direction::Out }
+}
+
+/// The data path's part in an evaluation: it counts, spends and draws.
+struct Counting<'a> {
+    now: Instant,
+    program: &'a Program,
+    records: &'a mut Records,
+    table_counters: &'a mut TableCounters,
+    chance: &'a mut Chance,
+}
+
+impl Counting<'_> {
+    /// Counts the look-ups in tables that the rule of a step made, up to the criterion that failed.
+    fn count_lookups(&mut self, step: u32, failed: Option<Criterion>) {
+        let criteria = &self.program.step_rule(step).criteria;
+        for (end, criterion) in
+            [(&criteria.from, Criterion::Source), (&criteria.to, Criterion::Destination)]
+        {
+            if let Some((table, negated)) = end.table()
+                && failed.is_none_or(|failed| failed >= criterion)
+            {
+                let holds = failed != Some(criterion);
+                self.table_counters.evaluated(table, holds != negated);
+            }
+        }
+    }
+}
+
+impl Watcher for Counting<'_> {
+    fn once(&mut self, meter: &Meter) -> bool {
+        meter.spend()
+    }
+
+    fn rate(&mut self, meter: &Meter, limit: Rate) -> bool {
+        meter.admit(limit, self.now)
+    }
+
+    fn dice(&mut self, probability: Probability) -> bool {
+        self.chance.next() as u32 <= probability.0
+    }
+
+    fn matched(&mut self, step: u32) {
+        if self.program.step_rule(step).names_tables() {
+            self.count_lookups(step, None);
+        }
+    }
+
+    fn failed(&mut self, step: u32, criterion: Criterion) {
+        if self.program.step_rule(step).names_tables() {
+            self.count_lookups(step, Some(criterion));
+        }
+    }
+
+    fn ended(&mut self, step: u32) {
+        self.records.count_evaluation(step);
+    }
+}

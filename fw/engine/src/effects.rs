@@ -1,0 +1,198 @@
+//! What matching rules want done to a packet beyond passing it, gathered from `match` rules and the
+//! deciding one (pf.conf(5), `set`, TRAFFIC NORMALISATION): what comes later replaces what came
+//! before.
+
+use weir_config::rules::Rule;
+
+use crate::chance::Chance;
+use crate::frame::Frames;
+use crate::packet::ipv4::{self, Ipv4, Ipv4Mut};
+use crate::packet::ipv6::Ipv6Mut;
+use crate::packet::{Network, Packet, Transport, checksum, ethernet, tcp};
+
+/// Bits of `tos` that belong to congestion control (RFC 3168) and stay as they are.
+const ECN: u8 = 3;
+/// `lowdelay` (RFC 791).
+const LOW_DELAY: u8 = 0x10;
+/// No priority in [`Effects::prio`].
+const KEEP: u8 = 0xff;
+
+/// Changes to make, small enough to be kept with a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Effects {
+    /// `max-mss`; 0 for none.
+    max_mss: u16,
+    /// `set tos`, if [`SET_TOS`].
+    tos: u8,
+    /// `set prio`: low half for most, high half for ACKs and `lowdelay`; [`KEEP`] for none.
+    prio: u8,
+    /// `min-ttl`; 0 for none.
+    min_ttl: u8,
+    flags: u8,
+}
+
+const SET_TOS: u8 = 1;
+const NO_DF: u8 = 2;
+const RANDOM_ID: u8 = 4;
+
+impl Default for Effects {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl Effects {
+    /// Nothing to do.
+    pub(crate) const NONE: Self = Self { max_mss: 0, tos: 0, prio: KEEP, min_ttl: 0, flags: 0 };
+
+    /// What one rule asks for.
+    pub(crate) fn of(rule: &Rule) -> Self {
+        let mut effects = Self::NONE;
+        if let Some(tos) = rule.set.tos {
+            (effects.tos, effects.flags) = (tos, SET_TOS);
+        }
+        if let Some((most, urgent)) = rule.set.prio {
+            effects.prio = most & 7 | (urgent.unwrap_or(most) & 7) << 4;
+        }
+        effects.flags |= if rule.scrub.no_df { NO_DF } else { 0 };
+        effects.flags |= if rule.scrub.random_id { RANDOM_ID } else { 0 };
+        effects.min_ttl = rule.scrub.min_ttl.unwrap_or(0);
+        effects.max_mss = rule.scrub.max_mss.unwrap_or(0);
+        effects
+    }
+
+    /// Adds what a rule that matched later asks for.
+    pub(crate) fn add(&mut self, later: Self) {
+        if later.flags & SET_TOS != 0 {
+            self.tos = later.tos;
+        }
+        if later.prio != KEEP {
+            self.prio = later.prio;
+        }
+        if later.min_ttl != 0 {
+            self.min_ttl = later.min_ttl;
+        }
+        if later.max_mss != 0 {
+            self.max_mss = later.max_mss;
+        }
+        self.flags |= later.flags;
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    /// As a number, to be kept with a state.
+    pub(crate) const fn pack(self) -> u64 {
+        u64::from_le_bytes([
+            self.max_mss as u8,
+            (self.max_mss >> 8) as u8,
+            self.tos,
+            self.prio,
+            self.min_ttl,
+            self.flags,
+            0,
+            0,
+        ])
+    }
+
+    /// From [`Effects::pack`].
+    pub(crate) const fn unpack(packed: u64) -> Self {
+        let [low, high, tos, prio, min_ttl, flags, _, _] = packed.to_le_bytes();
+        Self { max_mss: u16::from_le_bytes([low, high]), tos, prio, min_ttl, flags }
+    }
+
+    /// Changes the frame. Every checksum that was right stays right.
+    pub(crate) fn apply<F: Frames>(
+        self,
+        packet: &Packet,
+        frames: &mut F,
+        i: usize,
+        chance: &mut Chance,
+    ) {
+        if self.prio != KEEP {
+            let urgent = packet.tos & LOW_DELAY != 0 || is_bare_ack(packet);
+            let prio = if urgent { self.prio >> 4 } else { self.prio & 7 };
+            ethernet::set_priority(frames.head_mut(i), prio);
+        }
+        let at = usize::from(packet.network_offset);
+        match packet.network {
+            Network::Ipv4 => self.apply_v4(frames.head_mut(i), at, packet, chance),
+            Network::Ipv6 => self.apply_v6(frames.head_mut(i), at, packet),
+            Network::Arp => {}
+        }
+        if self.max_mss != 0 {
+            clamp_mss(self.max_mss, packet, frames, i);
+        }
+    }
+
+    fn apply_v4(self, head: &mut [u8], at: usize, packet: &Packet, chance: &mut Chance) {
+        let Ok(fragment) = Ipv4::new(head, at, head.len()).map(|header| header.fragment()) else {
+            return;
+        };
+        let Some(mut header) = Ipv4Mut::new(head, at) else { return };
+        if self.flags & SET_TOS != 0 {
+            header.set_tos(self.tos & !ECN | packet.tos & ECN);
+        }
+        if packet.ttl < self.min_ttl {
+            header.set_ttl(self.min_ttl);
+        }
+        let fragment = if self.flags & NO_DF != 0 && fragment & ipv4::DONT_FRAGMENT != 0 {
+            header.set_fragment(fragment & !ipv4::DONT_FRAGMENT);
+            fragment & !ipv4::DONT_FRAGMENT
+        } else {
+            fragment
+        };
+        // The fragments of a datagram must keep their common id.
+        if self.flags & RANDOM_ID != 0 && fragment & !ipv4::DONT_FRAGMENT == 0 {
+            header.set_identification(chance.next() as u16);
+        }
+    }
+
+    fn apply_v6(self, head: &mut [u8], at: usize, packet: &Packet) {
+        let Some(mut header) = Ipv6Mut::new(head, at) else { return };
+        if self.flags & SET_TOS != 0 {
+            header.set_traffic_class(self.tos & !ECN | packet.tos & ECN);
+        }
+        if packet.ttl < self.min_ttl {
+            header.set_hop_limit(self.min_ttl);
+        }
+    }
+}
+
+fn is_bare_ack(packet: &Packet) -> bool {
+    const LOOKED_AT: u8 = tcp::flags::SYN | tcp::flags::FIN | tcp::flags::RST | tcp::flags::ACK;
+    matches!(packet.transport, Transport::Tcp(tcp)
+        if packet.payload == 0 && tcp.flags & LOOKED_AT == tcp::flags::ACK)
+}
+
+/// Lowers the MSS that a SYN offers. A checksum that was left to hardware covers the new value by
+/// itself, a finished one is brought up to date; verifying tells them apart.
+fn clamp_mss<F: Frames>(max: u16, packet: &Packet, frames: &mut F, i: usize) {
+    let Transport::Tcp(header) = packet.transport else { return };
+    if header.flags & tcp::flags::SYN == 0 {
+        return;
+    }
+    let start = usize::from(packet.transport_offset);
+    let Some(segment) = frames.head(i).get(start..start + usize::from(header.header)) else {
+        return;
+    };
+    let Some((at, mss)) = tcp::find_mss(segment) else { return };
+    if mss <= max {
+        return;
+    }
+    let finished = checksum::verify(packet, frames, i);
+    let segment = &mut frames.head_mut(i)[start..];
+    // The option may begin at an odd byte: the words that hold it are compared as a whole.
+    let words = at & !1..(at + 3) & !1;
+    let mut before = [0; 4];
+    let before = &mut before[..words.len()];
+    before.copy_from_slice(&segment[words.clone()]);
+    segment[at..at + 2].copy_from_slice(&max.to_be_bytes());
+    if finished {
+        let old = u16::from_be_bytes([segment[16], segment[17]]);
+        let new = checksum::update_bytes(old, before, &segment[words]);
+        segment[16..18].copy_from_slice(&new.to_be_bytes());
+    }
+}

@@ -1,0 +1,232 @@
+//! pf's evaluation of one side of a packet's way (pf.conf(5); `pf_match_rule` of OpenBSD's pf): the
+//! last `pass` or `block` that matches decides, `quick` ends the search, `match` acts at once,
+//! anchors are asked where they stand if their own criteria hold. The data path, `weir test` and
+//! `weir explain` run this same walk over the steps; they differ in their [`Watcher`].
+
+use weir_config::rules::{Action, Direction, Probability};
+
+use super::criteria::{Around, Criterion, Subject};
+use super::meters::Meter;
+use super::program::Program;
+use super::sequence::{MAX_DEPTH, NOWHERE};
+use crate::effects::Effects;
+use crate::frame::PortIndex;
+
+/// What the rules say of one side of a packet's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// `set skip` on this port.
+    Abstains,
+    /// No rule decides.
+    Silent,
+    /// The rule of this id decides.
+    Rule(u32),
+}
+
+/// Takes part in a walk: told what happens, and asked what depends on more than the packet.
+pub(crate) trait Watcher {
+    /// A `once` rule would match: may it?
+    fn once(&mut self, meter: &Meter) -> bool;
+    /// A packet comes to a `max-pkt-rate` rule: is it within the rate?
+    fn rate(&mut self, meter: &Meter, limit: weir_config::rules::Rate) -> bool;
+    /// Do the dice fall for the rule?
+    fn dice(&mut self, probability: Probability) -> bool;
+    /// The rule of this step matches.
+    fn matched(&mut self, step: u32);
+    /// It does not, for lack of this.
+    fn failed(&mut self, step: u32, criterion: Criterion);
+    /// The steps of one scope were asked up to this one.
+    fn ended(&mut self, step: u32);
+}
+
+/// What the rules have gathered about a packet beside who decides.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Rules that matched without deciding: `match`, and the anchor around the deciding rule.
+    pub(crate) matched: Vec<(u32, Direction)>,
+    /// Rules whose match is to be logged: `match log`, and those behind `log (matches)`.
+    pub(crate) logs: Vec<(u32, Direction)>,
+    /// What `match` rules want done.
+    pub(crate) effects: Effects,
+    /// A `match` rule says `log (all)`.
+    pub(crate) log_all: bool,
+    /// A rule with `probability` was asked.
+    pub(crate) by_chance: bool,
+    /// `log (matches)` is on.
+    log_matches: bool,
+}
+
+impl Findings {
+    /// Empties it, keeping the room.
+    pub(crate) fn clear(&mut self) {
+        self.matched.clear();
+        self.logs.clear();
+        (self.effects, self.log_all) = (Effects::NONE, false);
+        (self.by_chance, self.log_matches) = (false, false);
+    }
+}
+
+/// An anchor whose rules are being asked.
+#[derive(Clone, Copy)]
+struct Open {
+    call: u32,
+    end: u32,
+    quick: bool,
+}
+
+impl Program {
+    /// Asks the rules among `steps`, ascending and holding all that could match.
+    pub(crate) fn walk<W: Watcher>(
+        &self,
+        subject: &mut Subject,
+        (port, direction): (PortIndex, Direction),
+        steps: impl Iterator<Item = u32>,
+        around: Around<'_>,
+        findings: &mut Findings,
+        watcher: &mut W,
+    ) -> Side {
+        if self.skipped & 1 << port.0 != 0 {
+            return Side::Abstains;
+        }
+        subject.pass(port, direction);
+        // A `log (matches)` speaks of this side only.
+        findings.log_matches = false;
+        let mut open = [Open { call: NOWHERE, end: 0, quick: false }; MAX_DEPTH];
+        let mut depth = 0;
+        // The step that decides so far.
+        let mut last = NOWHERE;
+        let mut skip_to = 0;
+        let mut ended = false;
+        'steps: for at in steps {
+            if at < skip_to {
+                continue;
+            }
+            while depth > 0 && at >= open[depth - 1].end {
+                depth -= 1;
+                if self.leave(open[depth], last, watcher) {
+                    unwind(&open[..depth], open[depth].call, watcher);
+                    ended = true;
+                    break 'steps;
+                }
+            }
+            let step = self.steps[at as usize];
+            let scope = if depth == 0 { NOWHERE } else { open[depth - 1].call };
+            if step.scope != scope {
+                // In an anchor that was not entered.
+                skip_to = self.steps[step.scope as usize].end;
+                continue;
+            }
+            let rule = &self.rules[step.rule as usize];
+            let criterion = match rule.criteria.fails(subject, around) {
+                None if rule.is_plain => None,
+                None => self.fails_by_circumstance(step.rule, findings, watcher),
+                failed => failed,
+            };
+            if let Some(criterion) = criterion {
+                watcher.failed(at, criterion);
+                skip_to = step.end;
+                continue;
+            }
+            watcher.matched(at);
+            if rule.tag != 0 {
+                subject.tag = rule.tag;
+            }
+            let before = findings.log_matches;
+            match rule.action {
+                Action::Anchor(_) => {
+                    if step.last == NOWHERE {
+                        continue;
+                    }
+                    open[depth] = Open { call: at, end: step.end, quick: rule.quick };
+                    depth += 1;
+                    continue;
+                }
+                Action::Match => {
+                    findings.matched.push((step.rule, direction));
+                    findings.effects.add(rule.effects);
+                    findings.log_all |= rule.log_all;
+                    findings.log_matches |= rule.log_matches;
+                    if rule.log && !before {
+                        findings.logs.push((step.rule, direction));
+                    }
+                }
+                Action::Pass | Action::Block(_) => last = at,
+            }
+            if before && !rule.log_matches {
+                findings.logs.push((step.rule, direction));
+            }
+            if rule.quick {
+                unwind(&open[..depth], at, watcher);
+                ended = true;
+                break;
+            }
+        }
+        if !ended {
+            self.finish(&open[..depth], last, watcher);
+        }
+        if last == NOWHERE {
+            return Side::Silent;
+        }
+        let step = self.steps[last as usize];
+        if step.scope != NOWHERE {
+            findings.matched.push((self.steps[step.scope as usize].rule, direction));
+        }
+        Side::Rule(step.rule)
+    }
+
+    /// The steps are all asked: leaves what is open.
+    fn finish<W: Watcher>(&self, open: &[Open], last: u32, watcher: &mut W) {
+        for (depth, &anchor) in open.iter().enumerate().rev() {
+            if self.leave(anchor, last, watcher) {
+                unwind(&open[..depth], anchor.call, watcher);
+                return;
+            }
+        }
+        if self.last_step != NOWHERE {
+            watcher.ended(self.last_step);
+        }
+    }
+
+    /// Leaves an anchor. `true` if that ends the evaluation: it is `quick`, and a rule in it decides.
+    fn leave<W: Watcher>(&self, anchor: Open, last: u32, watcher: &mut W) -> bool {
+        watcher.ended(self.steps[anchor.call as usize].last);
+        anchor.quick && last != NOWHERE && last > anchor.call
+    }
+
+    /// The criteria that depend on more than the packet. They come last: what they count and spend is
+    /// for packets that match otherwise.
+    fn fails_by_circumstance<W: Watcher>(
+        &self,
+        rule: u32,
+        findings: &mut Findings,
+        watcher: &mut W,
+    ) -> Option<Criterion> {
+        let meter = self.meter(rule);
+        let rule = self.rule(rule);
+        if let Some(probability) = rule.probability {
+            findings.by_chance = true;
+            if !watcher.dice(probability) {
+                return Some(Criterion::Probability);
+            }
+        }
+        if let (Some(limit), Some(meter)) = (rule.max_packet_rate, meter)
+            && !watcher.rate(meter, limit)
+        {
+            return Some(Criterion::Rate);
+        }
+        if let (true, Some(meter)) = (rule.once, meter)
+            && !watcher.once(meter)
+        {
+            return Some(Criterion::Once);
+        }
+        None
+    }
+}
+
+/// The evaluation ends inside these anchors, the innermost of which was asked up to `at`.
+fn unwind<W: Watcher>(open: &[Open], at: u32, watcher: &mut W) {
+    watcher.ended(at);
+    for anchor in open.iter().rev() {
+        watcher.ended(anchor.call);
+    }
+}

@@ -1,0 +1,74 @@
+//! `urpf-failed` on a bridge: the settings file says which prefixes are on which port, and a source
+//! address belongs to the port with the longest prefix that holds it (RFC 3704, 2.2).
+
+use ipnet::IpNet;
+
+use super::names::PortNames;
+use crate::packet::Address;
+
+/// The prefixes of all ports, longest first.
+#[derive(Debug, Default)]
+pub(crate) struct ReversePath {
+    prefixes: Vec<Prefix>,
+}
+
+#[derive(Debug)]
+struct Prefix {
+    first: u128,
+    last: u128,
+    /// The ports it is on, as bits.
+    ports: u8,
+}
+
+impl ReversePath {
+    /// From prefixes and the role or interface name of their port.
+    pub(crate) fn new<'a>(
+        prefixes: impl IntoIterator<Item = (&'a str, IpNet)>,
+        ports: &PortNames,
+    ) -> Self {
+        let mut all: Vec<Prefix> = Vec::new();
+        for (port, net) in prefixes {
+            let [first, last] = [net.network(), net.broadcast()].map(|ip| Address::from(ip).0);
+            match all.iter_mut().find(|known| (known.first, known.last) == (first, last)) {
+                Some(known) => known.ports |= ports.mask(port),
+                None => all.push(Prefix { first, last, ports: ports.mask(port) }),
+            }
+        }
+        all.sort_by_key(|prefix| prefix.last - prefix.first);
+        Self { prefixes: all }
+    }
+
+    /// Whether a source that came in by one of these ports should not have.
+    pub(crate) fn fails(&self, source: u128, arrived: u8) -> bool {
+        let holds = |prefix: &&Prefix| prefix.first <= source && source <= prefix.last;
+        self.prefixes.iter().find(holds).is_none_or(|prefix| prefix.ports & arrived == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::names::PortName;
+
+    #[test]
+    fn the_longest_prefix_says_where_an_address_lives() {
+        let port = |role: &str| PortName { role: role.into(), interface: role.into() };
+        let ports = PortNames(vec![port("lan"), port("wan")]);
+        let nets = [("wan", "0.0.0.0/0"), ("lan", "192.0.2.0/24"), ("wan", "192.0.2.128/25")];
+        let path = ReversePath::new(
+            nets.map(|(port, net)| (port, net.parse().expect("a prefix"))),
+            &ports,
+        );
+        let fails = |ip: &str, port: u8| {
+            path.fails(
+                Address::from(ip.parse::<std::net::IpAddr>().expect("an address")).0,
+                1 << port,
+            )
+        };
+        assert!(!fails("192.0.2.1", 0) && fails("192.0.2.1", 1));
+        assert!(fails("192.0.2.200", 0) && !fails("192.0.2.200", 1));
+        assert!(!fails("203.0.113.1", 1) && fails("203.0.113.1", 0));
+        // No prefix holds it: no port should send it.
+        assert!(fails("2001:db8::1", 0) && fails("2001:db8::1", 1));
+    }
+}
