@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{bench, run};
+use crate::{bench, run, tools};
 
 /// A transparent bridge firewall.
 #[derive(Debug, Parser)]
@@ -26,12 +26,10 @@ enum Command {
     /// (not built yet) Check rule files
     #[command(disable_help_flag = true)]
     Check(Rest),
-    /// (not built yet) Walk a packet in words through a rule file
-    #[command(disable_help_flag = true)]
-    Explain(Rest),
-    /// (not built yet) Test a rule file against a list of cases
-    #[command(disable_help_flag = true)]
-    Test(Rest),
+    /// Walk a packet through the rules and tell why it passes or not
+    Explain(tools::explain::Arguments),
+    /// Test a rule file against lists of cases
+    Test(tools::test::Arguments),
     /// (not built yet) Send packets of pcap files through a rule file
     #[command(disable_help_flag = true)]
     Replay(Rest),
@@ -71,10 +69,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Run(arguments) => run::main(arguments),
         Command::Ctl(rest) => weir_shell::ctl::main(rest.arguments),
+        Command::Explain(arguments) => tools::explain::main(&arguments),
+        Command::Test(arguments) => tools::test::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),
         Command::Check(_)
-        | Command::Explain(_)
-        | Command::Test(_)
         | Command::Replay(_)
         | Command::Nics(_)
         | Command::Shell(_)

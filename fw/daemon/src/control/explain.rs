@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use weir_config::options::StatePolicy;
 use weir_config::probe;
-use weir_engine::packet::{Packet, Transport};
 use weir_engine::StateView;
+use weir_engine::packet::{Packet, Transport};
 use weir_shell::explanation::Explanation;
 use weir_shell::protocol::{self, Explain};
 
@@ -30,8 +30,9 @@ impl Control {
             let open_for = in_force.open_until.map(|until| until.since(now).as_secs());
             (program, in_force.tables.clone(), open_for.filter(|&left| left > 0))
         };
-        let program = program
-            .ok_or_else(|| Refused::Error("no rule set is in force: everything is blocked".into()))?;
+        let program = program.ok_or_else(|| {
+            Refused::Error("no rule set is in force: everything is blocked".into())
+        })?;
         let bytes = frame::frame(&probe);
         let meta = frame::meta(&bytes, port);
         let question = Question { head: &bytes, meta, link_tag: probe.tagged.as_deref() };
@@ -69,7 +70,11 @@ impl Control {
     }
 
     /// The state that a packet belongs to.
-    fn state_of(&self, packet: &Packet, floating: bool) -> Result<Option<protocol::State>, Refused> {
+    fn state_of(
+        &self,
+        packet: &Packet,
+        floating: bool,
+    ) -> Result<Option<protocol::State>, Refused> {
         if matches!(packet.transport, Transport::IcmpError(..) | Transport::IcmpOther(_)) {
             // An error belongs to the flow of the packet that it quotes, which the words do not say.
             return Ok(None);

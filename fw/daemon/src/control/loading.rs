@@ -107,7 +107,7 @@ impl Control {
         let tables = Tables::declared(&program, self.parts.clock.now());
         let tables = Arc::new(tables.map_err(|error| Refused::Error(error.to_string()))?);
         self.tell(|done| Letter::Install(Arc::clone(&program), Arc::clone(&tables), done))?;
-        in_force.program = Some(program);
+        (in_force.program, in_force.tables) = (Some(program), tables);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! Runs on the threads of clients and of `weir run`. Changes are made one at a time; listings take
 //! no lock while they run, and ask each worker for a piece at a time.
 
+mod explain;
 mod listings;
 mod loading;
 mod opening;
@@ -17,6 +18,7 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex};
 use weir_config::Diagnostics;
+use weir_engine::table::Tables;
 use weir_engine::{Instant, PortNames, Program, Shared};
 use weir_hw::Kind;
 use weir_shell::protocol::Flush;
@@ -70,6 +72,8 @@ pub struct Control {
 struct InForce {
     /// `None` before the first load.
     program: Option<Arc<Program>>,
+    /// What is in its tables.
+    tables: Arc<Tables>,
     /// Where its rules came from; `None` if they were flushed.
     origin: Option<String>,
     open_until: Option<Instant>,

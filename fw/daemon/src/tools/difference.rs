@@ -148,9 +148,8 @@ impl Scene<'_> {
             return "it is no ICMP message".to_owned();
         };
         let family = family(self.packet);
-        let name = |kind| {
-            names::type_name(family, kind).map_or_else(|| kind.to_string(), str::to_owned)
-        };
+        let name =
+            |kind| names::type_name(family, kind).map_or_else(|| kind.to_string(), str::to_owned);
         match (criterion, wanted.code) {
             (Criterion::IcmpCode, Some(wanted)) => {
                 let name = |code| {
@@ -176,12 +175,7 @@ pub fn rule_id(place: &RulePlace<'_>) -> String {
 }
 
 /// The table that a rule of an anchor means by `<name>`: that of the nearest anchor around it.
-fn table<'t>(
-    program: &Program,
-    tables: &'t Tables,
-    anchor: &str,
-    name: &str,
-) -> Option<&'t Table> {
+fn table<'t>(program: &Program, tables: &'t Tables, anchor: &str, name: &str) -> Option<&'t Table> {
     let mut anchor = anchor;
     loop {
         let known = program.tables().iter().position(|t| t.anchor == anchor && t.name == name);
@@ -201,9 +195,9 @@ fn family(packet: &Packet) -> Family {
 
 fn icmp(packet: &Packet) -> Option<(u8, u8)> {
     match packet.transport {
-        Transport::IcmpQuery(icmp)
-        | Transport::IcmpError(icmp, _)
-        | Transport::IcmpOther(icmp) => Some((icmp.kind, icmp.code)),
+        Transport::IcmpQuery(icmp) | Transport::IcmpError(icmp, _) | Transport::IcmpOther(icmp) => {
+            Some((icmp.kind, icmp.code))
+        }
         Transport::Tcp(_) | Transport::Udp | Transport::Other => None,
     }
 }
@@ -224,5 +218,10 @@ fn letters(flags: u8) -> String {
     if flags == 0 {
         return "none".to_owned();
     }
-    "FSRPAUEW".chars().enumerate().filter(|(bit, _)| flags >> bit & 1 == 1).map(|(_, c)| c).collect()
+    "FSRPAUEW"
+        .chars()
+        .enumerate()
+        .filter(|(bit, _)| flags >> bit & 1 == 1)
+        .map(|(_, c)| c)
+        .collect()
 }

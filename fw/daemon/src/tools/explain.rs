@@ -148,8 +148,8 @@ fn print(out: &mut impl Write, told: &Explanation, json: bool) -> Result<(), Fai
 /// # Errors
 /// Everything that is wrong with the words, a line each.
 pub fn explain_words(teller: &Teller<'_>, words: &str) -> Result<Explanation, String> {
-    let probe = probe::packet("packet", words)
-        .map_err(|found| found.to_string().trim_end().to_owned())?;
+    let probe =
+        probe::packet("packet", words).map_err(|found| found.to_string().trim_end().to_owned())?;
     let port = frame::port(&probe.port, teller.ports)?;
     let bytes = frame::frame(&probe);
     let meta = frame::meta(&bytes, port);
@@ -161,10 +161,8 @@ pub fn explain_words(teller: &Teller<'_>, words: &str) -> Result<Explanation, St
 type Flow = ([(Address, u16); 2], u8, Tags);
 
 fn flow(packet: &Packet) -> Flow {
-    let mut ends = [
-        (packet.source, packet.source_port),
-        (packet.destination, packet.destination_port),
-    ];
+    let mut ends =
+        [(packet.source, packet.source_port), (packet.destination, packet.destination_port)];
     ends.sort_unstable();
     (ends, packet.protocol, packet.tags)
 }

@@ -46,9 +46,7 @@ impl Fate {
             let place = program.place(rule);
             match by {
                 By::Label(label) => place.rule.label.as_ref() == Some(label),
-                By::Rule { anchor, number } => {
-                    place.anchor == anchor && place.number == *number
-                }
+                By::Rule { anchor, number } => place.anchor == anchor && place.number == *number,
             }
         })
     }

@@ -4,7 +4,7 @@ pub mod difference;
 pub mod explain;
 pub mod fate;
 pub mod frame;
-mod junit;
+pub mod junit;
 pub mod policy;
 pub mod telling;
 pub mod test;

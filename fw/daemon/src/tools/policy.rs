@@ -1,14 +1,13 @@
 //! A rule file read, checked and compiled as the daemon would, but put in force nowhere.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::Arc;
 
 use weir_config::rules::{Interface, RuleSet};
 use weir_config::{Defines, MAX_TEXT, SourceFile, parse};
-use weir_engine::table::{Editor, Table, Tables};
+use weir_engine::table::Tables;
 use weir_engine::{Instant, PortName, PortNames, Program};
 
 /// What rules may call the ports, from the command line.
@@ -79,33 +78,9 @@ impl Policy {
         let names = files.map(|file| file.name).to_vec();
         let now = Instant::from_secs(1);
         let program = Program::compile(&rules, &ports, None).map_err(|error| error.to_string())?;
-        let tables = tables(&program, now)?;
+        let tables = Tables::declared(&program, now).map_err(|error| error.to_string())?;
         Ok(Self { program, tables, ports, files: names, now, warnings })
     }
-}
-
-/// The tables of a program, filled from the declarations alone.
-fn tables(program: &Program, now: Instant) -> Result<Tables, String> {
-    let rules = program.rules();
-    let mut declared = HashMap::new();
-    let main = std::iter::once(("", &rules.tables));
-    let anchors = rules.anchors.iter().map(|(path, anchor)| (path.as_str(), &anchor.tables));
-    for (path, tables) in main.chain(anchors) {
-        for table in tables {
-            declared.insert((path, table.name.as_str()), table);
-        }
-    }
-    let filled = program.tables().iter().zip(1..).map(|(name, uid)| {
-        let mut editor = Editor::new(uid, false, now);
-        let declared = declared.get(&(name.anchor.as_str(), name.name.as_str()));
-        if let Some(entries) = declared.and_then(|table| table.entries.as_ref()) {
-            editor
-                .add(now, entries, u32::MAX)
-                .map_err(|full| format!("table <{}>: {full}", name.name))?;
-        }
-        Ok(Arc::clone(editor.table()))
-    });
-    filled.collect::<Result<Vec<Arc<Table>>, String>>().map(Tables::new)
 }
 
 /// Rules on an interface that is neither port match nothing, or everything with `!`.

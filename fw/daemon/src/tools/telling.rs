@@ -56,7 +56,8 @@ impl Teller<'_> {
                 explanation.makes = Some(self.makes(&packet, &trace));
             }
             if trace.decision.by_chance {
-                let note = "a rule with `probability` was asked: the dice were taken to fall for it";
+                let note =
+                    "a rule with `probability` was asked: the dice were taken to fall for it";
                 explanation.notes.push(note.to_owned());
             }
         }
@@ -86,7 +87,9 @@ impl Teller<'_> {
     pub fn because(&self, fate: &Fate) -> String {
         let Some(decision) = fate.decision else {
             return match fate.reason {
-                Some(reason) => format!("dropped before any rule is asked ({reason}): {}", said(reason)),
+                Some(reason) => {
+                    format!("dropped before any rule is asked ({reason}): {}", said(reason))
+                }
                 None => "neighbour discovery passes before any rule is asked".to_owned(),
             };
         };
@@ -241,7 +244,8 @@ impl Teller<'_> {
 
     /// The flow of a packet as `-s states` begins its line.
     fn flow(&self, packet: &Packet, port: u8) -> String {
-        let mut line = self.ports.0.get(usize::from(port)).map_or("?", |port| &port.role).to_owned();
+        let mut line =
+            self.ports.0.get(usize::from(port)).map_or("?", |port| &port.role).to_owned();
         // Writing to a string cannot fail.
         if packet.tags != Tags::default() {
             let _ = write!(line, " {}", packet.tags);
@@ -278,4 +282,3 @@ fn said(reason: Reason) -> String {
         _ => text.to_owned(),
     }
 }
-

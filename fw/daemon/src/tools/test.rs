@@ -104,7 +104,8 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, String> {
             Suite { name: list.name.clone(), seconds: took, cases: Vec::with_capacity(0) };
         for ((case, port), fate) in list.cases.iter().zip(&ports).zip(&fates) {
             count += 1;
-            let failure = (!holds(case, fate, &policy)).then(|| differs(case, *port, fate, &policy));
+            let failure =
+                (!holds(case, fate, &policy)).then(|| differs(case, *port, fate, &policy));
             failed += u64::from(failure.is_some());
             if !arguments.quiet {
                 match &failure {
@@ -260,7 +261,12 @@ fn differs(case: &Case, port: PortIndex, fate: &Fate, policy: &Policy) -> (Strin
             Outcome::NotReached => "it is not asked".to_owned(),
         };
         let name = teller.name(rule);
-        let _ = writeln!(text, "  {name} does not, {} on {}: {why}", side.direction, scene_port(&scene));
+        let _ = writeln!(
+            text,
+            "  {name} does not, {} on {}: {why}",
+            side.direction,
+            scene_port(&scene)
+        );
         text += &line(&teller, rule, "");
     });
     (message, text)
@@ -302,7 +308,8 @@ fn meant<'t>(
                     Action::Match | Action::Anchor(_) => false,
                 },
             };
-            if wanted && best.is_none_or(|(_, _, so_far)| nearness(step.outcome) > nearness(so_far)) {
+            if wanted && best.is_none_or(|(_, _, so_far)| nearness(step.outcome) > nearness(so_far))
+            {
                 best = Some((side, step.rule, step.outcome));
             }
         }
