@@ -201,6 +201,11 @@ impl Diagnostics {
         self.list.is_empty()
     }
 
+    /// How many errors were found.
+    pub(crate) const fn errors(&self) -> u32 {
+        self.errors
+    }
+
     /// Whether no more errors will be kept.
     pub(crate) const fn is_full(&self) -> bool {
         self.errors as usize >= Self::MAX

@@ -24,7 +24,9 @@ pub mod rules;
 pub mod settings;
 mod source;
 pub mod tables;
+mod unbuilt;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use parse::{Defines, MAX_EXPANSION, MAX_RULES, MAX_TEXT, MAX_VALUE, MAX_WORDS, Parsed, parse};
 pub use source::SourceFile;
+pub use unbuilt::not_built;

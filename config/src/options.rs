@@ -1,240 +1,219 @@
 //! The `set` options of a rule set, with pf's defaults (pf.conf(5), OPTIONS).
 
-use std::fmt;
-use std::time::Duration;
+mod limits;
+mod timeouts;
 
-/// Everything a rule file can `set`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use std::collections::BTreeMap;
+
+use crate::rules::Source;
+
+pub use self::limits::{Limit, Limits};
+pub use self::timeouts::{Optimization, Timeout, Timeouts};
+
+/// A choice that the rule file makes by a name.
+pub trait Named: Copy + 'static {
+    /// Every choice, in the manual's order.
+    const ALL: &'static [Self];
+
+    /// The word for it.
+    fn name(self) -> &'static str;
+
+    /// The choice of that name.
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|choice| choice.name() == name)
+    }
+}
+
+/// Everything a rule file can `set`. `set state-defaults` is not here: the parser writes its options
+/// into the rules that they hold for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// `set limit`: bounds of the memory pools.
     pub limits: Limits,
     /// `set timeout`: life-times of states without traffic.
     pub timeouts: Timeouts,
+    /// `set optimization`; `timeouts` holds what follows from it.
+    pub optimization: Optimization,
+    /// `set ruleset-optimization`. weir's classifier compiles every rule set in the same way, so
+    /// that this changes neither meaning nor speed.
+    pub ruleset_optimization: RulesetOptimization,
     /// `set block-policy`: what a bare `block` in a later rule means.
     pub block_policy: BlockPolicy,
     /// `set state-policy`: whether a state is bound to the port its initiator is on.
     pub state_policy: StatePolicy,
     /// `set skip on`: ports, by role or interface name, whose side abstains.
     pub skip: Vec<String>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            block_policy: BlockPolicy::Drop,
-            state_policy: StatePolicy::IfBound,
-            skip: Vec::new(),
-        }
-    }
+    /// `set debug`: how much weir's own log tells.
+    pub debug: DebugLevel,
+    /// `set fingerprints`: the file of operating system fingerprints.
+    pub fingerprints: Option<String>,
+    /// `set loginterface`: the port whose packets and bytes `-s info` counts.
+    pub log_interface: Option<String>,
+    /// `set hostid`: the name of this firewall among those that share states; never 0.
+    pub host_id: Option<u32>,
+    /// `set syncookies`: whether connections are answered without a state.
+    pub syncookies: Syncookies,
+    /// `set reassemble`: whether fragments wait for the whole datagram.
+    pub reassemble: Reassemble,
+    /// `set src-conn-count` (weir's addition): what `max-src-conn` counts.
+    pub src_conn_count: SrcConnCount,
+    /// Where each option was set last, by the word behind `set` (of limits and time-outs, by their
+    /// own names); empty for options that no file set.
+    pub sources: BTreeMap<&'static str, Source>,
 }
 
 /// What a bare `block` does with the packet (`set block-policy`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BlockPolicy {
     /// The packet disappears.
+    #[default]
     Drop,
     /// TCP gets a RST, everything else an ICMP unreachable.
     Return,
 }
 
 /// Whether states remember the side of their initiator (`set state-policy`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StatePolicy {
     /// A frame that fits a state only from the wrong side is another flow. The default on a bridge.
+    #[default]
     IfBound,
     /// The side is left out of the key.
     Floating,
 }
 
-/// `set limit`: how many of each thing may exist, over all workers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// State table entries; 100,000 as in pf.
-    pub states: u32,
+/// `set ruleset-optimization`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RulesetOptimization {
+    /// pf would leave the rules as they are.
+    None,
+    /// pf would remove duplicates, merge rules into tables and sort them.
+    #[default]
+    Basic,
+    /// pf would also look at the counters.
+    Profile,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { states: 100_000 }
+impl Named for RulesetOptimization {
+    const ALL: &'static [Self] = &[Self::None, Self::Basic, Self::Profile];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Basic => "basic",
+            Self::Profile => "profile",
+        }
     }
 }
 
-/// The named time-outs of pf.conf(5), in the order in which `-s timeouts` prints them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Timeout {
-    /// `tcp.first`: the first packet was seen.
-    TcpFirst,
-    /// `tcp.opening`: before both ends are established.
-    TcpOpening,
-    /// `tcp.established`: fully established.
-    TcpEstablished,
-    /// `tcp.closing`: the first FIN was seen.
-    TcpClosing,
-    /// `tcp.finwait`: both FINs were seen.
-    TcpFinWait,
-    /// `tcp.closed`: one end sent a RST, or both FINs are acknowledged.
-    TcpClosed,
-    /// `tcp.tsdiff`: allowed clock drift of TCP timestamps.
-    TcpTsDiff,
-    /// `udp.first`: the first packet was seen.
-    UdpFirst,
-    /// `udp.single`: the source sent more than one packet, the destination none.
-    UdpSingle,
-    /// `udp.multiple`: both hosts have sent packets.
-    UdpMultiple,
-    /// `icmp.first`: the query was seen.
-    IcmpFirst,
-    /// `icmp.error`: an ICMP error came back for the query.
-    IcmpError,
-    /// `other.first`: as `udp.first`, for other protocols.
-    OtherFirst,
-    /// `other.single`: as `udp.single`.
-    OtherSingle,
-    /// `other.multiple`: as `udp.multiple`.
-    OtherMultiple,
-    /// `frag`: an unfinished datagram is thrown away.
-    Frag,
-    /// `interval`: between sweeps; kept for pf's listings, weir's wheel needs none.
-    Interval,
-    /// `adaptive.start`: a number of states, not seconds.
-    AdaptiveStart,
-    /// `adaptive.end`: a number of states, not seconds.
-    AdaptiveEnd,
-    /// `src.track`: a source node without states.
-    SrcTrack,
+/// `set debug`: the levels of syslog(3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DebugLevel {
+    /// The system is unusable.
+    Emerg,
+    /// Something must be done at once.
+    Alert,
+    /// Critical conditions.
+    Crit,
+    /// Errors.
+    #[default]
+    Err,
+    /// Warnings.
+    Warning,
+    /// Normal but notable.
+    Notice,
+    /// For information.
+    Info,
+    /// Everything.
+    Debug,
 }
 
-impl Timeout {
-    /// Every time-out, in printing order.
-    pub const ALL: [Self; 20] = [
-        Self::TcpFirst,
-        Self::TcpOpening,
-        Self::TcpEstablished,
-        Self::TcpClosing,
-        Self::TcpFinWait,
-        Self::TcpClosed,
-        Self::TcpTsDiff,
-        Self::UdpFirst,
-        Self::UdpSingle,
-        Self::UdpMultiple,
-        Self::IcmpFirst,
-        Self::IcmpError,
-        Self::OtherFirst,
-        Self::OtherSingle,
-        Self::OtherMultiple,
-        Self::Frag,
-        Self::Interval,
-        Self::AdaptiveStart,
-        Self::AdaptiveEnd,
-        Self::SrcTrack,
+impl Named for DebugLevel {
+    const ALL: &'static [Self] = &[
+        Self::Emerg,
+        Self::Alert,
+        Self::Crit,
+        Self::Err,
+        Self::Warning,
+        Self::Notice,
+        Self::Info,
+        Self::Debug,
     ];
 
-    /// The name that pf.conf(5) gives it.
-    pub const fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Self::TcpFirst => "tcp.first",
-            Self::TcpOpening => "tcp.opening",
-            Self::TcpEstablished => "tcp.established",
-            Self::TcpClosing => "tcp.closing",
-            Self::TcpFinWait => "tcp.finwait",
-            Self::TcpClosed => "tcp.closed",
-            Self::TcpTsDiff => "tcp.tsdiff",
-            Self::UdpFirst => "udp.first",
-            Self::UdpSingle => "udp.single",
-            Self::UdpMultiple => "udp.multiple",
-            Self::IcmpFirst => "icmp.first",
-            Self::IcmpError => "icmp.error",
-            Self::OtherFirst => "other.first",
-            Self::OtherSingle => "other.single",
-            Self::OtherMultiple => "other.multiple",
-            Self::Frag => "frag",
-            Self::Interval => "interval",
-            Self::AdaptiveStart => "adaptive.start",
-            Self::AdaptiveEnd => "adaptive.end",
-            Self::SrcTrack => "src.track",
+            Self::Emerg => "emerg",
+            Self::Alert => "alert",
+            Self::Crit => "crit",
+            Self::Err => "err",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+            Self::Info => "info",
+            Self::Debug => "debug",
         }
     }
-
-    /// The time-out of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|timeout| timeout.name() == name)
-    }
-
-    /// Whether the value counts states, as the adaptive pair does, rather than seconds.
-    pub const fn counts_states(self) -> bool {
-        matches!(self, Self::AdaptiveStart | Self::AdaptiveEnd)
-    }
 }
 
-impl fmt::Display for Timeout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+/// `set syncookies`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Syncookies {
+    /// Every SYN makes a state.
+    #[default]
+    Never,
+    /// No SYN does.
+    Always,
+    /// From so many half-open states on, until there are few again.
+    Adaptive {
+        /// Percent of `set limit states` at which it begins; 1 to 100, above `end`.
+        start: u8,
+        /// Percent of `set limit states` at which it ends.
+        end: u8,
+    },
 }
 
-/// A value for each [`Timeout`], in seconds (the adaptive pair: in states).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timeouts([u32; Timeout::ALL.len()]);
-
-impl Timeouts {
-    /// The largest life-time that can be set: thirty days.
-    pub const MAX_SECONDS: u32 = 30 * 24 * 3600;
-
-    /// The value as `set timeout` takes it.
-    pub const fn get(&self, timeout: Timeout) -> u32 {
-        self.0[timeout as usize]
-    }
-
-    /// The value as a length of time.
-    pub const fn duration(&self, timeout: Timeout) -> Duration {
-        Duration::from_secs(self.get(timeout) as u64)
-    }
-
-    /// Sets one value.
-    pub const fn set(&mut self, timeout: Timeout, value: u32) {
-        self.0[timeout as usize] = value;
-    }
-
-    /// Sets the adaptive pair to what it is without a word from the user: 60 % and 120 % of
-    /// `set limit states` (pf.conf(5)).
-    pub(crate) fn follow_limit(&mut self, states: u32) {
-        let share = |tenths| u32::try_from(u64::from(states) * tenths / 10).unwrap_or(u32::MAX);
-        self.set(Timeout::AdaptiveStart, share(6));
-        self.set(Timeout::AdaptiveEnd, share(12));
-    }
+impl Syncookies {
+    /// `start` if it is not written, as in pf.
+    pub const DEFAULT_START: u8 = 25;
+    /// `end` if it is not written, as in pf.
+    pub const DEFAULT_END: u8 = 12;
 }
 
-impl Default for Timeouts {
-    /// pf's `set optimization normal`.
+/// `set reassemble`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reassemble {
+    /// `yes`.
+    pub on: bool,
+    /// `no-df`: also datagrams whose fragments say that they must not be fragmented.
+    pub no_df: bool,
+}
+
+impl Default for Reassemble {
     fn default() -> Self {
-        let mut all = Self([0; Timeout::ALL.len()]);
-        for (timeout, value) in [
-            (Timeout::TcpFirst, 120),
-            (Timeout::TcpOpening, 30),
-            (Timeout::TcpEstablished, 86_400),
-            (Timeout::TcpClosing, 900),
-            (Timeout::TcpFinWait, 45),
-            (Timeout::TcpClosed, 90),
-            (Timeout::TcpTsDiff, 30),
-            (Timeout::UdpFirst, 60),
-            (Timeout::UdpSingle, 30),
-            (Timeout::UdpMultiple, 60),
-            (Timeout::IcmpFirst, 20),
-            (Timeout::IcmpError, 10),
-            (Timeout::OtherFirst, 60),
-            (Timeout::OtherSingle, 30),
-            (Timeout::OtherMultiple, 60),
-            (Timeout::Frag, 60),
-            (Timeout::Interval, 10),
-            (Timeout::AdaptiveStart, 60_000),
-            (Timeout::AdaptiveEnd, 120_000),
-            (Timeout::SrcTrack, 0),
-        ] {
-            all.set(timeout, value);
+        Self { on: true, no_df: false }
+    }
+}
+
+/// `set src-conn-count`: which connections of a source `max-src-conn` counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SrcConnCount {
+    /// From the completed handshake until the server's FIN or a valid RST: what the server holds
+    /// open.
+    #[default]
+    Established,
+    /// Also those whose handshake is not complete yet.
+    Open,
+    /// Every state, closing ones too, as pf counts.
+    All,
+}
+
+impl Named for SrcConnCount {
+    const ALL: &'static [Self] = &[Self::Established, Self::Open, Self::All];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::Open => "open",
+            Self::All => "all",
         }
-        all
     }
 }

@@ -1,14 +1,16 @@
 //! Rules and options as `pfctl -nvf` and `-sr` print them. What is printed parses to itself.
 
+mod options;
+mod state;
+
 use std::fmt::{self, Display, Formatter};
 
 use ipnet::IpNet;
 
 use crate::names;
-use crate::options::{BlockPolicy, Limits, Options, StatePolicy, Timeout, Timeouts};
 use crate::rules::{
-    Action, Address, Direction, Endpoint, Family, Flags, Interface, KeepState, Ports, Return, Rule,
-    RuleSet,
+    Action, Address, Direction, Endpoint, Family, Flags, Interface, Log, Ports, Probability,
+    Return, Rule, RuleSet, Scrub, SetFields,
 };
 
 /// Letters of the TCP flags, lowest bit first (pf.conf(5), `flags`).
@@ -24,13 +26,14 @@ impl Display for Rule {
                 answer.print(self.family, f)?;
             }
             Action::Match => f.write_str("match")?,
+            Action::Anchor(call) if call.written.is_empty() => f.write_str("anchor")?,
             Action::Anchor(call) => write!(f, "anchor \"{}\"", call.written)?,
         }
         if let Some(direction) = self.direction {
             write!(f, " {direction}")?;
         }
         if let Some(log) = self.log {
-            f.write_str(if log.all { " log (all)" } else { " log" })?;
+            write!(f, " {log}")?;
         }
         if self.quick {
             f.write_str(" quick")?;
@@ -42,27 +45,107 @@ impl Display for Rule {
             write!(f, " {family}")?;
         }
         if let Some(protocol) = self.protocol {
-            match names::protocol_name(protocol) {
-                Some(name) => write!(f, " proto {name}")?,
-                None => write!(f, " proto {protocol}")?,
-            }
+            write!(f, " proto {}", names::protocol_text(protocol))?;
         }
         if self.from.is_any() && self.to.is_any() {
             f.write_str(" all")?;
         } else {
             write!(f, " from {} to {}", self.from, self.to)?;
         }
+        if let Some(port) = &self.received_on {
+            write!(f, " {}received-on {}", if port.not { "!" } else { "" }, port.name)?;
+        }
         if let Some(flags) = self.flags {
             write!(f, " flags {flags}")?;
         }
         self.print_icmp(f)?;
-        if self.action == Action::Pass && self.state == KeepState::No {
-            f.write_str(" no state")?;
+        if let Some(tos) = self.tos {
+            write!(f, " tos {tos:#04x}")?;
+        }
+        if let Some(prio) = self.prio {
+            write!(f, " prio {prio}")?;
+        }
+        if let Some(rate) = self.max_packet_rate {
+            write!(f, " max-pkt-rate {rate}")?;
+        }
+        if self.set != SetFields::default() {
+            write!(f, " set ({})", self.set)?;
+        }
+        self.print_state(f)?;
+        if self.fragment {
+            f.write_str(" fragment")?;
+        }
+        if self.scrub != Scrub::default() {
+            write!(f, " scrub ({})", self.scrub)?;
+        }
+        if self.allow_opts {
+            f.write_str(" allow-opts")?;
         }
         if let Some(label) = &self.label {
             write!(f, " label \"{label}\"")?;
         }
+        if self.once {
+            f.write_str(" once")?;
+        }
+        if let Some(tag) = &self.tag {
+            write!(f, " tag {tag}")?;
+        }
+        if let Some(tagged) = &self.tagged {
+            write!(f, "{} tagged {}", if tagged.not { " !" } else { "" }, tagged.tag)?;
+        }
         Ok(())
+    }
+}
+
+/// `log` and what stands in its parentheses.
+impl Display for Log {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("log")?;
+        let to = (self.to != 0).then(|| format!("to pflog{}", self.to));
+        let words = [self.all.then_some("all"), self.matches.then_some("matches"), to.as_deref()];
+        let words: Vec<_> = words.into_iter().flatten().collect();
+        if words.is_empty() { Ok(()) } else { write!(f, " ({})", words.join(", ")) }
+    }
+}
+
+/// What stands in the parentheses of `set (...)`.
+impl Display for SetFields {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.prio {
+            Some((prio, Some(low_delay))) => write!(f, "prio({prio}, {low_delay})")?,
+            Some((prio, None)) => write!(f, "prio {prio}")?,
+            None => {}
+        }
+        match self.tos {
+            Some(tos) => {
+                write!(f, "{}tos {tos:#04x}", if self.prio.is_some() { ", " } else { "" })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What stands in the parentheses of `scrub (...)`.
+impl Display for Scrub {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let ttl = self.min_ttl.map(|ttl| format!("min-ttl {ttl}"));
+        let mss = self.max_mss.map(|size| format!("max-mss {size}"));
+        let words = [
+            self.no_df.then_some("no-df"),
+            self.random_id.then_some("random-id"),
+            ttl.as_deref(),
+            self.reassemble_tcp.then_some("reassemble tcp"),
+            mss.as_deref(),
+        ];
+        f.write_str(&words.into_iter().flatten().collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// In percent with up to six digits behind the point, as pf rounds it.
+impl Display for Probability {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let percent = format!("{:.6}", f64::from(self.0) * 100.0 / (f64::from(u32::MAX) + 1.0));
+        write!(f, "{}%", percent.trim_end_matches('0').trim_end_matches('.'))
     }
 }
 
@@ -159,8 +242,11 @@ impl Endpoint {
 impl Display for Endpoint {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", if self.not { "! " } else { "" }, self.address)?;
-        match self.port {
-            Some(port) => write!(f, " port {port}"),
+        if let Some(port) = self.port {
+            write!(f, " port {port}")?;
+        }
+        match &self.os {
+            Some(os) => write!(f, " os \"{os}\""),
             None => Ok(()),
         }
     }
@@ -211,52 +297,6 @@ impl Display for Flags {
         let set: String = letters(self.set).map(|(_, letter)| letter).collect();
         let of: String = letters(self.of).map(|(_, letter)| letter).collect();
         write!(f, "{set}/{of}")
-    }
-}
-
-impl Display for BlockPolicy {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Drop => "drop",
-            Self::Return => "return",
-        })
-    }
-}
-
-impl Display for StatePolicy {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::IfBound => "if-bound",
-            Self::Floating => "floating",
-        })
-    }
-}
-
-/// `set` lines for everything that is not the default, each with its newline.
-impl Display for Options {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let states = self.limits.states;
-        if states != Limits::default().states {
-            writeln!(f, "set limit states {states}")?;
-        }
-        let mut usual = Timeouts::default();
-        usual.follow_limit(states);
-        for timeout in Timeout::ALL {
-            let value = self.timeouts.get(timeout);
-            if value != usual.get(timeout) {
-                writeln!(f, "set timeout {timeout} {value}")?;
-            }
-        }
-        if self.block_policy != BlockPolicy::Drop {
-            writeln!(f, "set block-policy {}", self.block_policy)?;
-        }
-        if self.state_policy != StatePolicy::IfBound {
-            writeln!(f, "set state-policy {}", self.state_policy)?;
-        }
-        if !self.skip.is_empty() {
-            writeln!(f, "set skip on {{ {} }}", self.skip.join(" "))?;
-        }
-        Ok(())
     }
 }
 

@@ -1,16 +1,21 @@
 //! What is printed parses to itself: random rule sets, printed, read again and compared in
 //! everything but where they stood.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use weir_config::options::{BlockPolicy, Options, StatePolicy, Timeout, Timeouts};
+use weir_config::options::{
+    BlockPolicy, DebugLevel, Limit, Named, Optimization, Options, Reassemble, RulesetOptimization,
+    SrcConnCount, StatePolicy, Syncookies, Timeout, Timeouts,
+};
 use weir_config::rules::{
     Action, Address, Direction, Endpoint, Family, Flags, IcmpMatch, Interface, KeepState, Log,
-    Ports, Return, Rule, RuleSet, Source,
+    Overload, OverloadFlush, Ports, Probability, Rate, Return, Rule, RuleSet, Scrub, SetFields,
+    Source, SourceTrack, StateOptions, Tagged,
 };
 use weir_config::{Defines, SourceFile, names, parse};
 
@@ -22,11 +27,17 @@ fn v6() -> impl Strategy<Value = Ipv6Addr> {
     any::<u128>().prop_map(Ipv6Addr::from)
 }
 
+/// Names that no word of the language begins like.
+fn name() -> impl Strategy<Value = String> {
+    "x[a-zA-Z0-9_.-]{0,20}"
+}
+
 fn address(family: Option<Family>) -> BoxedStrategy<Address> {
     match family {
-        None => Just(Address::Any).boxed(),
+        None => prop_oneof![Just(Address::Any), name().prop_map(Address::Table)].boxed(),
         Some(Family::Inet) => prop_oneof![
             Just(Address::Any),
+            name().prop_map(Address::Table),
             (v4(), 1..=32_u8).prop_map(|(address, bits)| Address::Prefix(IpNet::V4(
                 Ipv4Net::new(address, bits).unwrap().trunc()
             ))),
@@ -35,6 +46,7 @@ fn address(family: Option<Family>) -> BoxedStrategy<Address> {
         .boxed(),
         Some(Family::Inet6) => prop_oneof![
             Just(Address::Any),
+            name().prop_map(Address::Table),
             (v6(), 1..=128_u8).prop_map(|(address, bits)| Address::Prefix(IpNet::V6(
                 Ipv6Net::new(address, bits).unwrap().trunc()
             ))),
@@ -85,122 +97,333 @@ fn answer() -> impl Strategy<Value = Return> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    prop_oneof![Just(Action::Pass), answer().prop_map(Action::Block)]
+    prop_oneof![
+        2 => Just(Action::Pass),
+        1 => answer().prop_map(Action::Block),
+        1 => Just(Action::Match),
+    ]
 }
 
 fn interface() -> impl Strategy<Value = Interface> {
     (any::<bool>(), "x[a-z0-9_.@-]{0,14}").prop_map(|(not, name)| Interface { not, name })
 }
 
-/// What hangs together is made together: family, protocol and everything that depends on them.
-fn rule() -> impl Strategy<Value = Rule> {
-    let family = prop_oneof![Just(None), Just(Some(Family::Inet)), Just(Some(Family::Inet6))];
-    let protocol = option::of(prop_oneof![Just(1), Just(6), Just(17), Just(58), 1..=u8::MAX]);
-    (family, protocol)
-        .prop_flat_map(|(family, protocol)| {
-            let protocol = match (protocol, family) {
-                (Some(names::ICMP), Some(Family::Inet6)) => Some(names::ICMP6),
-                (Some(names::ICMP6), Some(Family::Inet)) => Some(names::ICMP),
-                _ => protocol,
-            };
-            let ported = matches!(protocol, Some(names::TCP | names::UDP));
-            (
-                Just((family, protocol)),
-                (action(), option::of(prop_oneof![Just(Direction::In), Just(Direction::Out)])),
-                (
-                    option::of(any::<bool>().prop_map(|all| Log { all, ..Log::default() })),
-                    any::<bool>(),
-                ),
-                option::of(interface()),
-                (endpoint(family, ported), endpoint(family, ported)),
-                (option::of(flags()), any::<bool>()),
-                option::of((any::<u8>(), option::of(any::<u8>()))),
-                option::of("[ !#-&(-\\[\\]-~]{1,30}"),
-            )
+fn log() -> impl Strategy<Value = Log> {
+    (any::<bool>(), any::<bool>(), 0..16_u8).prop_map(|(all, matches, to)| Log { all, matches, to })
+}
+
+fn rate(most: u32) -> impl Strategy<Value = Rate> {
+    (1..=most, 1..=Timeouts::MAX_SECONDS).prop_map(|(count, seconds)| Rate { count, seconds })
+}
+
+/// As a text with six digits behind the point stands for it.
+fn probability() -> impl Strategy<Value = Probability> {
+    (0..=100_000_000_u32).prop_map(|millionths| {
+        let share = f64::from(millionths) / 1e6 * 0.01;
+        Probability(((share * f64::from(u32::MAX) + 0.5).floor() as u32).max(1))
+    })
+}
+
+fn set_fields() -> impl Strategy<Value = SetFields> {
+    let prio = (0..8_u8, option::of(0..8_u8))
+        .prop_map(|(prio, other)| (prio, other.filter(|&other| other != prio)));
+    (option::of(prio), option::of(any::<u8>())).prop_map(|(prio, tos)| SetFields { prio, tos })
+}
+
+fn scrub() -> impl Strategy<Value = Scrub> {
+    (any::<bool>(), any::<bool>(), option::of(1..=u8::MAX), option::of(1..=u16::MAX), any::<bool>())
+        .prop_map(|(no_df, random_id, min_ttl, max_mss, reassemble_tcp)| Scrub {
+            no_df,
+            random_id,
+            min_ttl,
+            max_mss,
+            reassemble_tcp,
         })
+}
+
+/// The time-outs that a rule may have.
+fn rule_timeouts() -> impl Strategy<Value = Vec<(Timeout, u32)>> {
+    vec((0..Timeout::ALL.len(), 1..=Timeouts::MAX_SECONDS), 0..4).prop_map(|picks| {
+        Timeout::ALL
+            .into_iter()
+            .enumerate()
+            .filter(|(_, timeout)| !matches!(timeout, Timeout::Frag | Timeout::Interval))
+            .filter_map(|(at, timeout)| {
+                let (_, value) = picks.iter().find(|(pick, _)| *pick == at)?;
+                Some((timeout, *value))
+            })
+            .collect()
+    })
+}
+
+/// State options with everything that the parser adds to them.
+fn state_options() -> impl Strategy<Value = StateOptions> {
+    let flush = prop_oneof![
+        Just(OverloadFlush::No),
+        Just(OverloadFlush::Rule),
+        Just(OverloadFlush::Global)
+    ];
+    let policy = prop_oneof![Just(StatePolicy::IfBound), Just(StatePolicy::Floating)];
+    let track = prop_oneof![Just(SourceTrack::Rule), Just(SourceTrack::Global)];
+    let number = || option::weighted(0.2, 1..=u32::MAX);
+    (
+        (number(), number(), number(), number(), option::weighted(0.2, rate(4_294_967))),
+        (any::<bool>(), any::<bool>(), any::<bool>(), option::of(policy), option::of(track)),
+        option::of((name(), flush)),
+        rule_timeouts(),
+    )
         .prop_map(
             |(
-                (family, protocol),
-                (action, direction),
-                (log, quick),
-                interface,
-                hosts,
-                (flags, keep),
-                icmp,
-                label,
+                (max, max_src_states, max_src_conn, max_src_nodes, max_src_conn_rate),
+                (no_sync, sloppy, pflow, policy, track),
+                overload,
+                mut timeouts,
             )| {
-                let action = match (action, protocol, family) {
-                    (Action::Block(Return::Rst { .. }), protocol, _)
-                        if protocol != Some(names::TCP) =>
-                    {
-                        Action::Block(Return::Auto)
-                    }
-                    (Action::Block(Return::Icmp { v4, .. }), _, Some(Family::Inet)) => {
-                        Action::Block(Return::Icmp { v4, v6: None })
-                    }
-                    (Action::Block(Return::Icmp { v6, .. }), _, Some(Family::Inet6)) => {
-                        Action::Block(Return::Icmp { v4: None, v6 })
-                    }
-                    (action, ..) => action,
+                if let Some(max @ 10..) = max
+                    && !timeouts.iter().any(|(timeout, _)| timeout.counts_states())
+                {
+                    timeouts.push((Timeout::AdaptiveStart, max / 10 * 6));
+                    timeouts.push((Timeout::AdaptiveEnd, (max / 10).saturating_mul(12)));
+                }
+                if let Some(rate) = max_src_conn_rate {
+                    let written = timeouts.iter().find(|(at, _)| *at == Timeout::SrcTrack);
+                    let seconds = written.map_or(0, |&(_, seconds)| seconds).max(rate.seconds);
+                    timeouts.retain(|(at, _)| *at != Timeout::SrcTrack);
+                    timeouts.push((Timeout::SrcTrack, seconds));
+                }
+                timeouts.sort_by_key(|&(timeout, _)| timeout as u8);
+                let limited = max_src_conn.is_some() || max_src_conn_rate.is_some();
+                let source_track = match track {
+                    _ if limited || max_src_nodes.is_some() => Some(SourceTrack::Rule),
+                    None if max_src_states.is_some() => Some(SourceTrack::Global),
+                    track => track,
                 };
-                let stateful = action == Action::Pass && keep;
-                let flags = match (protocol, flags) {
-                    (None | Some(names::TCP), Some(flags)) => Some(flags),
-                    (None | Some(names::TCP), None) if stateful => Some(Flags { set: 0, of: 0 }),
-                    _ => None,
-                };
-                let of_icmp = match family {
-                    Some(Family::Inet) => protocol == Some(names::ICMP),
-                    Some(Family::Inet6) => protocol == Some(names::ICMP6),
-                    None => false,
-                };
-                Rule {
-                    action,
-                    direction,
-                    log,
-                    quick,
-                    interface,
-                    family,
-                    protocol,
-                    from: hosts.0,
-                    to: hosts.1,
-                    flags,
-                    icmp: icmp.filter(|_| of_icmp).map(|(kind, code)| IcmpMatch { kind, code }),
-                    state: if stateful { KeepState::Keep } else { KeepState::No },
-                    label: label.filter(|label| !label.contains('$')),
-                    source: Source::default(),
-                    ..Rule::default()
+                StateOptions {
+                    max,
+                    no_sync,
+                    source_track,
+                    max_src_states,
+                    max_src_conn,
+                    max_src_conn_rate,
+                    max_src_nodes,
+                    overload: overload
+                        .filter(|_| limited)
+                        .map(|(table, flush)| Overload { table, flush }),
+                    policy,
+                    sloppy,
+                    pflow,
+                    timeouts,
                 }
             },
         )
 }
 
+/// What goes with every protocol and family.
+fn free_options() -> impl Strategy<Value = Rule> {
+    let tagged = (any::<bool>(), name()).prop_map(|(not, tag)| Tagged { not, tag });
+    (
+        (
+            option::of(prop_oneof![Just(Direction::In), Just(Direction::Out)]),
+            option::of(log()),
+            any::<bool>(),
+            option::of(interface()),
+            option::of(interface()),
+        ),
+        (option::of(any::<u8>()), option::of(0..8_u8), option::of(rate(u32::MAX)), set_fields()),
+        (option::of(probability()), any::<bool>(), scrub(), any::<bool>(), any::<bool>()),
+        (
+            option::of("[ !#-&(-\\[\\]-~]{1,30}"),
+            option::of(name()),
+            option::of(tagged),
+            state_options(),
+        ),
+    )
+        .prop_map(
+            |(
+                (direction, log, quick, interface, received_on),
+                (tos, prio, max_packet_rate, set),
+                (probability, fragment, scrub, allow_opts, once),
+                (label, tag, tagged, state_options),
+            )| Rule {
+                direction,
+                log,
+                quick,
+                interface,
+                received_on,
+                tos,
+                prio,
+                max_packet_rate,
+                set,
+                probability,
+                fragment,
+                scrub,
+                allow_opts,
+                once,
+                label: label.filter(|label| !label.contains('$')),
+                tag,
+                tagged,
+                state_options,
+                ..Rule::default()
+            },
+        )
+}
+
+/// What hangs together is made together: family, protocol and everything that depends on them.
+fn rule() -> impl Strategy<Value = Rule> {
+    let family = prop_oneof![Just(None), Just(Some(Family::Inet)), Just(Some(Family::Inet6))];
+    let protocol = option::of(prop_oneof![Just(1), Just(6), Just(17), Just(58), 1..=u8::MAX]);
+    let state = prop_oneof![
+        Just(KeepState::No),
+        Just(KeepState::Keep),
+        Just(KeepState::Modulate),
+        Just(KeepState::Synproxy)
+    ];
+    (family, protocol, free_options(), state)
+        .prop_flat_map(|(family, protocol, free, state)| {
+            let protocol = match (protocol, family) {
+                (Some(names::ICMP), Some(Family::Inet6)) => Some(names::ICMP6),
+                (Some(names::ICMP6), Some(Family::Inet)) => Some(names::ICMP),
+                _ => protocol,
+            };
+            let ported = matches!(protocol, Some(names::TCP | names::UDP)) && !free.fragment;
+            (
+                Just(Rule { family, protocol, state, ..free }),
+                action(),
+                (endpoint(family, ported), endpoint(family, ported), option::of("[ !#-~]{1,31}")),
+                option::of(flags()),
+                option::of((any::<u8>(), option::of(any::<u8>()))),
+            )
+        })
+        .prop_map(|(rule, action, (from, to, os), flags, icmp)| {
+            let os = os.filter(|os| !os.contains('\\'));
+            fitting(rule, action, (from, to, os), flags, icmp)
+        })
+}
+
+/// Leaves out of the parts what does not go together.
+fn fitting(
+    free: Rule,
+    action: Action,
+    (from, to, os): (Endpoint, Endpoint, Option<String>),
+    flags: Option<Flags>,
+    icmp: Option<(u8, Option<u8>)>,
+) -> Rule {
+    let (family, protocol) = (free.family, free.protocol);
+    let action = match (action, protocol, family) {
+        (Action::Block(Return::Rst { .. }), protocol, _) if protocol != Some(names::TCP) => {
+            Action::Block(Return::Auto)
+        }
+        (Action::Block(Return::Icmp { v4, .. }), _, Some(Family::Inet)) => {
+            Action::Block(Return::Icmp { v4, v6: None })
+        }
+        (Action::Block(Return::Icmp { v6, .. }), _, Some(Family::Inet6)) => {
+            Action::Block(Return::Icmp { v4: None, v6 })
+        }
+        (action, ..) => action,
+    };
+    let may_be_tcp = matches!(protocol, None | Some(names::TCP));
+    let state = match free.state {
+        _ if action != Action::Pass => KeepState::No,
+        KeepState::Modulate | KeepState::Synproxy if !may_be_tcp => KeepState::Keep,
+        state => state,
+    };
+    let mut state_options = free.state_options;
+    match state {
+        KeepState::No => state_options = StateOptions::default(),
+        KeepState::Keep => {}
+        KeepState::Modulate | KeepState::Synproxy => state_options.sloppy = false,
+    }
+    let flags = match flags {
+        _ if free.fragment || !may_be_tcp => None,
+        None if state != KeepState::No => Some(Flags { set: 0, of: 0 }),
+        flags => flags,
+    };
+    let of_icmp = match family {
+        Some(Family::Inet) => protocol == Some(names::ICMP),
+        Some(Family::Inet6) => protocol == Some(names::ICMP6),
+        None => false,
+    };
+    let icmp = icmp.filter(|_| of_icmp && !free.fragment);
+    Rule {
+        from: Endpoint { os: os.filter(|_| protocol == Some(names::TCP)), ..from },
+        to,
+        flags,
+        icmp: icmp.map(|(kind, code)| IcmpMatch { kind, code }),
+        state,
+        state_options,
+        allow_opts: free.allow_opts && action == Action::Pass,
+        once: free.once && action != Action::Match,
+        action,
+        ..free
+    }
+}
+
+fn choice<T: Named + std::fmt::Debug>() -> impl Strategy<Value = T> {
+    proptest::sample::select(T::ALL)
+}
+
+fn syncookies() -> impl Strategy<Value = Syncookies> {
+    prop_oneof![
+        Just(Syncookies::Never),
+        Just(Syncookies::Always),
+        (2..=100_u8, 1..100_u8)
+            .prop_map(|(start, end)| Syncookies::Adaptive { start, end: end.min(start - 1) }),
+    ]
+}
+
 fn options() -> impl Strategy<Value = Options> {
     (
-        1..=u32::MAX,
-        vec((0..Timeout::ALL.len(), 0..=Timeouts::MAX_SECONDS), 0..5),
-        any::<bool>(),
-        any::<bool>(),
-        vec("y[a-z0-9]{0,10}", 0..3),
+        (
+            vec((choice::<Limit>(), 1..=u32::MAX), 0..5),
+            vec((0..Timeout::ALL.len(), 0..=Timeouts::MAX_SECONDS), 0..5),
+            choice::<Optimization>(),
+        ),
+        (any::<bool>(), any::<bool>(), vec("y[a-z0-9]{0,10}", 0..3)),
+        (choice::<RulesetOptimization>(), choice::<DebugLevel>(), choice::<SrcConnCount>()),
+        (option::of("[ !#-Z^-~]{1,40}"), option::of("y[a-z0-9]{0,10}"), option::of(1..=u32::MAX)),
+        (syncookies(), any::<bool>(), any::<bool>()),
     )
-        .prop_map(|(states, timeouts, policy, floating, mut skip)| {
-            let text = format!("set limit states {states}\n");
-            let parsed = parse(&[SourceFile::new("limit", text)], &Defines::default());
-            let mut options = parsed.rules.expect("a limit").options;
-            for (at, value) in timeouts {
-                options.timeouts.set(Timeout::ALL[at], value);
-            }
-            if policy {
-                options.block_policy = BlockPolicy::Return;
-            }
-            if floating {
-                options.state_policy = StatePolicy::Floating;
-            }
-            skip.sort();
-            skip.dedup();
-            options.skip = skip;
-            options
-        })
+        .prop_map(
+            |(
+                (limits, timeouts, optimization),
+                (policy, floating, mut skip),
+                (ruleset_optimization, debug, src_conn_count),
+                (fingerprints, log_interface, host_id),
+                (syncookies, on, no_df),
+            )| {
+                // What follows from limits and profile is the parser's business.
+                let mut text = format!("set optimization {}\n", optimization.name());
+                for (limit, value) in limits {
+                    text += &format!("set limit {} {value}\n", limit.name());
+                }
+                let parsed = parse(&[SourceFile::new("limit", text)], &Defines::default());
+                let mut options = parsed.rules.expect("limits").options;
+                for (at, value) in timeouts {
+                    options.timeouts.set(Timeout::ALL[at], value);
+                }
+                if policy {
+                    options.block_policy = BlockPolicy::Return;
+                }
+                if floating {
+                    options.state_policy = StatePolicy::Floating;
+                }
+                skip.sort();
+                skip.dedup();
+                Options {
+                    skip,
+                    ruleset_optimization,
+                    debug,
+                    src_conn_count,
+                    fingerprints,
+                    log_interface,
+                    host_id,
+                    syncookies,
+                    reassemble: Reassemble { on, no_df },
+                    sources: BTreeMap::new(),
+                    ..options
+                }
+            },
+        )
 }
 
 /// As many cases as `PROPTEST_CASES` says, else `usual`.
@@ -219,6 +442,7 @@ proptest! {
         let parsed = parse(&[SourceFile::new("printed", &*text)], &Defines::default());
         prop_assert!(!parsed.diagnostics.has_errors(), "{}\n{}", parsed.diagnostics, text);
         let mut again = parsed.rules.expect("no errors");
+        again.options.sources.clear();
         for rule in &mut again.rules {
             rule.source = Source::default();
         }

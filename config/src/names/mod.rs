@@ -4,9 +4,11 @@
 mod icmp;
 mod protocols;
 mod services;
+mod tos;
 
 pub use icmp::{code_by_name, code_name, type_by_name, type_name};
 pub use protocols::{protocol_by_name, protocol_name};
+pub use tos::tos_by_name;
 
 /// IP protocol number of ICMP.
 pub const ICMP: u8 = 1;
@@ -34,6 +36,14 @@ pub(crate) fn service_names() -> impl Iterator<Item = &'static str> {
 pub(crate) fn protocol_names() -> impl Iterator<Item = &'static str> {
     protocols::names()
 }
+
+/// The protocol as listings show it: its name, else its number.
+pub fn protocol_text(number: u8) -> String {
+    protocol_name(number).map_or_else(|| number.to_string(), str::to_owned)
+}
+
+/// Every name of a type of service, for near misses.
+pub(crate) use tos::names as tos_names;
 
 /// Every type or code name of a family, for near misses.
 pub(crate) use icmp::{code_names, type_names};

@@ -5,49 +5,96 @@
 
 use std::rc::Rc;
 
+use super::consistent::{consistent, family_fits};
 use super::grammar::{RuleLine, Verb};
+use super::label;
+use super::lexer::Token;
 use super::resolve::{ResolvedHost, Resolver};
-use crate::names::{self, ICMP, ICMP6, TCP, UDP};
+use super::set::Settings;
+use crate::names::TCP;
 use crate::options::BlockPolicy;
 use crate::rules::{
-    Action, Address, Endpoint, Family, Flags, IcmpMatch, Interface, KeepState, Log, Ports, Return,
-    Rule, Source,
+    Action, Address, AnchorCall, Endpoint, Family, Flags, IcmpMatch, Interface, KeepState, Log,
+    Ports, Probability, Rate, Return, Rule, Scrub, SetFields, Source, StateOptions, Tagged,
 };
 
 /// The most rules that a rule set may expand to.
 pub const MAX_RULES: usize = 1_000_000;
-
-/// pf's `PF_RULE_LABEL_SIZE` less its closing zero.
-const LONGEST_LABEL: usize = 63;
 
 /// `flags S/SA`.
 const SYN_OF_SYN_ACK: Flags = Flags { set: 0x02, of: 0x12 };
 
 /// Every criterion of a rule with its words looked up, lists still lists. An empty list of things
 /// that were not written is a list of one `None`, so that the loops need no special case.
-struct Resolved {
-    action: Action,
+pub(super) struct Resolved {
+    pub(super) action: Action,
     log: Option<Log>,
     interfaces: Vec<Option<Interface>>,
-    protocols: Vec<Option<u8>>,
-    icmp: Vec<Option<IcmpMatch>>,
+    pub(super) protocols: Vec<Option<u8>>,
+    pub(super) icmp: Vec<Option<IcmpMatch>>,
     from: Vec<ResolvedHost>,
     to: Vec<ResolvedHost>,
     from_ports: Vec<Option<Ports>>,
     to_ports: Vec<Option<Ports>>,
+    os: Vec<Option<String>>,
     flags: Option<Flags>,
     state: KeepState,
     label: Option<String>,
+    tag: Option<String>,
+    /// What every rule of the expansion has alike.
+    same: Same,
+}
+
+struct Same {
+    received_on: Option<Interface>,
+    tos: Option<u8>,
+    prio: Option<u8>,
+    max_packet_rate: Option<Rate>,
+    set: SetFields,
+    state_options: StateOptions,
+    probability: Option<Probability>,
+    scrub: Scrub,
+    tagged: Option<Tagged>,
 }
 
 /// Appends what the rule stands for to `rules`, or says why it cannot.
 pub(super) fn expand(
     line: &RuleLine<'_, '_>,
-    policy: BlockPolicy,
+    settings: &Settings,
     rules: &mut Vec<Rule>,
     resolver: &mut Resolver<'_, '_>,
 ) {
-    let Some(resolved) = resolve(line, policy, resolver) else { return };
+    let action = match &line.verb {
+        Verb::Pass => Some(Action::Pass),
+        Verb::Match | Verb::Anchor => Some(Action::Match),
+        Verb::Block(None) => Some(Action::Block(match settings.options.block_policy {
+            BlockPolicy::Drop => Return::Drop,
+            BlockPolicy::Return => Return::Auto,
+        })),
+        Verb::Block(Some(answer)) => resolver.answer(answer).map(Action::Block),
+    };
+    expand_as(line, action, settings.state_defaults.as_ref(), rules, resolver);
+}
+
+/// Appends the rules that call an anchor under the conditions of `line`, which
+/// [`super::grammar::anchor`] read: one, or several if there are lists in it.
+pub(super) fn expand_anchor(
+    line: &RuleLine<'_, '_>,
+    call: &AnchorCall,
+    rules: &mut Vec<Rule>,
+    resolver: &mut Resolver<'_, '_>,
+) {
+    expand_as(line, Some(Action::Anchor(call.clone())), None, rules, resolver);
+}
+
+fn expand_as(
+    line: &RuleLine<'_, '_>,
+    action: Option<Action>,
+    defaults: Option<&StateOptions>,
+    rules: &mut Vec<Rule>,
+    resolver: &mut Resolver<'_, '_>,
+) {
+    let Some(resolved) = resolve(line, action, defaults, resolver) else { return };
     if !consistent(line, &resolved, resolver) {
         return;
     }
@@ -67,48 +114,78 @@ pub(super) fn expand(
     build(line, &resolved, &pairs, rules, resolver);
 }
 
+/// A thing that was not written is there and none; one that is wrong is not there.
+fn written<I, T>(item: Option<I>, look_up: impl FnOnce(I) -> Option<T>) -> Option<Option<T>> {
+    match item {
+        Some(item) => look_up(item).map(Some),
+        None => Some(None),
+    }
+}
+
+/// Looks everything up before it gives up, so that all errors are found.
 fn resolve(
     line: &RuleLine<'_, '_>,
-    policy: BlockPolicy,
+    action: Option<Action>,
+    defaults: Option<&StateOptions>,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<Resolved> {
     let or_none = |list: Vec<_>| if list.is_empty() { vec![None] } else { list };
-    let any = || vec![ResolvedHost { not: false, address: Address::Any, family: None }];
-    let action = match &line.verb {
-        Verb::Pass => Some(Action::Pass),
-        Verb::Block(None) => Some(Action::Block(match policy {
-            BlockPolicy::Drop => Return::Drop,
-            BlockPolicy::Return => Return::Auto,
-        })),
-        Verb::Block(Some(answer)) => resolver.answer(answer).map(Action::Block),
+    let or_any = |list: Vec<_>| {
+        let any = ResolvedHost { not: false, address: Address::Any, family: None };
+        if list.is_empty() { vec![any] } else { list }
     };
-    let log = match &line.log {
-        Some(words) => resolver.log(words).map(Some),
-        None => Some(None),
-    };
+    let options = &line.options;
+    let log = written(line.log.as_ref(), |log| resolver.log(&log.items));
     let interfaces =
         resolver.all(&line.interfaces, |resolver, item| resolver.interface(item).map(Some));
     let protocols = resolver.all(&line.protocols, |resolver, at| resolver.protocol(at));
     let from = resolver.all(&line.from.hosts, |resolver, host| resolver.host(host));
     let from_ports = resolver.all(&line.from.ports, |resolver, port| resolver.port(port).map(Some));
-    let to = resolver.all(&line.to.hosts, |resolver, host| resolver.host(host));
+    let os = resolver.all(&line.os, |resolver, at| resolver.os(at).map(Some));
+    let to = resolver.all(&line.to.hosts, |resolver, host| resolver.destination(host));
     let to_ports = resolver.all(&line.to.ports, |resolver, port| resolver.port(port).map(Some));
-    let flags = match &line.options.flags {
-        Some(spec) => resolver.flags(spec).map(Some),
-        None => Some(None),
-    };
-    let icmp = match &line.options.icmp {
+    let received_on = written(options.received_on.as_ref(), |item| resolver.interface(item));
+    let flags = written(options.flags.as_ref(), |spec| resolver.flags(spec));
+    let icmp = match &options.icmp {
         Some(icmp) => resolver.icmp(icmp).map(|(_, items)| items.into_iter().map(Some).collect()),
         None => Some(vec![None]),
     };
-    let label = match line.options.label {
-        Some(at) => resolver.label(at).map(Some),
-        None => Some(None),
-    };
+    let tos = written(options.tos, |at| resolver.tos(at));
+    let prio = written(options.prio, |at| resolver.prio(at));
+    let max_packet_rate = written(options.max_packet_rate, |rate| {
+        resolver.rate(&rate, "number of packets", u32::MAX)
+    });
+    let set = resolver.set_fields(&options.set);
+    let state_options =
+        written(options.state.as_ref(), |state| resolver.state_options(&state.options));
+    let probability = written(options.probability, |at| resolver.probability(at));
+    let scrub = written(options.scrub.as_ref(), |spec| resolver.scrub(spec));
+    let label = written(options.label, |at| resolver.label(at));
+    let tag = written(options.tag, |at| resolver.tag(at));
+    let tagged = written(options.tagged.as_ref(), |spec| resolver.tagged(spec));
     let action = action?;
-    let (from, to) = (from?, to?);
     let passes = action == Action::Pass;
     Some(Resolved {
+        state: match &options.state {
+            Some(state) if passes => state.keep,
+            None if passes => KeepState::Keep,
+            _ => KeepState::No,
+        },
+        same: Same {
+            received_on: received_on?,
+            tos: tos?,
+            prio: prio?,
+            max_packet_rate: max_packet_rate?,
+            set: set?,
+            // The defaults hold where nothing is said about state.
+            state_options: match state_options? {
+                Some(written) => written,
+                None => defaults.filter(|_| passes).cloned().unwrap_or_default(),
+            },
+            probability: probability?,
+            scrub: scrub?.unwrap_or_default(),
+            tagged: tagged?,
+        },
         action,
         log: log?,
         interfaces: match interfaces? {
@@ -120,70 +197,18 @@ fn resolve(
             list => list,
         },
         icmp: icmp?,
-        from: if from.is_empty() { any() } else { from },
-        to: if to.is_empty() { any() } else { to },
+        from: or_any(from?),
+        to: or_any(to?),
         from_ports: or_none(from_ports?),
         to_ports: or_none(to_ports?),
-        flags: flags?,
-        state: match line.options.state {
-            Some((_, state)) if passes => state,
-            None if passes => KeepState::Keep,
-            _ => KeepState::No,
+        os: match os? {
+            list if list.is_empty() => vec![None],
+            list => list,
         },
+        flags: flags?,
         label: label?,
+        tag: tag?,
     })
-}
-
-/// What fits together whatever the expansion (pfctl, `filter_consistent`).
-fn consistent(line: &RuleLine<'_, '_>, rule: &Resolved, resolver: &mut Resolver<'_, '_>) -> bool {
-    let mut fine = true;
-    let mut fault = |resolver: &mut Resolver<'_, '_>, at, message: String| {
-        resolver.error::<()>(at, message);
-        fine = false;
-    };
-    let tcp = rule.protocols.contains(&Some(TCP)) || rule.protocols == [None];
-    if let Some(flags) = line.options.flags.as_ref().filter(|flags| flags.masks.is_some() && !tcp) {
-        fault(resolver, flags.keyword, "flags only apply to tcp".to_owned());
-    }
-    let ports = line.from.ports.first().or(line.to.ports.first());
-    let not_ported = rule.protocols.iter().find(|&&protocol| !has_ports(protocol));
-    if let (Some(port), Some(&protocol)) = (ports, not_ported) {
-        let message = match protocol {
-            None => "port only applies to tcp and udp: the rule needs a `proto`".to_owned(),
-            Some(protocol) => {
-                format!("port only applies to tcp and udp, not to {}", protocol_text(protocol))
-            }
-        };
-        fault(resolver, port.first, message);
-    }
-    if let Action::Block(Return::Rst { .. }) = rule.action
-        && rule.protocols.iter().any(|&protocol| protocol != Some(TCP))
-    {
-        let message = "return-rst only applies to tcp: the rule needs `proto tcp`";
-        fault(resolver, line.keyword, message.to_owned());
-    }
-    if let Some((at, KeepState::Keep)) = line.options.state
-        && rule.action != Action::Pass
-    {
-        fault(resolver, at, "keep state makes no sense on a block rule".to_owned());
-    }
-    if let Some(icmp) = &line.options.icmp {
-        let (protocol, name) =
-            if icmp.keyword.text == "icmp6-type" { (ICMP6, "icmp6") } else { (ICMP, "icmp") };
-        if rule.protocols.iter().any(|&written| written != Some(protocol)) {
-            let message = format!("{} needs `proto {name}` and no other", icmp.keyword.text);
-            fault(resolver, icmp.keyword, message);
-        }
-    }
-    fine
-}
-
-const fn has_ports(protocol: Option<u8>) -> bool {
-    matches!(protocol, Some(TCP | UDP))
-}
-
-fn protocol_text(protocol: u8) -> String {
-    names::protocol_name(protocol).map_or_else(|| protocol.to_string(), str::to_owned)
 }
 
 /// A source with every destination that it can be paired with, so that the loops never visit a
@@ -231,22 +256,74 @@ impl Resolved {
             self.icmp.len(),
             self.from_ports.len(),
             self.to_ports.len(),
+            self.os.len(),
         ]
         .into_iter()
         .fold(pairs, |count, length| count.saturating_mul(length as u64))
     }
 
     /// The flags of a rule of that protocol: those written, else the implied ones.
-    fn flags(&self, protocol: Option<u8>) -> Option<Flags> {
-        if !matches!(protocol, None | Some(TCP)) {
+    fn flags(&self, protocol: Option<u8>, fragment: bool) -> Option<Flags> {
+        if fragment || !matches!(protocol, None | Some(TCP)) {
             return None;
         }
-        let stateful = self.action == Action::Pass && self.state == KeepState::Keep;
+        let stateful = self.action == Action::Pass && self.state != KeepState::No;
         match self.flags {
             // `flags any` is worth a word only where it replaces the implied ones.
             Some(Flags { of: 0, .. }) if !stateful => None,
             None if stateful => Some(SYN_OF_SYN_ACK),
             flags => flags,
+        }
+    }
+
+    /// What a rule of that protocol does about state: only TCP has sequence numbers.
+    const fn state(&self, protocol: Option<u8>) -> KeepState {
+        match (self.state, protocol) {
+            (KeepState::Modulate | KeepState::Synproxy, Some(protocol)) if protocol != TCP => {
+                KeepState::Keep
+            }
+            (state, _) => state,
+        }
+    }
+
+    /// One rule of the expansion, without what names the loops' addresses and ports.
+    fn rule(
+        &self,
+        line: &RuleLine<'_, '_>,
+        interface: Option<&Interface>,
+        protocol: Option<u8>,
+        family: Option<Family>,
+        source: Source,
+    ) -> Rule {
+        let options = &line.options;
+        Rule {
+            action: of_family(&self.action, family),
+            direction: line.direction,
+            log: self.log,
+            quick: line.quick,
+            interface: interface.cloned(),
+            received_on: self.same.received_on.clone(),
+            family,
+            protocol,
+            from: Endpoint::default(),
+            to: Endpoint::default(),
+            flags: self.flags(protocol, options.fragment.is_some()),
+            icmp: None,
+            tos: self.same.tos,
+            prio: self.same.prio,
+            max_packet_rate: self.same.max_packet_rate,
+            set: self.same.set,
+            state: self.state(protocol),
+            state_options: self.same.state_options.clone(),
+            probability: self.same.probability,
+            fragment: options.fragment.is_some(),
+            scrub: self.same.scrub,
+            allow_opts: options.allow_opts.is_some(),
+            label: None,
+            once: options.once.is_some(),
+            tag: self.tag.clone(),
+            tagged: self.same.tagged.clone(),
+            source,
         }
     }
 }
@@ -258,12 +335,9 @@ fn build(
     rules: &mut Vec<Rule>,
     resolver: &mut Resolver<'_, '_>,
 ) {
-    let span = line.keyword.span;
-    let source =
-        Source { file: span.file, line: resolver.report.sources.line(span.file, span.start) };
+    let source = resolver.source(line.keyword);
     for interface in &resolved.interfaces {
         for &protocol in &resolved.protocols {
-            let flags = resolved.flags(protocol);
             for &icmp in &resolved.icmp {
                 for Pairs { from, to } in pairs {
                     for to in to.iter() {
@@ -273,27 +347,23 @@ fn build(
                         }
                         for &from_port in &resolved.from_ports {
                             for &to_port in &resolved.to_ports {
-                                rules.push(Rule {
-                                    action: of_family(&resolved.action, family),
-                                    direction: line.direction,
-                                    log: resolved.log,
-                                    quick: line.quick,
-                                    interface: interface.clone(),
-                                    family,
-                                    protocol,
-                                    from: endpoint(from, from_port),
-                                    to: endpoint(to, to_port),
-                                    flags,
-                                    icmp,
-                                    state: resolved.state,
-                                    label: None,
-                                    source,
-                                    ..Rule::default()
-                                });
-                                if let Some(label) = &resolved.label
-                                    && !add_label(label, line, rules, resolver)
-                                {
-                                    return;
+                                for os in &resolved.os {
+                                    let mut rule = resolved.rule(
+                                        line,
+                                        interface.as_ref(),
+                                        protocol,
+                                        family,
+                                        source,
+                                    );
+                                    rule.icmp = icmp;
+                                    rule.from =
+                                        Endpoint { os: os.clone(), ..endpoint(from, from_port) };
+                                    rule.to = endpoint(to, to_port);
+                                    if !add_names(resolved, &mut rule, line, rules.len(), resolver)
+                                    {
+                                        return;
+                                    }
+                                    rules.push(rule);
                                 }
                             }
                         }
@@ -321,96 +391,45 @@ fn of_family(action: &Action, family: Option<Family>) -> Action {
     }
 }
 
-/// ICMP belongs to one family, `ICMPv6` to the other, and a type to one of them.
-fn family_fits(
-    line: &RuleLine<'_, '_>,
+/// Gives the rule its label and replaces the macros in its tags (pf.conf(5), `label`).
+fn add_names(
     resolved: &Resolved,
-    protocol: Option<u8>,
-    family: Option<Family>,
-    resolver: &mut Resolver<'_, '_>,
-) -> bool {
-    let message = match (protocol, family) {
-        (Some(ICMP), Some(Family::Inet6)) => {
-            "proto icmp does not go with inet6: did you mean icmp6?"
-        }
-        (Some(ICMP6), Some(Family::Inet)) => {
-            "proto icmp6 does not go with inet: did you mean icmp?"
-        }
-        (Some(ICMP), None) if resolved.icmp != [None] => "icmp-type needs the family `inet`",
-        (Some(ICMP6), None) if resolved.icmp != [None] => "icmp6-type needs the family `inet6`",
-        _ => return true,
-    };
-    let at = match (&line.options.icmp, family) {
-        (Some(icmp), None) => icmp.keyword,
-        _ => line.protocols.first().copied().unwrap_or(line.keyword),
-    };
-    resolver.error::<()>(at, message);
-    false
-}
-
-/// Gives the last rule its label, the macros in it replaced (pf.conf(5), `label`).
-fn add_label(
-    label: &str,
+    rule: &mut Rule,
     line: &RuleLine<'_, '_>,
-    rules: &mut [Rule],
+    number: usize,
     resolver: &mut Resolver<'_, '_>,
 ) -> bool {
-    let number = rules.len().saturating_sub(1);
-    let Some(rule) = rules.last_mut() else { return true };
-    let text = if label.contains('$') { label_text(label, rule, number) } else { label.to_owned() };
-    if text.len() > LONGEST_LABEL {
-        let message = format!("the label is longer than {LONGEST_LABEL} bytes");
-        resolver.error::<()>(line.options.label.unwrap_or(line.keyword), message);
-        return false;
+    let replaced = |text: &String, rule: &Rule| {
+        if text.contains('$') { Some(label::replace(text, rule, number)) } else { None }
+    };
+    let mut name = |at: Option<&Token<'_>>, text: &str, what| {
+        let at = at.unwrap_or(line.keyword);
+        resolver.check_name(at, text, what, label::LONGEST).is_some()
+    };
+    if let Some(text) = rule.tag.as_ref().and_then(|text| replaced(text, rule)) {
+        if !name(line.options.tag, &text, "tag") {
+            return false;
+        }
+        rule.tag = Some(text);
     }
-    rule.label = (!text.is_empty()).then_some(text);
-    true
-}
-
-fn label_text(label: &str, rule: &Rule, number: usize) -> String {
-    let mut text = String::with_capacity(label.len());
-    let mut rest = label;
-    while let Some(at) = rest.find('$') {
-        text.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let known: [(&str, &dyn Fn() -> String); 7] = [
-            ("$if", &|| match &rule.interface {
-                Some(interface) => interface.name.clone(),
-                None => "any".to_owned(),
-            }),
-            ("$srcaddr", &|| label_address(&rule.from)),
-            ("$dstaddr", &|| label_address(&rule.to)),
-            ("$srcport", &|| label_port(rule.from.port)),
-            ("$dstport", &|| label_port(rule.to.port)),
-            ("$proto", &|| rule.protocol.map_or_else(|| "ip".to_owned(), protocol_text)),
-            ("$nr", &|| number.to_string()),
-        ];
-        if let Some((name, value)) = known.iter().find(|(name, _)| rest.starts_with(name)) {
-            text.push_str(&value());
-            rest = &rest[name.len()..];
-        } else {
-            text.push('$');
-            rest = &rest[1..];
+    let tag = rule.tagged.as_ref().map(|tagged| &tagged.tag);
+    if let Some(text) = tag.and_then(|text| replaced(text, rule)) {
+        let at = line.options.tagged.as_ref().map(|tagged| tagged.tag);
+        if !name(at, &text, "tag") {
+            return false;
+        }
+        if let Some(tagged) = &mut rule.tagged {
+            tagged.tag = text;
         }
     }
-    text + rest
-}
-
-fn label_address(side: &Endpoint) -> String {
-    format!("{}{}", if side.not { "! " } else { "" }, side.address)
-}
-
-/// As pf writes it: a `28:29` range gives nothing.
-fn label_port(port: Option<Ports>) -> String {
-    match port {
-        None | Some(Ports::Range(..)) => String::new(),
-        Some(Ports::Equal(a)) => a.to_string(),
-        Some(Ports::NotEqual(a)) => format!("!={a}"),
-        Some(Ports::Less(a)) => format!("<{a}"),
-        Some(Ports::LessEqual(a)) => format!("<={a}"),
-        Some(Ports::Greater(a)) => format!(">{a}"),
-        Some(Ports::GreaterEqual(a)) => format!(">={a}"),
-        Some(Ports::Inside(a, b)) => format!("{a}><{b}"),
-        Some(Ports::Outside(a, b)) => format!("{a}<>{b}"),
+    if let Some(text) = &resolved.label {
+        let text = replaced(text, rule).unwrap_or_else(|| text.clone());
+        if text.len() > label::LONGEST {
+            let message = format!("the label is longer than {} bytes", label::LONGEST);
+            resolver.error::<()>(line.options.label.unwrap_or(line.keyword), message);
+            return false;
+        }
+        rule.label = (!text.is_empty()).then_some(text);
     }
+    true
 }

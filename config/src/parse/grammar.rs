@@ -5,14 +5,15 @@
 //! The slice always ends with [`Kind::End`], which no parser consumes: `input[0]` exists.
 
 use nom::branch::alt;
-use nom::combinator::{map, opt, value};
+use nom::combinator::{map, opt, peek, value};
 use nom::error::{ErrorKind, ParseError};
 use nom::sequence::{delimited, pair, preceded};
 use nom::{Err, IResult, Parser};
 
+use super::filter::{self, Options};
 use super::lexer::{Kind, Token};
 use super::words;
-use crate::rules::{Direction, Family, KeepState};
+use crate::rules::{Direction, Family};
 
 pub(super) type Input<'t, 's> = &'t [Token<'s>];
 pub(super) type Parsed<'t, 's, T> = IResult<Input<'t, 's>, T, Fault<'t, 's>>;
@@ -29,11 +30,11 @@ pub(super) struct Fault<'t, 's> {
 }
 
 impl<'t, 's> Fault<'t, 's> {
-    fn expected(at: &'t Token<'s>, expected: &'static str) -> Self {
+    pub(super) fn expected(at: &'t Token<'s>, expected: &'static str) -> Self {
         Self { at, expected: vec![expected], message: None }
     }
 
-    fn message(at: &'t Token<'s>, message: impl Into<String>) -> Self {
+    pub(super) fn message(at: &'t Token<'s>, message: impl Into<String>) -> Self {
         Self { at, expected: Vec::new(), message: Some(message.into()) }
     }
 }
@@ -82,6 +83,7 @@ pub(super) struct RuleLine<'t, 's> {
     pub(super) family: Option<Family>,
     pub(super) protocols: Vec<&'t Token<'s>>,
     pub(super) from: Side<'t, 's>,
+    pub(super) os: Vec<&'t Token<'s>>,
     pub(super) to: Side<'t, 's>,
     pub(super) options: Options<'t, 's>,
     /// How far the fixed order of the words got, to name what is missing or misplaced.
@@ -106,6 +108,9 @@ pub(super) enum Verb<'t, 's> {
     Pass,
     /// `None`: what `set block-policy` says.
     Block(Option<Answer<'t, 's>>),
+    Match,
+    /// The conditions on an anchor rule.
+    Anchor,
 }
 
 /// What `block` answers.
@@ -117,8 +122,19 @@ pub(super) enum Answer<'t, 's> {
     Icmp { v4: Option<&'t Token<'s>>, v6: Option<&'t Token<'s>> },
 }
 
-/// `log` with the words in its parentheses.
-pub(super) type Log<'t, 's> = Vec<&'t Token<'s>>;
+/// `log` with what stands in its parentheses.
+#[derive(Debug)]
+pub(super) struct Log<'t, 's> {
+    pub(super) keyword: &'t Token<'s>,
+    pub(super) items: Vec<LogItem<'t, 's>>,
+}
+
+#[derive(Debug)]
+pub(super) struct LogItem<'t, 's> {
+    pub(super) word: &'t Token<'s>,
+    /// Behind `to`.
+    pub(super) target: Option<&'t Token<'s>>,
+}
 
 #[derive(Debug)]
 pub(super) struct InterfaceItem<'t, 's> {
@@ -136,8 +152,18 @@ pub(super) struct Side<'t, 's> {
 #[derive(Debug)]
 pub(super) struct Host<'t, 's> {
     pub(super) not: Option<&'t Token<'s>>,
+    pub(super) kind: HostKind,
     pub(super) first: &'t Token<'s>,
     pub(super) rest: HostRest<'t, 's>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HostKind {
+    Address,
+    /// `<name>`; nothing follows.
+    Table,
+    /// `(interface)`.
+    Dynamic,
 }
 
 #[derive(Debug)]
@@ -155,43 +181,34 @@ pub(super) struct Port<'t, 's> {
     pub(super) second: Option<&'t Token<'s>>,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Options<'t, 's> {
-    pub(super) flags: Option<Flags<'t, 's>>,
-    pub(super) icmp: Option<Icmp<'t, 's>>,
-    pub(super) state: Option<(&'t Token<'s>, KeepState)>,
-    pub(super) label: Option<&'t Token<'s>>,
-}
-
-#[derive(Debug)]
-pub(super) struct Flags<'t, 's> {
-    pub(super) keyword: &'t Token<'s>,
-    /// `None` is `any`.
-    pub(super) masks: Option<(Option<&'t Token<'s>>, &'t Token<'s>)>,
-}
-
-#[derive(Debug)]
-pub(super) struct Icmp<'t, 's> {
-    pub(super) keyword: &'t Token<'s>,
-    pub(super) items: Vec<IcmpItem<'t, 's>>,
-}
-
-#[derive(Debug)]
-pub(super) struct IcmpItem<'t, 's> {
-    pub(super) kind: &'t Token<'s>,
-    pub(super) code: Option<&'t Token<'s>>,
-}
-
 /// A rule, and what of the statement it does not understand.
 pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 's>> {
     let keyword = &input[0];
+    let (input, verb) = action(input)?;
+    conditions(keyword, verb, input)
+}
+
+/// The words behind the name of an anchor (or behind `anchor`, if it has none) up to the brace or
+/// the end of the statement; `keyword` is the word `anchor`. [`super::expand::expand_anchor`] makes
+/// rules of it.
+pub(super) fn anchor<'t, 's>(
+    keyword: &'t Token<'s>,
+    input: Input<'t, 's>,
+) -> Parsed<'t, 's, RuleLine<'t, 's>> {
+    conditions(keyword, Verb::Anchor, input)
+}
+
+fn conditions<'t, 's>(
+    keyword: &'t Token<'s>,
+    verb: Verb<'t, 's>,
+    input: Input<'t, 's>,
+) -> Parsed<'t, 's, RuleLine<'t, 's>> {
     let mut stage = Stage::Action;
     let mut reached = |found: bool, at: Stage| {
         if found {
             stage = at;
         }
     };
-    let (input, verb) = action(input)?;
     let (input, direction) = opt(direction).parse(input)?;
     reached(direction.is_some(), Stage::Direction);
     let (input, (log, quick)) = log_quick(input)?;
@@ -203,10 +220,11 @@ pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 
     let (input, protocols) =
         opt(preceded(word("proto"), cut(list(plain("a protocol"))))).parse(input)?;
     reached(protocols.is_some(), Stage::Protocol);
-    let (input, (from, to, found)) = hosts(input)?;
-    reached(found, Stage::Hosts);
     let before = input.len();
-    let (input, options) = options(input)?;
+    let (input, (from, os, to)) = hosts(input)?;
+    reached(input.len() < before, Stage::Hosts);
+    let before = input.len();
+    let (input, options) = filter::options(input)?;
     reached(input.len() < before, Stage::Options);
     let interfaces = interfaces.unwrap_or_default();
     let protocols = protocols.unwrap_or_default();
@@ -222,6 +240,7 @@ pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 
             family,
             protocols,
             from,
+            os,
             to,
             options,
             stage,
@@ -230,8 +249,12 @@ pub(super) fn rule<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RuleLine<'t, 
 }
 
 fn action<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Verb<'t, 's>> {
-    alt((map(word("pass"), |_| Verb::Pass), map(preceded(word("block"), opt(answer)), Verb::Block)))
-        .parse(input)
+    alt((
+        map(word("pass"), |_| Verb::Pass),
+        map(preceded(word("block"), opt(answer)), Verb::Block),
+        map(word("match"), |_| Verb::Match),
+    ))
+    .parse(input)
 }
 
 fn answer<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Answer<'t, 's>> {
@@ -283,27 +306,29 @@ fn log_quick<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Option<Log<'t, 's>
 }
 
 fn log<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Log<'t, 's>> {
-    let (mut input, _) = word("log")(input)?;
-    let mut words = Vec::new();
+    let (input, keyword) = word("log")(input)?;
     if !input[0].is_symbol("(") {
-        return Ok((input, words));
+        return Ok((input, Log { keyword, items: Vec::new() }));
     }
-    let mut one = cut(alt((word("all"), word("to"), plain("another option"))));
-    loop {
-        let (rest, word) = one.parse(&input[1..])?;
-        words.push(word);
-        input = rest;
-        if !input[0].is_symbol(",") {
-            break;
-        }
-    }
-    // `to pflog1` is two words; the resolver refuses `to` by name.
-    while matches!(input[0].kind, Kind::Word | Kind::Quoted) {
-        words.push(&input[0]);
-        input = &input[1..];
-    }
-    let (input, _) = cut(symbol(")")).parse(input)?;
-    Ok((input, words))
+    let to = preceded(word("to"), cut(plain("a log interface, `pflog0` to `pflog15`")));
+    let item =
+        map(pair(peek(first), alt((map(to, Some), map(log_word, |_| None)))), |(word, target)| {
+            LogItem { word, target }
+        });
+    map(delimited(symbol("("), cut(separated(item)), cut(symbol(")"))), move |items| Log {
+        keyword,
+        items,
+    })
+    .parse(input)
+}
+
+fn log_word<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
+    alt((word("all"), word("matches"), plain("another option"))).parse(input)
+}
+
+/// The word at hand.
+pub(super) fn first<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
+    Ok((input, &input[0]))
 }
 
 pub(super) fn interface<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, InterfaceItem<'t, 's>> {
@@ -325,17 +350,20 @@ fn family<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Family> {
     alt((value(Family::Inet, word("inet")), value(Family::Inet6, word("inet6")))).parse(input)
 }
 
-/// `all`, or `from` and `to`, or nothing; the last value says whether there was anything.
+/// `all`, or `from`, `os` and `to`, each of which may be missing.
 #[allow(clippy::type_complexity)]
-fn hosts<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Side<'t, 's>, Side<'t, 's>, bool)> {
+fn hosts<'t, 's>(
+    input: Input<'t, 's>,
+) -> Parsed<'t, 's, (Side<'t, 's>, Vec<&'t Token<'s>>, Side<'t, 's>)> {
     let (input, all) = opt(word("all")).parse(input)?;
     if all.is_some() {
-        return Ok((input, (Side::default(), Side::default(), true)));
+        return Ok((input, (Side::default(), Vec::new(), Side::default())));
     }
     let (input, from) = opt(preceded(word("from"), cut(side))).parse(input)?;
+    let (input, os) =
+        opt(preceded(word("os"), cut(list(plain("an operating system"))))).parse(input)?;
     let (input, to) = opt(preceded(word("to"), cut(side))).parse(input)?;
-    let found = from.is_some() || to.is_some();
-    Ok((input, (from.unwrap_or_default(), to.unwrap_or_default(), found)))
+    Ok((input, (from.unwrap_or_default(), os.unwrap_or_default(), to.unwrap_or_default())))
 }
 
 fn side<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Side<'t, 's>> {
@@ -353,23 +381,32 @@ fn side<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Side<'t, 's>> {
 fn host<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Host<'t, 's>> {
     let (input, not) = opt(symbol("!")).parse(input)?;
     if input[0].is_symbol("<") {
-        return Err(Err::Failure(Fault::message(&input[0], "tables are not built yet")));
-    }
-    if input[0].is_symbol("(") {
-        let message = "the address of an interface is not available on a transparent bridge";
-        return Err(Err::Failure(Fault::message(&input[0], message)));
+        let (input, first) = table(input)?;
+        return Ok((input, Host { not, kind: HostKind::Table, first, rest: HostRest::None }));
     }
     if not.is_some() && input[0].is_symbol("{") {
         let message = "`!` cannot stand before a list: it belongs to a single address";
         return Err(Err::Failure(Fault::message(&input[0], message)));
     }
-    let (input, first) = alt((word("any"), plain("an address"))).parse(input)?;
+    let dynamic = delimited(symbol("("), cut(plain("an interface")), cut(symbol(")")));
+    let (input, (kind, first)) = alt((
+        map(alt((word("any"), word("urpf-failed"), plain("an address"))), |first| {
+            (HostKind::Address, first)
+        }),
+        map(dynamic, |first| (HostKind::Dynamic, first)),
+    ))
+    .parse(input)?;
     let rest = alt((
         map(preceded(symbol("/"), cut(plain("a prefix length"))), HostRest::Mask),
         map(preceded(symbol("-"), cut(plain("the last address"))), HostRest::RangeEnd),
     ));
     let (input, rest) = opt(rest).parse(input)?;
-    Ok((input, Host { not, first, rest: rest.unwrap_or(HostRest::None) }))
+    Ok((input, Host { not, kind, first, rest: rest.unwrap_or(HostRest::None) }))
+}
+
+/// `<name>`.
+pub(super) fn table<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
+    delimited(symbol("<"), cut(plain("the name of a table")), cut(symbol(">"))).parse(input)
 }
 
 fn port<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Port<'t, 's>> {
@@ -388,91 +425,6 @@ fn port<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Port<'t, 's>> {
         }
         None => (input, Port { operator: None, first, second: None }),
     })
-}
-
-/// What comes in any order at the end of a rule, each at most once.
-fn options<'t, 's>(mut input: Input<'t, 's>) -> Parsed<'t, 's, Options<'t, 's>> {
-    let mut found = Options::default();
-    loop {
-        let at = &input[0];
-        if at.kind != Kind::Word {
-            return Ok((input, found));
-        }
-        let twice = || {
-            let message = format!("`{}` stands twice in this rule", at.text);
-            Err(Err::Failure(Fault::message(at, message)))
-        };
-        let rest = &input[1..];
-        input = match &*at.text {
-            "flags" if found.flags.is_some() => return twice(),
-            "flags" => {
-                let (rest, masks) = cut(flags).parse(rest)?;
-                found.flags = Some(Flags { keyword: at, masks });
-                rest
-            }
-            "icmp-type" | "icmp6-type" if found.icmp.is_some() => {
-                let message = "a rule has one `icmp-type` or `icmp6-type`; several types go into a \
-                               list";
-                return Err(Err::Failure(Fault::message(at, message)));
-            }
-            "icmp-type" | "icmp6-type" => {
-                let (rest, items) = cut(list(icmp_item)).parse(rest)?;
-                found.icmp = Some(Icmp { keyword: at, items });
-                rest
-            }
-            "keep" | "no" if found.state.is_some() => {
-                let message = "`keep state` or `no state` stands twice in this rule";
-                return Err(Err::Failure(Fault::message(at, message)));
-            }
-            "keep" | "no" => {
-                let (rest, _) = cut(word("state")).parse(rest)?;
-                let keep = if at.text == "keep" { KeepState::Keep } else { KeepState::No };
-                found.state = Some((at, keep));
-                if keep == KeepState::Keep { state_options(rest)? } else { rest }
-            }
-            "label" if found.label.is_some() => return twice(),
-            "label" => {
-                let (rest, label) = cut(plain("a label")).parse(rest)?;
-                found.label = Some(label);
-                rest
-            }
-            _ => return Ok((input, found)),
-        };
-    }
-}
-
-/// State options are refused, by name where there is one.
-fn state_options<'t, 's>(input: Input<'t, 's>) -> Result<Input<'t, 's>, Err<Fault<'t, 's>>> {
-    if !input[0].is_symbol("(") {
-        return Ok(input);
-    }
-    let first = &input[1];
-    let message = match first.kind {
-        Kind::Word => words::refusal(&first.text)
-            .unwrap_or_else(|| "state options are not built yet".to_owned()),
-        _ => "state options are not built yet".to_owned(),
-    };
-    Err(Err::Failure(Fault::message(first, message)))
-}
-
-#[allow(clippy::type_complexity)]
-fn flags<'t, 's>(
-    input: Input<'t, 's>,
-) -> Parsed<'t, 's, Option<(Option<&'t Token<'s>>, &'t Token<'s>)>> {
-    let mask = || plain("the flags to look at, out of FSRPAUEW");
-    if input[0].is_word("any") {
-        return Ok((&input[1..], None));
-    }
-    if input[0].is_symbol("/") {
-        return map(mask(), |mask| Some((None, mask))).parse(&input[1..]);
-    }
-    let (input, set) = plain("`any`, or flags out of FSRPAUEW and `/`")(input)?;
-    map(preceded(symbol("/"), mask()), |mask| Some((Some(set), mask))).parse(input)
-}
-
-fn icmp_item<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, IcmpItem<'t, 's>> {
-    let code = preceded(word("code"), cut(plain("an ICMP code")));
-    map(pair(plain("an ICMP type"), opt(code)), |(kind, code)| IcmpItem { kind, code }).parse(input)
 }
 
 /// One item, or a list of them in braces: commas may be left out, lists may stand in lists, which
@@ -520,8 +472,30 @@ pub(super) fn list<'t, 's: 't, T>(
     }
 }
 
+/// One item after the other up to what can be none, commas between them or not (pf's `comma`).
+pub(super) fn separated<'t, 's: 't, P>(
+    mut item: P,
+) -> impl FnMut(Input<'t, 's>) -> Parsed<'t, 's, Vec<P::Output>>
+where
+    P: Parser<Input<'t, 's>, Error = Fault<'t, 's>>,
+{
+    move |input| {
+        let (mut input, one) = item.parse(input)?;
+        let mut items = vec![one];
+        loop {
+            let comma = input[0].is_symbol(",");
+            if !comma && !matches!(input[0].kind, Kind::Word | Kind::Quoted) {
+                return Ok((input, items));
+            }
+            let (rest, one) = item.parse(&input[usize::from(comma)..])?;
+            items.push(one);
+            input = rest;
+        }
+    }
+}
+
 /// From here on an error is the user's, not a sign to try something else.
-fn cut<'t, 's: 't, P>(
+pub(super) fn cut<'t, 's: 't, P>(
     parser: P,
 ) -> impl Parser<Input<'t, 's>, Output = P::Output, Error = Fault<'t, 's>>
 where
@@ -547,6 +521,16 @@ pub(super) fn symbol<'t, 's: 't>(
     move |input| match &input[0] {
         at if at.is_symbol(symbol) => Ok((&input[1..], at)),
         at => Err(Err::Error(Fault::expected(at, symbol))),
+    }
+}
+
+/// Any word, also a keyword: the resolver says what is wrong with it.
+pub(super) fn any_word<'t, 's: 't>(
+    expected: &'static str,
+) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
+    move |input| match &input[0] {
+        at if at.kind == Kind::Word => Ok((&input[1..], at)),
+        at => Err(Err::Error(Fault::expected(at, expected))),
     }
 }
 

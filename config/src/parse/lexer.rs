@@ -89,6 +89,11 @@ const fn is_word(c: char) -> bool {
         )
 }
 
+/// Whether the text, written without quotes, is read as one word.
+pub(super) fn is_one_word(text: &str) -> bool {
+    text.starts_with(is_word_start) && text.chars().all(is_word)
+}
+
 fn lexeme(input: &str) -> Lexed<'_, Lexeme<'_>> {
     alt((
         map(line_ending, |_| Lexeme::Newline),

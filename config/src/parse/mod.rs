@@ -6,13 +6,17 @@
 //! Limits: [`MAX_TEXT`], [`MAX_WORDS`], [`MAX_VALUE`], [`MAX_EXPANSION`], [`MAX_RULES`] and
 //! [`Diagnostics::MAX`]. Nothing recurses over the input.
 
+mod consistent;
 mod expand;
+mod filter;
 mod grammar;
+mod label;
 mod lexer;
 mod macros;
 mod report;
 mod resolve;
 mod set;
+mod state;
 mod words;
 
 use nom::Err;
@@ -127,7 +131,7 @@ impl Reader<'_> {
         }
         let first = &words[0];
         match (&first.kind, &*first.text) {
-            (Kind::Word, "pass" | "block") => self.rule(words),
+            (Kind::Word, "pass" | "block" | "match") => self.rule(words),
             (Kind::Word, "set") => self.set(words),
             (Kind::End, _) => {}
             _ => self.unknown_statement(words),
@@ -137,9 +141,8 @@ impl Reader<'_> {
     fn rule(&mut self, words: &[Token<'_>]) {
         match grammar::rule(words) {
             Ok((rest, line)) if rest[0].kind == Kind::End => {
-                let policy = self.settings.options.block_policy;
                 let mut resolver = Resolver { report: &mut self.report, macros: &self.macros };
-                expand::expand(&line, policy, &mut self.rules, &mut resolver);
+                expand::expand(&line, &self.settings, &mut self.rules, &mut resolver);
             }
             Ok((rest, line)) => self.unexpected(rest, line.stage),
             Err(Err::Error(fault) | Err::Failure(fault)) => self.fault(fault, rule_words()),
@@ -153,7 +156,7 @@ impl Reader<'_> {
                 let mut resolver = Resolver { report: &mut self.report, macros: &self.macros };
                 let unknown = matches!(line, set::SetLine::Unknown(_));
                 if rest[0].kind == Kind::End || unknown {
-                    self.settings.apply(&line, &mut resolver, &mut self.echo);
+                    self.settings.apply(&words[0], &line, &mut resolver, &mut self.echo);
                 } else {
                     let message =
                         format!("unexpected {}: the `set` ends before it", shown(&rest[0]));
@@ -185,8 +188,7 @@ impl Reader<'_> {
                 "`load anchor` is not built yet".to_owned()
             }
             Kind::Word if text == "scrub" => {
-                "`scrub` as a rule is not part of the language any more, and the option `scrub (...)` \
-                 is not built yet"
+                "`scrub` as a rule is not part of the language any more: write `match ... scrub (...)`"
                     .to_owned()
             }
             Kind::Word if words::continues_rule(text) => {
@@ -203,16 +205,19 @@ impl Reader<'_> {
             Kind::Stray => stray(first),
             _ => format!("unexpected {} at the beginning of a statement", shown(first)),
         };
-        let expected = vec!["pass".into(), "block".into(), "set".into(), "name = \"value\"".into()];
+        let expected = vec![
+            "pass".into(),
+            "block".into(),
+            "match".into(),
+            "set".into(),
+            "name = \"value\"".into(),
+        ];
         self.report.expected_at(first, message, expected, &self.macros);
     }
 
     /// A word behind the last one that the rule could use.
     fn unexpected(&mut self, rest: &[Token<'_>], stage: Stage) {
-        // `! tagged` and `set prio` are refused by their second word.
-        let pair = rest[0].is_symbol("!") || rest[0].is_word("set");
-        let second = rest.get(1).filter(|next| pair && refusal(&next.text).is_some());
-        let at = second.unwrap_or(&rest[0]);
+        let at = &rest[0];
         let text = &*at.text;
         let expected = expected_after(stage);
         let message = if at.kind == Kind::Stray {
@@ -225,6 +230,8 @@ impl Reader<'_> {
             format!("unexpected {}, did you mean `proto {text}`?", shown(at))
         } else if let Some(message) = refusal(text) {
             message
+        } else if let Some(option) = words::parentheses(text) {
+            format!("`{text}` belongs into the parentheses of `{option}`")
         } else if words::is_keyword(text) {
             out_of_place(text)
         } else {
@@ -321,5 +328,18 @@ fn expected_after(stage: Stage) -> Vec<&'static str> {
     ];
     let later =
         AT.iter().filter(|(at, _)| *at > stage).flat_map(|(_, words)| words.iter().copied());
-    later.chain(["flags", "icmp-type", "icmp6-type", "keep state", "no state", "label"]).collect()
+    later
+        .chain([
+            "flags",
+            "icmp-type",
+            "icmp6-type",
+            "tos",
+            "keep state",
+            "no state",
+            "scrub",
+            "label",
+            "tag",
+            "tagged",
+        ])
+        .collect()
 }

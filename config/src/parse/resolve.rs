@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::grammar::{Answer, Flags as FlagsSpec, Host, HostRest, Icmp, InterfaceItem, Port};
+use super::filter::{Flags as FlagsSpec, Icmp};
+use super::grammar::{Answer, Host, HostKind, HostRest, InterfaceItem, LogItem, Port};
 use super::lexer::{Kind, Token};
 use super::macros::Macros;
 use super::report::Report;
 use super::words::{nearest, refusal, shorten, with_hint};
 use crate::names;
-use crate::rules::{Address, Family, Flags, IcmpMatch, Interface, Log, Ports, Return};
+use crate::rules::{Address, Family, Flags, IcmpMatch, Interface, Log, Ports, Return, Source};
 
 /// An address with what it implies.
 #[derive(Clone, Debug)]
@@ -40,6 +41,12 @@ impl Resolver<'_, '_> {
     pub(super) fn error<T>(&mut self, at: &Token<'_>, message: impl Into<String>) -> Resolved<T> {
         self.report.error_at(at, message, self.macros);
         None
+    }
+
+    /// Where a rule or option that begins with that word stands.
+    pub(super) fn source(&self, at: &Token<'_>) -> Source {
+        let span = at.span;
+        Source { file: span.file, line: self.report.sources.line(span.file, span.start) }
     }
 
     /// Every item, or nothing if one is wrong.
@@ -143,8 +150,23 @@ impl Resolver<'_, '_> {
     }
 
     pub(super) fn host(&mut self, host: &Host<'_, '_>) -> Resolved<ResolvedHost> {
-        let Host { not, first, rest } = host;
+        let Host { not, kind, first, rest } = host;
         let not = not.is_some();
+        match kind {
+            HostKind::Address => {}
+            HostKind::Table => {
+                let address = Address::Table(self.table_name(first)?);
+                return Some(ResolvedHost { not, address, family: None });
+            }
+            HostKind::Dynamic => {
+                let message = format!(
+                    "`({})`: the ports of a transparent bridge have no addresses, write the \
+                     prefix itself",
+                    shorten(&first.text)
+                );
+                return self.error(first, message);
+            }
+        }
         if first.is_word("any") {
             if not {
                 return self.error(first, "`! any` matches nothing");
@@ -154,6 +176,14 @@ impl Resolver<'_, '_> {
                 HostRest::Mask(at) | HostRest::RangeEnd(at) => {
                     self.error(at, "nothing can be added to `any`")
                 }
+            };
+        }
+        if first.is_word("urpf-failed") {
+            return match rest {
+                HostRest::None => {
+                    Some(ResolvedHost { not, address: Address::UrpfFailed, family: None })
+                }
+                _ => self.error(first, "nothing can be added to `urpf-failed`"),
             };
         }
         let (address, family) = match rest {
@@ -187,6 +217,15 @@ impl Resolver<'_, '_> {
         Some(ResolvedHost { not, address, family: Some(family) })
     }
 
+    /// A host behind `to`.
+    pub(super) fn destination(&mut self, host: &Host<'_, '_>) -> Resolved<ResolvedHost> {
+        if host.first.is_word("urpf-failed") && host.kind == HostKind::Address {
+            return self
+                .error(host.first, "`urpf-failed` is said of sources: it stands behind `from`");
+        }
+        self.host(host)
+    }
+
     /// `address/bits`, also in pf's short form: `10/8`, `192.168/16`.
     fn masked(&mut self, at: &Token<'_>, mask: &Token<'_>) -> Resolved<(Address, Family)> {
         let address = match short_v4(&at.text) {
@@ -205,6 +244,11 @@ impl Resolver<'_, '_> {
             return Some(address);
         }
         let shown = shorten(text);
+        if at.kind == Kind::Word && text == "self" {
+            let message = "`self` is not available on a transparent bridge, which has no addresses: \
+                           write those of the hosts that are meant";
+            return self.error(at, message);
+        }
         if at.kind == Kind::Word
             && let Some(message) = refusal(text)
         {
@@ -226,20 +270,29 @@ impl Resolver<'_, '_> {
             format!(
                 "`{shown}` is no whole address: write `{short}`, or `{shown}/{bits}` for a network"
             )
-        } else if text.ends_with(":network")
-            || text.ends_with(":broadcast")
-            || text.ends_with(":peer")
-            || text.ends_with(":0")
+        } else if let Some((port, "network" | "broadcast" | "peer" | "0")) = text.rsplit_once(':')
+            && !port.contains(':')
         {
             format!(
-                "`{shown}`: the address of an interface is not available on a transparent bridge"
+                "`{shown}`: the ports of a transparent bridge have no addresses, write the prefix \
+                 itself"
             )
         } else if text.contains(':') || !text.contains(|c: char| c.is_ascii_alphabetic()) {
             format!("`{shown}` is no address")
+        } else if matches!(text, "lan" | "wan") {
+            format!(
+                "`{shown}` is no address: the ports of a transparent bridge have none, write the \
+                 prefix behind it, or `on {shown}`"
+            )
+        } else if text.contains('.') {
+            format!(
+                "`{shown}` is no address: names of hosts are not looked up, since rules must not \
+                 hang on DNS; write its addresses, or a table"
+            )
         } else {
             format!(
                 "`{shown}` is no address: names of hosts and interfaces stand for none on a \
-                 transparent bridge"
+                 transparent bridge, write the addresses or a table"
             )
         };
         self.error(at, message)
@@ -399,30 +452,70 @@ impl Resolver<'_, '_> {
         }
     }
 
-    pub(super) fn log(&mut self, words: &[&Token<'_>]) -> Resolved<Log> {
+    pub(super) fn log(&mut self, items: &[LogItem<'_, '_>]) -> Resolved<Log> {
         let mut log = Log::default();
-        for word in words {
-            match &*word.text {
-                "all" => log.all = true,
-                "to" => return self.error(word, "`log (to ...)` is not built yet"),
-                "user" => {
-                    return self.error(word, "`user` is not available on a transparent bridge");
+        self.all(items, |resolver, LogItem { word, target }| {
+            match (&*word.text, target) {
+                (_, Some(target)) => log.to = resolver.log_interface(target)?,
+                ("all", _) => log.all = true,
+                ("matches", _) => log.matches = true,
+                ("user", _) => {
+                    let message = "`user` is not available on a transparent bridge";
+                    return resolver.error(word, message);
                 }
-                "matches" => return self.error(word, "`log (matches)` is not built yet"),
-                text => {
-                    let message =
-                        format!("unknown `log` option `{}`: expected `all`", shorten(text));
-                    return self.error(word, message);
+                (text, _) => {
+                    let message = format!("unknown `log` option `{}`", shorten(text));
+                    let known = ["all", "matches", "to"].into_iter();
+                    return resolver.error(word, with_hint(message, "", nearest(text, known)));
                 }
             }
-        }
+            Some(())
+        })?;
         Some(log)
     }
 
+    /// `pflog0` to `pflog15` (pf's `PFLOGIFS_MAX`).
+    fn log_interface(&mut self, at: &Token<'_>) -> Resolved<u8> {
+        let number = at.text.strip_prefix("pflog").and_then(decimal);
+        match number {
+            Some(number @ 0..=15) => Some(number as u8),
+            _ => {
+                let message = format!(
+                    "`{}` is no log interface: expected `pflog0` to `pflog15`",
+                    shorten(&at.text)
+                );
+                self.error(at, message)
+            }
+        }
+    }
+
+    /// The name of an operating system; which there are is not known here.
+    pub(super) fn os(&mut self, at: &Token<'_>) -> Resolved<String> {
+        const LONGEST: usize = 31; // PF_OSFP_LEN less its closing zero
+        if at.text.len() > LONGEST {
+            return self.error(at, format!("the operating system is longer than {LONGEST} bytes"));
+        }
+        self.quotable(at, "an operating system")
+    }
+
     pub(super) fn label(&mut self, at: &Token<'_>) -> Resolved<String> {
+        self.in_quotes(at, "a label")
+    }
+
+    /// A name that is printed in quotes.
+    pub(super) fn quotable(&mut self, at: &Token<'_>, what: &str) -> Resolved<String> {
+        if at.text.is_empty() {
+            return self.error(at, format!("{what} cannot be empty"));
+        }
+        self.in_quotes(at, what)
+    }
+
+    /// A text that is printed in quotes, and must be readable then.
+    fn in_quotes(&mut self, at: &Token<'_>, what: &str) -> Resolved<String> {
         if at.text.contains(|c: char| matches!(c, '"' | '\\') || c.is_control()) {
-            return self
-                .error(at, "a label cannot contain quotes, backslashes or control characters");
+            let message =
+                format!("{what} cannot contain quotes, backslashes or control characters");
+            return self.error(at, message);
         }
         Some(at.text.clone().into_owned())
     }

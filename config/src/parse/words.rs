@@ -20,7 +20,7 @@ const NAT: &str = "translation is not available on a transparent bridge";
 #[rustfmt::skip]
 const STATEMENTS_REFUSED: &[(&str, Refusal)] = &[
     ("anchor", Later), ("load", Later), ("table", Later), ("include", Later),
-    ("antispoof", Later), ("ether", Later), ("match", Later), ("queue", Bridge), ("altq", Bridge),
+    ("antispoof", Later), ("ether", Later), ("queue", Bridge), ("altq", Bridge),
     ("nat", Old(NAT)), ("rdr", Old(NAT)), ("binat", Old(NAT)),
     ("nat-anchor", Old(NAT)), ("rdr-anchor", Old(NAT)), ("binat-anchor", Old(NAT)),
     ("dummynet-anchor", Bridge),
@@ -33,35 +33,51 @@ const REFUSED: &[(&str, Refusal)] = &[
     ("nat-to", Bridge), ("rdr-to", Bridge), ("binat-to", Bridge), ("af-to", Bridge),
     ("route-to", Bridge), ("reply-to", Bridge), ("dup-to", Bridge), ("fastroute", Bridge),
     ("rtable", Bridge), ("rdomain", Bridge), ("divert-to", Bridge), ("divert-reply", Bridge),
-    ("divert-packet", Bridge), ("user", Bridge), ("group", Bridge), ("received-on", Bridge),
-    ("least-states", Bridge), ("round-robin", Bridge), ("source-hash", Bridge),
-    ("random", Bridge), ("bitmask", Bridge), ("sticky-address", Bridge), ("static-port", Bridge),
-    ("self", Bridge), ("egress", Bridge), ("no-route", Bridge), ("route", Bridge),
-    ("dnpipe", Bridge), ("dnqueue", Bridge),
-    // Criteria and effects to come.
-    ("urpf-failed", Later), ("os", Later), ("tag", Later), ("tagged", Later), ("once", Later),
-    ("probability", Later), ("max-pkt-rate", Later), ("fragment", Later), ("allow-opts", Later),
-    ("tos", Later), ("prio", Later), ("scrub", Later), ("modulate", Later), ("synproxy", Later),
-    ("delay", Later), ("ridentifier", Later), ("matches", Later), ("bridge-to", Later),
-    ("l3", Later), ("vlan", Later),
-    // State options.
-    ("max", Later), ("no-sync", Later), ("source-track", Later), ("max-src-states", Later),
-    ("max-src-conn", Later), ("max-src-conn-rate", Later), ("max-src-nodes", Later),
-    ("overload", Later), ("flush", Later), ("if-bound", Later), ("floating", Later),
-    ("sloppy", Later), ("pflow", Later),
-    // Scrub options.
-    ("no-df", Later), ("random-id", Later), ("min-ttl", Later), ("max-mss", Later),
-    ("set-tos", Later),
+    ("divert-packet", Bridge), ("user", Bridge), ("group", Bridge), ("least-states", Bridge),
+    ("round-robin", Bridge), ("source-hash", Bridge), ("random", Bridge), ("bitmask", Bridge),
+    ("sticky-address", Bridge), ("static-port", Bridge), ("self", Bridge), ("egress", Bridge),
+    ("no-route", Bridge), ("route", Bridge), ("delay", Bridge), ("dnpipe", Bridge),
+    ("dnqueue", Bridge), ("bridge-to", Bridge),
+    // FreeBSD's.
+    ("ridentifier", Later), ("l3", Later), ("vlan", Later),
+    ("set-tos", Old("write `set tos`")),
 ];
 
 /// Options of `set` that this version refuses.
 #[rustfmt::skip]
 const OPTIONS_REFUSED: &[(&str, Refusal)] = &[
-    ("optimization", Later), ("ruleset-optimization", Later), ("loginterface", Later),
-    ("hostid", Later), ("debug", Later), ("fingerprints", Later), ("reassemble", Later),
-    ("syncookies", Later), ("state-defaults", Later), ("keepcounters", Later),
+    ("keepcounters", Old("counters survive a reload anyway")),
     ("require-order", Old("rules and options may stand in any order")),
 ];
+
+/// Words that only mean something in the parentheses of an option, and that option.
+#[rustfmt::skip]
+const IN_PARENTHESES: &[(&str, &str)] = &[
+    ("max", STATE), ("no-sync", STATE), ("source-track", STATE), ("max-src-states", STATE),
+    ("max-src-conn", STATE), ("max-src-conn-rate", STATE), ("max-src-nodes", STATE),
+    ("overload", STATE), ("flush", STATE), ("if-bound", STATE), ("floating", STATE),
+    ("sloppy", STATE), ("pflow", STATE),
+    ("no-df", SCRUB), ("random-id", SCRUB), ("min-ttl", SCRUB), ("max-mss", SCRUB),
+    ("reassemble", SCRUB), ("matches", "log (...)"),
+];
+
+const STATE: &str = "keep state (...)";
+const SCRUB: &str = "scrub (...)";
+
+/// What `set` takes that may not name a macro, as in pf.
+const SET: &[&str] = &[
+    "ruleset-optimization",
+    "loginterface",
+    "debug",
+    "fingerprints",
+    "syncookies",
+    "state-defaults",
+];
+
+/// The option in whose parentheses the word belongs.
+pub(super) fn parentheses(word: &str) -> Option<&'static str> {
+    IN_PARENTHESES.iter().find(|(known, _)| *known == word).map(|(_, option)| *option)
+}
 
 fn refused() -> impl Iterator<Item = &'static (&'static str, Refusal)> {
     STATEMENTS_REFUSED.iter().chain(REFUSED).chain(OPTIONS_REFUSED)
@@ -71,6 +87,7 @@ fn refused() -> impl Iterator<Item = &'static (&'static str, Refusal)> {
 const KNOWN: &[&str] = &[
     "pass",
     "block",
+    "match",
     "set",
     "in",
     "out",
@@ -93,6 +110,21 @@ const KNOWN: &[&str] = &[
     "no",
     "state",
     "label",
+    "received-on",
+    "urpf-failed",
+    "os",
+    "tos",
+    "prio",
+    "max-pkt-rate",
+    "modulate",
+    "synproxy",
+    "probability",
+    "fragment",
+    "scrub",
+    "allow-opts",
+    "once",
+    "tag",
+    "tagged",
     "drop",
     "return",
     "return-rst",
@@ -123,7 +155,11 @@ pub(super) fn is_reserved(word: &str) -> bool {
         "hostid",
         "skip",
     ];
-    (KNOWN.contains(&word) || refused().any(|&(known, _)| known == word)) && !FREE.contains(&word)
+    let known = KNOWN.contains(&word)
+        || SET.contains(&word)
+        || parentheses(word).is_some()
+        || refused().any(|&(known, _)| known == word);
+    known && !FREE.contains(&word)
 }
 
 /// Whether the word cannot be a name or a number in a rule. (`skip` is one of `set` only, and the

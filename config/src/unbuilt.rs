@@ -1,0 +1,122 @@
+//! What the parser reads and prints and the engine does not do yet. A rule set with any of it can be
+//! looked at and is refused when it would be put in force: a limit that limits nothing would be worse
+//! than an error.
+
+use crate::options::{Limit, Limits, Named, Options, StatePolicy, Syncookies};
+use crate::rules::{KeepState, Rule, RuleSet, Source};
+
+/// Everything in the rule set that this version does not do: the place and one sentence for each
+/// option and each rule as written, in the order options, rules, anchors by path.
+pub fn not_built(rules: &RuleSet) -> Vec<(Source, String)> {
+    let mut found = options(&rules.options);
+    let anchors = rules.anchors.values().flat_map(|anchor| &anchor.rules);
+    for rule in rules.rules.iter().chain(anchors) {
+        let Some(sentence) = of_rule(rule) else { continue };
+        let one = (rule.source, sentence);
+        // A list expands to rules that all lack the same.
+        if found.last() != Some(&one) {
+            found.push(one);
+        }
+    }
+    found
+}
+
+fn options(options: &Options) -> Vec<(Source, String)> {
+    let usual = Limits::default();
+    let limits = [
+        (Limit::SrcNodes, "sources are not tracked yet"),
+        (Limit::Frags, "fragments are not reassembled yet"),
+        (Limit::PktdelayPkts, "packets are never delayed"),
+        (Limit::Tails, "ended connections are not remembered yet"),
+    ];
+    let limits = limits
+        .into_iter()
+        .filter(|&(limit, _)| options.limits.get(limit) != usual.get(limit))
+        .map(|(limit, why)| (limit.name(), format!("`limit {}`", limit.name()), why));
+    let others = [
+        ("debug", options.debug != Options::default().debug, "weir's own log has one level yet"),
+        (
+            "fingerprints",
+            options.fingerprints.is_some(),
+            "operating systems are not told apart yet",
+        ),
+        ("loginterface", options.log_interface.is_some(), "there are no counters for it yet"),
+        ("hostid", options.host_id.is_some(), "states are not shared between firewalls yet"),
+        (
+            "syncookies",
+            options.syncookies != Syncookies::Never,
+            "SYNs are not answered with cookies yet",
+        ),
+        (
+            "reassemble",
+            options.reassemble.on && options.sources.contains_key("reassemble"),
+            "fragments are not reassembled yet",
+        ),
+        (
+            "src-conn-count",
+            options.src_conn_count != Options::default().src_conn_count,
+            "connections of a source are not counted yet",
+        ),
+    ];
+    let others = others
+        .into_iter()
+        .filter(|&(_, used, _)| used)
+        .map(|(name, _, why)| (name, format!("`set {name}`"), why));
+    let mut found: Vec<_> = limits
+        .chain(others)
+        .map(|(name, text, why)| {
+            let source = options.sources.get(name).copied().unwrap_or_default();
+            (source, format!("{text} is not built yet: {why}"))
+        })
+        .collect();
+    found.sort_by_key(|(source, _)| (source.file, source.line));
+    found
+}
+
+fn of_rule(rule: &Rule) -> Option<String> {
+    let options = &rule.state_options;
+    let timeout = options.timeouts.first().filter(|_| !adds_timeouts(rule));
+    let words = [
+        (rule.from.os.is_some(), "os"),
+        (rule.log.is_some_and(|log| log.to != 0), "log (to ...)"),
+        (rule.fragment, "fragment"),
+        (rule.state == KeepState::Modulate, "modulate state"),
+        (rule.state == KeepState::Synproxy, "synproxy state"),
+        (options.max.is_some(), "max"),
+        (options.max_src_states.is_some(), "max-src-states"),
+        (options.max_src_conn.is_some(), "max-src-conn"),
+        (options.max_src_conn_rate.is_some(), "max-src-conn-rate"),
+        (options.max_src_nodes.is_some(), "max-src-nodes"),
+        (options.overload.is_some(), "overload"),
+        (tracks_by_itself(rule), "source-track"),
+        (options.policy == Some(StatePolicy::IfBound), "if-bound"),
+        (options.policy == Some(StatePolicy::Floating), "floating"),
+        (options.sloppy, "sloppy"),
+        (options.pflow, "pflow"),
+        (timeout.is_some(), timeout.map_or("", |&(timeout, _)| timeout.name())),
+        (rule.scrub.reassemble_tcp, "scrub (reassemble tcp)"),
+    ];
+    let words: Vec<_> = words.into_iter().filter(|(used, _)| *used).map(|(_, word)| word).collect();
+    match words.as_slice() {
+        [] => None,
+        [one] => Some(format!("`{one}` is not built yet")),
+        [many @ .., last] => {
+            Some(format!("`{}` and `{last}` are not built yet", many.join("`, `")))
+        }
+    }
+}
+
+/// Whether a limit brings the time-outs with it, so that naming it is enough.
+const fn adds_timeouts(rule: &Rule) -> bool {
+    rule.state_options.max.is_some() || rule.state_options.max_src_conn_rate.is_some()
+}
+
+/// `source-track` without a limit that brings it.
+const fn tracks_by_itself(rule: &Rule) -> bool {
+    let options = &rule.state_options;
+    options.source_track.is_some()
+        && options.max_src_states.is_none()
+        && options.max_src_conn.is_none()
+        && options.max_src_conn_rate.is_none()
+        && options.max_src_nodes.is_none()
+}
