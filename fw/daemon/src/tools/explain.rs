@@ -116,14 +116,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, Failure> {
     let file = arguments.rules.clone().unwrap_or_else(|| "-".into());
     let policy = Policy::read(&file, &arguments.define, arguments.ports.names())?;
     policy.warnings.iter().for_each(|warning| eprintln!("{warning}"));
-    let teller = Teller {
-        program: &policy.program,
-        tables: &policy.tables,
-        ports: &policy.ports,
-        files: &policy.files,
-        now: policy.now,
-        all: arguments.verbose,
-    };
+    let teller = policy.teller(arguments.verbose);
     if let (Some(file), Some(on)) = (&arguments.read, &arguments.on) {
         let port = frame::port(on, &policy.ports).map_err(|text| format!("--on: {text}"))?;
         let most = arguments.count.unwrap_or(u64::MAX);

@@ -10,6 +10,8 @@ use weir_config::{Defines, MAX_TEXT, SourceFile, parse};
 use weir_engine::table::Tables;
 use weir_engine::{Instant, PortName, PortNames, Program};
 
+use super::telling::Teller;
+
 /// What rules may call the ports, from the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Ports {
@@ -76,10 +78,30 @@ impl Policy {
         let mut warnings: Vec<_> = parsed.diagnostics.iter().map(ToString::to_string).collect();
         warnings.extend(unknown_ports(&rules, &ports));
         let names = files.map(|file| file.name).to_vec();
+        Ok(Self { warnings, ..Self::compile(&rules, ports, names)? })
+    }
+
+    /// A policy of rules that were read from these files.
+    ///
+    /// # Errors
+    /// When the rules cannot be compiled.
+    pub fn compile(rules: &RuleSet, ports: PortNames, files: Vec<String>) -> Result<Self, String> {
         let now = Instant::from_secs(1);
-        let program = Program::compile(&rules, &ports, None).map_err(|error| error.to_string())?;
+        let program = Program::compile(rules, &ports, None).map_err(|error| error.to_string())?;
         let tables = Tables::declared(&program, now).map_err(|error| error.to_string())?;
-        Ok(Self { program, tables, ports, files: names, now, warnings })
+        Ok(Self { program, tables, ports, files, now, warnings: Vec::new() })
+    }
+
+    /// What tells of packets by these rules; of every rule, or of those that match.
+    pub fn teller(&self, all: bool) -> Teller<'_> {
+        Teller {
+            program: &self.program,
+            tables: &self.tables,
+            ports: &self.ports,
+            files: &self.files,
+            now: self.now,
+            all,
+        }
     }
 }
 

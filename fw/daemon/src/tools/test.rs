@@ -11,7 +11,7 @@ use std::time::Instant as Clock;
 use weir_config::MAX_TEXT;
 use weir_config::probe::{By, Case, cases};
 use weir_config::rules::Action;
-use weir_engine::{Outcome, PortIndex, SideTrace};
+use weir_engine::{Criterion, Outcome, PortIndex, SideTrace, Trace};
 
 use super::difference::{Scene, rule_id};
 use super::fate::{self, Fate, Question};
@@ -100,8 +100,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, String> {
         let fates = judge(list, &ports, &policy);
         let took = begin.elapsed().as_secs_f64();
         seconds += took;
-        let mut suite =
-            Suite { name: list.name.clone(), seconds: took, cases: Vec::with_capacity(0) };
+        let mut suite = Suite { name: list.name.clone(), seconds: took, cases: Vec::new() };
         for ((case, port), fate) in list.cases.iter().zip(&ports).zip(&fates) {
             count += 1;
             let failure =
@@ -212,16 +211,10 @@ const fn verdict(passes: bool) -> &'static str {
     if passes { "pass" } else { "block" }
 }
 
-/// What differs, in one line, and why: who decides, and the rule that was meant to.
+/// What differs, in one line, and why: who decides, and the rule that came nearest to deciding as
+/// expected.
 fn differs(case: &Case, port: PortIndex, fate: &Fate, policy: &Policy) -> (String, String) {
-    let teller = Teller {
-        program: &policy.program,
-        tables: &policy.tables,
-        ports: &policy.ports,
-        files: &policy.files,
-        now: policy.now,
-        all: true,
-    };
+    let teller = policy.teller(true);
     let (expected, got) = (verdict(case.passes), verdict(fate.passes()));
     let message = match &case.by {
         Some(by) if expected == got => format!("expected {expected} by {by}, got it otherwise"),
@@ -229,74 +222,71 @@ fn differs(case: &Case, port: PortIndex, fate: &Fate, policy: &Policy) -> (Strin
     };
     let mut text = format!("  {got}: {}\n", teller.because(fate));
     for rule in fate.deciding(&policy.program).into_iter().flatten() {
-        text += &line(&teller, rule, "");
+        text += &line(&teller, rule);
     }
     ask(case, port, |question| {
         let (_, asked) = fate::explain(&policy.program, &policy.tables, policy.now, question);
-        let Some((packet, trace)) = asked else { return };
-        let Some((side, rule, outcome)) = meant(case, &trace.sides, policy) else {
-            text += "  no rule could decide otherwise\n";
-            return;
-        };
-        let scene = Scene {
-            program: &policy.program,
-            tables: &policy.tables,
-            ports: &policy.ports,
-            now: policy.now,
-            packet: &packet,
-            port: side.port,
-            direction: side.direction,
-            tag: question.link_tag,
-        };
-        let place = policy.program.place(rule);
-        let why = match outcome {
-            Outcome::Failed(criterion) => scene.why(&place, criterion),
-            Outcome::Matched if side.winner == Some(rule) => {
-                "it decides this side, but not the packet".to_owned()
-            }
-            Outcome::Matched => {
-                let later = side.winner.map(|winner| rule_id(&policy.program.place(winner)));
-                format!("it matches, but {} comes later", later.unwrap_or_default())
-            }
-            Outcome::NotReached => "it is not asked".to_owned(),
-        };
-        let name = teller.name(rule);
-        let _ = writeln!(
-            text,
-            "  {name} does not, {} on {}: {why}",
-            side.direction,
-            scene_port(&scene)
-        );
-        text += &line(&teller, rule, "");
+        if let Some((packet, trace)) = asked
+            && let Some((side, rule, outcome)) = nearest(case, &trace, policy)
+        {
+            let scene = Scene {
+                program: &policy.program,
+                tables: &policy.tables,
+                ports: &policy.ports,
+                now: policy.now,
+                packet: &packet,
+                port: side.port,
+                direction: side.direction,
+                tag: question.link_tag,
+            };
+            let place = policy.program.place(rule);
+            let why = match outcome {
+                Outcome::Failed(criterion) => format!("differs: {}", scene.why(&place, criterion)),
+                Outcome::NotReached => "is not asked".to_owned(),
+                Outcome::Matched => match side.winner {
+                    Some(winner) if winner != rule => {
+                        format!("matches, but {} comes later", teller.name(winner))
+                    }
+                    _ => "decides this side, but not the packet".to_owned(),
+                },
+            };
+            let (name, way) = (teller.name(rule), side.direction);
+            let on = policy.ports.role(side.port);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  nearest, {way} on {on}: {name} {why}");
+            text += &line(&teller, rule);
+        }
     });
     (message, text)
 }
 
-fn scene_port<'a>(scene: &Scene<'a>) -> &'a str {
-    scene.ports.role(scene.port)
-}
-
 /// A rule with its place.
-fn line(teller: &Teller<'_>, rule: u32, indent: &str) -> String {
+fn line(teller: &Teller<'_>, rule: u32) -> String {
     let place = teller.program.place(rule);
-    let text = format!("{indent}    {} {}", rule_id(&place), place.rule);
+    let text = format!("    {} {}", rule_id(&place), place.rule);
     match teller.place(place.rule.source) {
         Some(place) => format!("{text} ({place})\n"),
         None => format!("{text}\n"),
     }
 }
 
-/// The rule that was meant to decide: the one that `by` names, else of those that do what was
-/// expected one that matched, else the one of which most criteria hold.
-fn meant<'t>(
+/// The rule that came nearest to deciding as expected: the one that `by` names, else of those that do
+/// what was expected one that matched, else the one of which most criteria hold. For a packet that
+/// should pass, on the sides where a rule blocks it.
+fn nearest<'t>(
     case: &Case,
-    sides: &'t [SideTrace; 2],
+    trace: &'t Trace,
     policy: &Policy,
 ) -> Option<(&'t SideTrace, u32, Outcome)> {
+    let program = &policy.program;
+    let blocks = |side: &SideTrace| {
+        side.winner.is_some_and(|rule| program.place(rule).rule.action != Action::Pass)
+    };
+    let blocked = case.passes && trace.sides.iter().any(blocks);
     let mut best: Option<(&SideTrace, u32, Outcome)> = None;
-    for side in sides {
+    for side in trace.sides.iter().filter(|side| !blocked || blocks(side)) {
         for step in &side.steps {
-            let place = policy.program.place(step.rule);
+            let place = program.place(step.rule);
             let wanted = match &case.by {
                 Some(By::Label(label)) => place.rule.label.as_ref() == Some(label),
                 Some(By::Rule { anchor, number }) => {
@@ -308,8 +298,7 @@ fn meant<'t>(
                     Action::Match | Action::Anchor(_) => false,
                 },
             };
-            if wanted && best.is_none_or(|(_, _, so_far)| nearness(step.outcome) > nearness(so_far))
-            {
+            if wanted && best.is_none_or(|(.., so_far)| nearness(step.outcome) > nearness(so_far)) {
                 best = Some((side, step.rule, step.outcome));
             }
         }
@@ -318,7 +307,7 @@ fn meant<'t>(
 }
 
 /// How near a rule came to deciding; criteria are in the order of asking.
-fn nearness(outcome: Outcome) -> (u8, Option<weir_engine::Criterion>) {
+fn nearness(outcome: Outcome) -> (u8, Option<Criterion>) {
     match outcome {
         Outcome::NotReached => (0, None),
         Outcome::Failed(criterion) => (1, Some(criterion)),
