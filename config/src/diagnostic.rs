@@ -52,7 +52,7 @@ impl Place {
     }
 
     /// `underline` as a range that is valid for `excerpt` even if this came over a socket.
-    fn marked(&self) -> Range<usize> {
+    pub(crate) fn marked(&self) -> Range<usize> {
         let boundary = |at: u32| {
             let mut at = (at as usize).min(self.excerpt.len());
             while !self.excerpt.is_char_boundary(at) {
@@ -211,11 +211,23 @@ impl Diagnostics {
         self.errors as usize >= Self::MAX
     }
 
-    /// By place: what the scanner of a statement finds would otherwise come before its words.
+    /// By place: what the scanner of a statement finds would otherwise come before its words. Those
+    /// of several files stay apart.
     pub(crate) fn sort_from(&mut self, first: usize) {
-        if let Some(tail) = self.list.get_mut(first..) {
-            tail.sort_by_key(|diagnostic| diagnostic.place.start);
+        let Some(tail) = self.list.get_mut(first..) else { return };
+        if tail.len() < 2 {
+            return;
         }
+        let mut files: Vec<String> = Vec::new();
+        for found in &*tail {
+            if !files.contains(&found.place.file) {
+                files.push(found.place.file.clone());
+            }
+        }
+        tail.sort_by_key(|found| {
+            let file = files.iter().position(|file| *file == found.place.file);
+            (file, found.place.start)
+        });
     }
 
     pub(crate) fn kept(&self) -> usize {
@@ -234,7 +246,7 @@ impl Diagnostics {
     }
 
     /// What is said last if not everything is shown.
-    fn end(&self) -> Option<String> {
+    pub fn end(&self) -> Option<String> {
         if self.is_full() {
             return Some(format!("too many errors: reading stopped after {}", Self::MAX));
         }

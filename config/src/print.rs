@@ -300,10 +300,12 @@ impl Display for Flags {
     }
 }
 
-/// The options and the rules, one a line: a file that parses to this rule set.
+/// The options, the tables and the rules, one a line: a file that parses to this rule set, less the
+/// anchors whose rules do not stand in braces.
 impl Display for RuleSet {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.options.fmt(f)?;
-        self.rules.iter().try_for_each(|rule| writeln!(f, "{rule}"))
+        self.tables.iter().try_for_each(|table| writeln!(f, "{table}"))?;
+        self.printed(false).fmt(f)
     }
 }

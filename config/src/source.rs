@@ -1,5 +1,8 @@
 //! The texts a rule set is read from, and positions in them.
 
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Place;
@@ -22,52 +25,122 @@ impl SourceFile {
 
 /// A piece of one file, in bytes, end excluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) file: u32,
-    pub(crate) start: u32,
-    pub(crate) end: u32,
+pub struct Span {
+    /// Index of the file in the order in which the files were read.
+    pub file: u32,
+    /// First byte, from 0.
+    pub start: u32,
+    /// The byte behind the last one.
+    pub end: u32,
 }
 
-/// The files of one run with their line tables.
-pub(crate) struct Sources<'s> {
+/// The offsets at which the lines of a text begin, found when they are first asked for.
+#[derive(Debug, Default)]
+struct Lines(OnceCell<Vec<u32>>);
+
+impl Lines {
+    /// The line of an offset, counted from 1.
+    fn line(&self, text: &str, offset: u32) -> u32 {
+        let starts = self.0.get_or_init(|| {
+            let newlines = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
+            std::iter::once(0).chain(newlines.map(|(at, _)| at as u32 + 1)).collect()
+        });
+        starts.partition_point(|&start| start <= offset) as u32
+    }
+}
+
+/// Finds lines and columns in the files that a run has read.
+#[derive(Debug)]
+pub struct Places<'s> {
     files: &'s [SourceFile],
-    /// For each file the offsets at which its lines begin.
-    lines: Vec<Vec<u32>>,
+    lines: Vec<Lines>,
+}
+
+impl<'s> Places<'s> {
+    /// In these files, in the order in which they were read.
+    pub fn new(files: &'s [SourceFile]) -> Self {
+        Self { files, lines: files.iter().map(|_| Lines::default()).collect() }
+    }
+
+    /// The place of a span; `None` if there is no such file.
+    pub fn place(&self, span: Span) -> Option<Place> {
+        let file = self.files.get(span.file as usize)?;
+        Some(Place::in_text(&file.name, &file.text, self.line(span)?, span))
+    }
+
+    /// The line of a span's beginning, from 1; `None` if there is no such file.
+    pub fn line(&self, span: Span) -> Option<u32> {
+        let file = self.files.get(span.file as usize)?;
+        Some(self.lines.get(span.file as usize)?.line(&file.text, span.start))
+    }
+}
+
+/// The files of one run, more of them as they are named. A file that is read twice is here twice.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    files: RefCell<Vec<Rc<Reading>>>,
+}
+
+/// A file as it is read once.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) file: SourceFile,
+    lines: Lines,
+    /// What names it: the path in another file's statement.
+    pub(crate) named_at: Option<Span>,
 }
 
 /// Characters of a source line that a message carries at most; the rest of a longer line is cut.
 const EXCERPT: usize = 160;
 
-impl<'s> Sources<'s> {
-    /// Texts must be shorter than 4 GiB.
-    pub(crate) fn new(files: &'s [SourceFile]) -> Self {
-        let lines = files
-            .iter()
-            .map(|file| {
-                let newlines = file.text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
-                std::iter::once(0).chain(newlines.map(|(at, _)| at as u32 + 1)).collect()
-            })
-            .collect();
-        Self { files, lines }
+impl Sources {
+    /// Adds a file, shorter than 4 GiB; returns its index.
+    pub(crate) fn add(&self, file: SourceFile, named_at: Option<Span>) -> u32 {
+        let mut files = self.files.borrow_mut();
+        files.push(Rc::new(Reading { file, lines: Lines::default(), named_at }));
+        files.len() as u32 - 1
     }
 
-    pub(crate) fn text(&self, file: u32) -> &'s str {
-        &self.files[file as usize].text
+    pub(crate) fn count(&self) -> usize {
+        self.files.borrow().len()
+    }
+
+    pub(crate) fn reading(&self, file: u32) -> Rc<Reading> {
+        Rc::clone(&self.files.borrow()[file as usize])
     }
 
     /// The line of an offset, counted from 1.
     pub(crate) fn line(&self, file: u32, offset: u32) -> u32 {
-        self.lines[file as usize].partition_point(|&start| start <= offset) as u32
+        let reading = self.reading(file);
+        reading.lines.line(&reading.file.text, offset)
     }
 
     /// `FILE:LINE`, for messages that name a second place.
     pub(crate) fn file_and_line(&self, span: Span) -> String {
-        format!("{}:{}", self.files[span.file as usize].name, self.line(span.file, span.start))
+        let line = self.line(span.file, span.start);
+        format!("{}:{line}", self.reading(span.file).file.name)
     }
 
     pub(crate) fn place(&self, span: Span) -> Place {
-        let file = &self.files[span.file as usize];
-        Place::in_text(&file.name, &file.text, self.line(span.file, span.start), span)
+        let reading = self.reading(span.file);
+        let SourceFile { name, text } = &reading.file;
+        Place::in_text(name, text, self.line(span.file, span.start), span)
+    }
+
+    /// Where the file was named, where the file of that place was named, and so on.
+    pub(crate) fn chain(&self, file: u32) -> impl Iterator<Item = Span> + '_ {
+        std::iter::successors(self.reading(file).named_at, |at| self.reading(at.file).named_at)
+    }
+
+    /// The texts, in the order in which they were read.
+    pub(crate) fn into_files(self) -> Vec<SourceFile> {
+        let files = self.files.into_inner().into_iter();
+        files
+            .map(|reading| match Rc::try_unwrap(reading) {
+                Ok(reading) => reading.file,
+                Err(shared) => shared.file.clone(),
+            })
+            .collect()
     }
 }
 

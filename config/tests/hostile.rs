@@ -7,10 +7,12 @@ use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use weir_config::{Defines, Diagnostics, MAX_RULES, MAX_TEXT, Parsed, SourceFile, parse, settings};
+use weir_config::{
+    Defines, Diagnostics, MAX_RULES, MAX_TEXT, Parsed, SourceFile, parse_one, settings,
+};
 
 fn read(text: impl Into<String>) -> Parsed {
-    let parsed = parse(&[SourceFile::new("f", text.into())], &Defines::default());
+    let parsed = parse_one(&SourceFile::new("f", text.into()), &Defines::default());
     assert_eq!(parsed.rules.is_none(), parsed.diagnostics.has_errors());
     parsed
 }
@@ -299,6 +301,6 @@ fn quotes_left_open_do_not_take_the_square_of_the_file() {
 #[test]
 fn a_statement_that_is_too_long_is_refused() {
     let parsed = read(format!("pass from {{ {} }} to any\npass\n", "1 ".repeat(2_000_001)));
-    assert!(first(&parsed).ends_with("the statement has more than 2000000 words"));
+    assert!(first(&parsed).contains("the statement has more than 2000000 words"));
     assert_eq!(parsed.diagnostics.iter().count(), 1);
 }

@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
-use weir_config::{Defines, Diagnostic, Diagnostics, Parsed, Severity, SourceFile, parse};
+use weir_config::{
+    Defines, Diagnostic, Diagnostics, Environment, Parsed, Severity, SourceFile, Texts, parse,
+    parse_one,
+};
 
 fn read(text: &str) -> Parsed {
-    parse(&[SourceFile::new("weir.conf", text)], &Defines::default())
+    parse_one(&SourceFile::new("weir.conf", text), &Defines::default())
 }
 
 fn only(text: &str) -> Diagnostic {
@@ -95,19 +98,35 @@ fn a_long_line_is_cut_to_a_window() {
     assert_eq!(&found.place.excerpt[start as usize..end as usize], "bogus");
 }
 
+/// The rule file is `weir.conf`; the others can be named by it.
+fn with_files(text: &str, files: &[(&str, &str)]) -> Parsed {
+    let mut files: Texts = files.iter().map(|&(name, text)| SourceFile::new(name, text)).collect();
+    let environment =
+        Environment { files: &mut files, defines: &Defines::default(), prefixes: &[], anchor: "" };
+    parse(&SourceFile::new("weir.conf", text), environment)
+}
+
 #[test]
-fn several_files_are_read_as_one() {
-    let files = [
-        SourceFile::new("a", "net = \"10.0.0.0/8\"\nset block-policy return\n"),
-        SourceFile::new("b", "block\npass from $net to any\npass form any\n"),
-    ];
-    let parsed = parse(&files, &Defines::default());
-    assert_eq!(parsed.diagnostics.to_string(), "b:3:6: unexpected `form`, did you mean `from`?\n");
-    assert_eq!(parsed.echo, ["net = \"10.0.0.0/8\"", "set block-policy return"]);
-    let good = [files[0].clone(), SourceFile::new("b", "block\n\npass from $net to any\n")];
-    let rules = parse(&good, &Defines::default()).rules.expect("valid").rules;
+fn included_files_are_read_where_they_are_named() {
+    let b = ("b", "block\npass from $net to any\npass form any\n");
+    let parsed = with_files("net = \"10/8\"\nset block-policy return\ninclude \"b\"\npas\n", &[b]);
+    assert_eq!(
+        parsed.diagnostics.to_string(),
+        "b:3:6: unexpected `form`, did you mean `from`? (included from weir.conf:3)\n\
+         weir.conf:4:1: unknown statement `pas`, did you mean `pass`?\n"
+    );
+    let note = &parsed.diagnostics.iter().next().expect("one").notes[0];
+    assert_eq!(note.message, "included from here");
+    assert_eq!(note.place.as_ref().map(|place| (place.line, place.column)), Some((3, 9)));
+    assert_eq!(parsed.echo, ["net = \"10/8\"", "set block-policy return"]);
+    let b = ("b", "block\n\npass from $net to any");
+    let parsed = with_files("net = \"10/8\"\nset block-policy return\ninclude \"b\"\npass\n", &[b]);
+    let rules = parsed.rules.expect("valid").rules;
     assert_eq!(rules[0].to_string(), "block return all");
     assert_eq!((rules[1].source.file, rules[1].source.line), (1, 3));
+    assert_eq!((rules[2].source.file, rules[2].source.line), (0, 4));
+    let names: Vec<_> = parsed.sources.iter().map(|source| &*source.name).collect();
+    assert_eq!(names, ["weir.conf", "b"]);
 }
 
 #[test]

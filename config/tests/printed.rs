@@ -17,7 +17,7 @@ use weir_config::rules::{
     Overload, OverloadFlush, Ports, Probability, Rate, Return, Rule, RuleSet, Scrub, SetFields,
     Source, SourceTrack, StateOptions, Tagged,
 };
-use weir_config::{Defines, SourceFile, names, parse};
+use weir_config::{Defines, SourceFile, names, parse_one};
 
 fn v4() -> impl Strategy<Value = Ipv4Addr> {
     any::<u32>().prop_map(Ipv4Addr::from)
@@ -396,7 +396,7 @@ fn options() -> impl Strategy<Value = Options> {
                 for (limit, value) in limits {
                     text += &format!("set limit {} {value}\n", limit.name());
                 }
-                let parsed = parse(&[SourceFile::new("limit", text)], &Defines::default());
+                let parsed = parse_one(&SourceFile::new("limit", text), &Defines::default());
                 let mut options = parsed.rules.expect("limits").options;
                 for (at, value) in timeouts {
                     options.timeouts.set(Timeout::ALL[at], value);
@@ -439,7 +439,7 @@ proptest! {
     fn a_rule_set_parses_to_itself(options in options(), rules in vec(rule(), 0..12)) {
         let set = RuleSet { options, rules, ..RuleSet::default() };
         let text = set.to_string();
-        let parsed = parse(&[SourceFile::new("printed", &*text)], &Defines::default());
+        let parsed = parse_one(&SourceFile::new("printed", &*text), &Defines::default());
         prop_assert!(!parsed.diagnostics.has_errors(), "{}\n{}", parsed.diagnostics, text);
         let mut again = parsed.rules.expect("no errors");
         again.options.sources.clear();

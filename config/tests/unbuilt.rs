@@ -1,9 +1,9 @@
 //! What is read and printed, and refused when it would be put in force.
 
-use weir_config::{Defines, SourceFile, not_built, parse};
+use weir_config::{Defines, SourceFile, not_built, parse_one};
 
 fn lacking(text: &str) -> Vec<(u32, String)> {
-    let parsed = parse(&[SourceFile::new("f", text)], &Defines::default());
+    let parsed = parse_one(&SourceFile::new("f", text), &Defines::default());
     let rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
     not_built(&rules).into_iter().map(|(source, why)| (source.line, why)).collect()
 }

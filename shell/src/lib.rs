@@ -9,4 +9,5 @@ pub mod explanation;
 pub mod options;
 mod print;
 pub mod protocol;
-mod source;
+mod rulesets;
+pub mod source;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use weir_config::settings::{self, Settings};
-use weir_config::{Defines, SourceFile, parse};
+use weir_config::{Defines, SourceFile, parse_one};
 use weir_tests::lab::shipped;
 
 fn files() -> Vec<PathBuf> {
@@ -20,7 +20,7 @@ fn every_file_is_read() {
     assert!(files.len() > 3, "{files:?}");
     for file in files {
         let text = std::fs::read_to_string(&file).expect("readable");
-        let parsed = parse(&[SourceFile::new("file", text)], &Defines::default());
+        let parsed = parse_one(&SourceFile::new("file", text), &Defines::default());
         assert!(parsed.diagnostics.is_empty(), "{}:\n{}", file.display(), parsed.diagnostics);
         assert!(parsed.rules.is_some_and(|rules| !rules.rules.is_empty()), "{}", file.display());
     }
@@ -33,7 +33,7 @@ fn the_readme_s_rules_are_read() {
     let begin = readme.find("block in log on wan").expect("the README has first rules");
     let rules = &readme[begin..];
     let rules = &rules[..rules.find("```").expect("a fenced block")];
-    let parsed = parse(&[SourceFile::new("README.md", rules)], &Defines::default());
+    let parsed = parse_one(&SourceFile::new("README.md", rules), &Defines::default());
     assert!(parsed.diagnostics.is_empty(), "{}", parsed.diagnostics);
     assert!(parsed.rules.is_some_and(|rules| rules.rules.len() == 7));
 }

@@ -378,7 +378,7 @@ fn side<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Side<'t, 's>> {
     .parse(input)
 }
 
-fn host<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Host<'t, 's>> {
+pub(super) fn host<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Host<'t, 's>> {
     let (input, not) = opt(symbol("!")).parse(input)?;
     if input[0].is_symbol("<") {
         let (input, first) = table(input)?;

@@ -14,6 +14,7 @@ use nom::combinator::{map, recognize};
 use nom::sequence::{pair, preceded, terminated};
 use nom::{IResult, Parser};
 
+use super::notes::{ContinuedComment, LintComment, Notes};
 use super::report::Report;
 use super::words;
 use crate::source::Span;
@@ -94,22 +95,35 @@ pub(super) fn is_one_word(text: &str) -> bool {
     text.starts_with(is_word_start) && text.chars().all(is_word)
 }
 
+/// The first byte says which parser it is for: trying them in turn would make every word cost all.
 fn lexeme(input: &str) -> Lexed<'_, Lexeme<'_>> {
-    alt((
-        map(line_ending, |_| Lexeme::Newline),
-        map(take_while1(is_blank), |_| Lexeme::Blank),
-        map(take_while_from(is_word_start, is_word), |text| Lexeme::Token(Kind::Word, text)),
-        map(
-            preceded(char('$'), take_while1(|c: char| c.is_ascii_alphanumeric() || c == '_')),
-            |name| Lexeme::Token(Kind::Macro, name),
-        ),
-        map(alt((char('"'), char('\''))), Lexeme::Quote),
-        map(operator, |text| Lexeme::Token(Kind::Symbol, text)),
-        map(pair(char('#'), take_while(|c| c != '\n')), |_| Lexeme::Comment),
-        continuation,
-        map(recognize(anychar), |text| Lexeme::Token(Kind::Stray, text)),
-    ))
-    .parse(input)
+    let stray =
+        |input| map(recognize(anychar), |text| Lexeme::Token(Kind::Stray, text)).parse(input);
+    let Some(&first) = input.as_bytes().first() else { return stray(input) };
+    match first {
+        b' ' | b'\t' | b'\r' => alt((
+            map(line_ending, |_| Lexeme::Newline),
+            map(take_while1(is_blank), |_| Lexeme::Blank),
+        ))
+        .parse(input),
+        b'\n' => Ok((&input[1..], Lexeme::Newline)),
+        b'$' => alt((
+            map(
+                preceded(char('$'), take_while1(|c: char| c.is_ascii_alphanumeric() || c == '_')),
+                |name| Lexeme::Token(Kind::Macro, name),
+            ),
+            stray,
+        ))
+        .parse(input),
+        b'"' | b'\'' => map(alt((char('"'), char('\''))), Lexeme::Quote).parse(input),
+        b'#' => map(take_while(|c| c != '\n'), |_| Lexeme::Comment).parse(input),
+        b'\\' => alt((continuation, stray)).parse(input),
+        _ if is_word_start(char::from(first)) => {
+            map(take_while_from(is_word_start, is_word), |text| Lexeme::Token(Kind::Word, text))
+                .parse(input)
+        }
+        _ => alt((map(operator, |text| Lexeme::Token(Kind::Symbol, text)), stray)).parse(input),
+    }
 }
 
 fn take_while_from(
@@ -189,19 +203,53 @@ fn swallows_a_statement(raw: &str) -> bool {
     })
 }
 
+/// How far a file has been read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    offset: usize,
+    /// Bytes that were looked at for a closing quote. Where a quote is left open its text is read
+    /// again, and that must not add up to the square of the file's length.
+    scanned: usize,
+    /// Bodies of anchors that are open in this file.
+    bodies: u32,
+}
+
+/// Why a statement ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// At the end of its line.
+    Line,
+    /// At the brace behind an anchor, which is its last word: the rules in it follow.
+    BodyOpens,
+    /// It is the brace that ends such a body.
+    BodyCloses,
+}
+
 /// Cuts one file into statements.
 pub(super) struct Lexer<'s> {
     file: u32,
     text: &'s str,
     rest: &'s str,
-    /// Bytes that were looked at for a closing quote. Where a quote is left open its text is read
-    /// again, and that must not add up to the square of the file's length.
     scanned: usize,
+    bodies: u32,
 }
 
 impl<'s> Lexer<'s> {
-    pub(super) fn new(file: u32, text: &'s str) -> Self {
-        Self { file, text, rest: text.strip_prefix('\u{feff}').unwrap_or(text), scanned: 0 }
+    /// Begins where an earlier one stopped.
+    pub(super) fn new(file: u32, text: &'s str, from: Cursor) -> Self {
+        let rest = match from.offset {
+            0 => text.strip_prefix('\u{feff}').unwrap_or(text),
+            offset => &text[offset..],
+        };
+        Self { file, text, rest, scanned: from.scanned, bodies: from.bodies }
+    }
+
+    pub(super) const fn cursor(&self) -> Cursor {
+        Cursor {
+            offset: self.text.len() - self.rest.len(),
+            scanned: self.scanned,
+            bodies: self.bodies,
+        }
     }
 
     fn offset(&self) -> u32 {
@@ -212,14 +260,14 @@ impl<'s> Lexer<'s> {
         Span { file: self.file, start, end: self.offset() }
     }
 
-    /// Reads the next statement into `tokens`, an [`Kind::End`] last; false at the end of the file.
+    /// Reads the next statement into `tokens`, an [`Kind::End`] last; `None` at the end of the file.
     /// Inside braces line ends count as blanks, unless the next line begins a statement: then a
-    /// brace was forgotten, and the parser says so.
+    /// brace was forgotten, and the parser says so. The body of an anchor is statements of its own.
     pub(super) fn statement(
         &mut self,
         tokens: &mut Vec<Token<'s>>,
         report: &mut Report<'_>,
-    ) -> bool {
+    ) -> Option<Ended> {
         tokens.clear();
         let mut depth = 0_u32;
         let mut line_begins = false;
@@ -245,44 +293,59 @@ impl<'s> Lexer<'s> {
                     self.string(quote, start, tokens, report);
                 }
                 Lexeme::Token(kind, text) => {
-                    if line_begins && kind == Kind::Word && cuts(tokens, text, rest) {
+                    if line_begins && kind == Kind::Word && cuts(text, rest) {
                         self.rest = before;
                         return self.end(tokens, last_end(tokens));
                     }
                     line_begins = false;
-                    if kind == Kind::Symbol {
-                        match text {
-                            "{" => depth = depth.saturating_add(1),
-                            "}" => depth = depth.saturating_sub(1),
-                            _ => {}
-                        }
+                    let symbol = if kind == Kind::Symbol { text } else { "" };
+                    let closes = symbol == "}" && depth == 0 && self.bodies > 0;
+                    if closes && !tokens.is_empty() {
+                        self.rest = before;
+                        return self.end(tokens, last_end(tokens));
+                    }
+                    let opens = symbol == "{" && depth == 0 && opens_body(tokens);
+                    match symbol {
+                        "{" => depth = depth.saturating_add(1),
+                        "}" => depth = depth.saturating_sub(1),
+                        _ => {}
                     }
                     let span = self.span_from(start);
-                    if tokens.len() < MAX_WORDS {
-                        tokens.push(Token { kind, text: Cow::Borrowed(text), span, via: None });
-                    } else if !report.is_spoilt() {
-                        report
-                            .error(span, format!("the statement has more than {MAX_WORDS} words"));
+                    if tokens.len() >= MAX_WORDS {
+                        let message = format!(
+                            "the statement has more than {MAX_WORDS} words: the rest of the file \
+                             was not read"
+                        );
+                        report.error(span, message);
                         report.spoil();
+                        self.rest = "";
+                        return self.end(tokens, last_end(tokens));
+                    }
+                    tokens.push(Token { kind, text: Cow::Borrowed(text), span, via: None });
+                    if opens || closes {
+                        self.bodies = if opens { self.bodies + 1 } else { self.bodies - 1 };
+                        self.end(tokens, span.end);
+                        return Some(if opens { Ended::BodyOpens } else { Ended::BodyCloses });
                     }
                 }
             }
         }
     }
 
-    fn end(&self, tokens: &mut Vec<Token<'s>>, at: u32) -> bool {
+    fn end(&self, tokens: &mut Vec<Token<'s>>, at: u32) -> Option<Ended> {
         if tokens.is_empty() {
-            return false;
+            return None;
         }
         // Point behind the last word rather than behind a comment.
         let at = last_end(tokens).min(at);
         let span = Span { file: self.file, start: at, end: at };
         tokens.push(Token { kind: Kind::End, text: Cow::Borrowed(""), span, via: None });
-        true
+        Some(Ended::Line)
     }
 
     /// pf reads a backslash at the end of a comment as a continuation: the next line is comment too.
     fn comment(&mut self, mut comment: &'s str, mut start: u32, report: &mut Report<'_>) {
+        self.lint_comment(comment, start, report);
         loop {
             let Some(body) = comment.strip_suffix("\\\r").or_else(|| comment.strip_suffix('\\'))
             else {
@@ -293,18 +356,35 @@ impl<'s> Lexer<'s> {
             let (swallowed, rest) = next.split_at(length);
             self.rest = rest;
             let meaning = swallowed.trim_start();
-            if !meaning.is_empty() && !meaning.starts_with('#') {
-                let at = start + body.len() as u32;
-                let span = Span { file: self.file, start: at, end: at + 1 };
+            let swallows = !meaning.is_empty() && !meaning.starts_with('#');
+            let at = start + body.len() as u32;
+            let span = Span { file: self.file, start: at, end: at + 1 };
+            if swallows {
                 report.warning(
                     span,
                     "the comment ends with a backslash, so the next line is part of it and has no \
                      effect",
                 );
             }
+            let note = ContinuedComment { span, swallows };
+            Notes::push(&mut report.notes.continued_comments, note);
             start = self.offset() - length as u32;
             comment = swallowed;
         }
+    }
+
+    fn lint_comment(&self, comment: &str, start: u32, report: &mut Report<'_>) {
+        let Some(text) = comment.trim_start_matches('#').trim_start().strip_prefix("lint:") else {
+            return;
+        };
+        let before = &self.text[..start as usize];
+        let line = before.rfind('\n').map_or(before, |at| &before[at + 1..]);
+        let note = LintComment {
+            span: Span { file: self.file, start, end: start + comment.trim_end().len() as u32 },
+            text: text.trim().to_owned(),
+            alone: line.trim_start_matches('\u{feff}').trim().is_empty(),
+        };
+        Notes::push(&mut report.notes.lint_comments, note);
     }
 
     fn continued(&self, blank: bool, start: u32, tokens: &[Token<'s>], report: &mut Report<'_>) {
@@ -358,16 +438,22 @@ fn last_end(tokens: &[Token<'_>]) -> u32 {
     tokens.last().map_or(0, |last| last.span.end)
 }
 
-/// Whether a word at the beginning of a line shows that the braces before it were left open. Inside
-/// an anchor rules are at home.
-fn cuts(tokens: &[Token<'_>], word: &str, rest: &str) -> bool {
-    let in_block = tokens.iter().take(2).any(|token| words::opens_block(&token.text));
-    if in_block {
-        return false;
-    }
+/// Whether a word at the beginning of a line shows that the braces before it were left open.
+fn cuts(word: &str, rest: &str) -> bool {
     words::begins_statement(word)
         || rest.trim_start_matches(is_blank).starts_with('=')
             && !rest.trim_start_matches(is_blank).starts_with("==")
+}
+
+/// Whether a brace behind these words holds the rules of an anchor: it does not if the last of them
+/// asks for a list.
+fn opens_body(tokens: &[Token<'_>]) -> bool {
+    let [first, .., last] = tokens else {
+        return matches!(tokens, [only] if words::opens_block(&only.text) && only.kind == Kind::Word);
+    };
+    first.kind == Kind::Word
+        && words::opens_block(&first.text)
+        && !(last.kind == Kind::Word && words::takes_list(&last.text))
 }
 
 /// The words of a macro's value. Line ends are blanks there and a comment sign is no comment: what

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::lexer::{self, Kind, Token};
+use super::notes::{MacroDefinition, Notes};
 use super::report::Report;
 use super::words;
 use crate::source::Span;
@@ -93,6 +94,7 @@ pub(super) struct Definition {
     pub(super) span: Option<Span>,
     value: String,
     words: Vec<(Kind, String)>,
+    used: bool,
 }
 
 /// All definitions of a run.
@@ -127,10 +129,10 @@ impl Macros {
 
     fn insert(&mut self, name: String, span: Option<Span>, value: String) {
         let words = lexer::value(&value);
-        self.charge(value.len(), words.len());
+        self.charge(value.len() + name.len() + size_of::<Definition>(), words.len());
         let index = self.definitions.len() as u32;
         self.names.insert(name.clone(), Some(index));
-        self.definitions.push(Definition { name, span, value, words });
+        self.definitions.push(Definition { name, span, value, words, used: false });
     }
 
     /// Counts what a value, stored or used, costs.
@@ -155,9 +157,14 @@ impl Macros {
 
     /// The definition that `$name` stands for. `Err` after having said what is wrong, if that was
     /// not said before.
-    fn find(&self, token: &Token<'_>, report: &mut Report<'_>) -> Result<u32, ()> {
+    fn find(&mut self, token: &Token<'_>, report: &mut Report<'_>) -> Result<u32, ()> {
         match self.names.get(&*token.text) {
-            Some(Some(index)) => Ok(*index),
+            Some(Some(index)) => {
+                if let Some(definition) = self.definitions.get_mut(*index as usize) {
+                    definition.used = true;
+                }
+                Ok(*index)
+            }
             Some(None) => Err(()),
             None => {
                 let message = format!("macro `{}` is not defined", words::shorten(&token.text));
@@ -165,6 +172,15 @@ impl Macros {
                 let near = words::nearest(&token.text, known);
                 report.error(token.span, words::with_hint(message, "$", near));
                 Err(())
+            }
+        }
+    }
+
+    /// The definitions in files, for lint.
+    pub(super) fn into_notes(self, notes: &mut Vec<MacroDefinition>) {
+        for Definition { name, span, used, .. } in self.definitions {
+            if let Some(span) = span {
+                Notes::push(notes, MacroDefinition { name, span, used });
             }
         }
     }

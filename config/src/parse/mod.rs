@@ -1,43 +1,63 @@
-//! From rule files to a [`RuleSet`]: [`lexer`] cuts the text into statements, [`macros`] replaces
-//! `$name`, [`grammar`] and [`set`] recognise the words with nom, [`resolve`] looks names and
-//! addresses up, [`expand`] writes out what lists stand for. An error spoils its statement only, so
-//! that one run finds them all; a rule set comes out only if there is none.
+//! From rule files to a [`RuleSet`]: [`reading`] takes one file after the other, [`lexer`] cuts the
+//! text into statements, [`macros`] replaces `$name`, [`grammar`] and [`set`] recognise the words
+//! with nom, [`resolve`] looks names and addresses up, [`expand`] writes out what lists stand for;
+//! [`anchor`], [`table`] and [`antispoof`] are for what surrounds the rules. An error spoils its
+//! statement only, so that one run finds them all; a rule set comes out only if there is none.
 //!
-//! Limits: [`MAX_TEXT`], [`MAX_WORDS`], [`MAX_VALUE`], [`MAX_EXPANSION`], [`MAX_RULES`] and
-//! [`Diagnostics::MAX`]. Nothing recurses over the input.
+//! Limits: [`MAX_TEXT`], [`MAX_TABLE_TEXT`], [`MAX_TABLE_ENTRIES`], [`MAX_FILES`], [`MAX_DEPTH`],
+//! [`MAX_WORDS`], [`MAX_VALUE`], [`MAX_EXPANSION`], [`MAX_RULES`], [`MAX_ANCHORS`],
+//! [`MAX_ANCHOR_DEPTH`] and [`Diagnostics::MAX`]. Nothing recurses over the input.
 
+mod anchor;
+mod antispoof;
+mod calls;
 mod consistent;
+mod entries;
 mod expand;
 mod filter;
 mod grammar;
 mod label;
 mod lexer;
 mod macros;
+pub mod notes;
+mod reading;
 mod report;
 mod resolve;
 mod set;
 mod state;
+mod table;
 mod words;
+
+use std::collections::{BTreeMap, HashSet};
 
 use nom::Err;
 
+use self::anchor::Scope;
+pub use self::anchor::{MAX_ANCHOR_DEPTH, MAX_ANCHORS, anchor_path};
+pub use self::calls::{CallFault, MAX_EVALUATED, check_calls};
+pub(crate) use self::entries::entry;
 pub use self::expand::MAX_RULES;
 use self::grammar::{Fault, Stage};
 pub use self::lexer::MAX_WORDS;
-use self::lexer::{Kind, Lexer, Token};
+use self::lexer::{Ended, Kind, Token};
 use self::macros::Macros;
 pub use self::macros::{Defines, MAX_EXPANSION, MAX_VALUE};
+use self::notes::Notes;
+use self::reading::Agenda;
+pub use self::reading::{MAX_DEPTH, MAX_FILES};
 use self::report::Report;
 use self::resolve::Resolver;
 use self::set::Settings;
+pub use self::table::{MAX_TABLE_ENTRIES, MAX_TABLE_TEXT};
 use self::words::{STATEMENTS, refusal, rule_words};
 pub(crate) use self::words::{nearest, shorten, synonym, with_hint};
 use crate::diagnostic::Diagnostics;
+use crate::environment::{Environment, Texts};
 use crate::names::protocol_by_name;
-use crate::rules::{Rule, RuleSet};
+use crate::rules::{Anchor, RuleSet};
 use crate::source::{SourceFile, Sources, Span};
 
-/// The most bytes that the files of one run may have together.
+/// The most bytes that the rule files of one run may have together, table files excepted.
 pub const MAX_TEXT: usize = 32 << 20;
 
 /// What became of the files.
@@ -45,112 +65,204 @@ pub const MAX_TEXT: usize = 32 << 20;
 pub struct Parsed {
     /// The rule set, if there was no error.
     pub rules: Option<RuleSet>,
-    /// What `-v` prints while reading, in the order of the files: macros and `set` lines. It is
-    /// there even if there are errors.
+    /// What `-v` prints while reading, in the order of the files: macros, `set` and `table` lines. It
+    /// is there even if there are errors. Files that are loaded into anchors leave nothing here.
     pub echo: Vec<String>,
     /// Errors and warnings in the order of the files.
     pub diagnostics: Diagnostics,
+    /// Everything that was read, the rule file first, the others as they were named; what is named
+    /// twice is here twice. [`Source::file`](crate::rules::Source::file) is an index into it.
+    pub sources: Vec<SourceFile>,
+    /// For lint.
+    pub notes: Notes,
 }
 
-/// Reads rule files, one after the other as if they were one. Never panics; time and memory are
-/// bounded by the limits above.
-pub fn parse(files: &[SourceFile], defines: &Defines) -> Parsed {
-    let size: usize = files.iter().map(|file| file.text.len()).sum();
-    if size > MAX_TEXT {
-        return too_large(files, size);
-    }
-    let sources = Sources::new(files);
-    let mut reader = Reader {
-        report: Report::new(&sources),
-        macros: Macros::new(defines),
-        settings: Settings::default(),
-        rules: Vec::new(),
-        echo: Vec::new(),
-    };
-    let (mut raw, mut words) = (Vec::new(), Vec::new());
-    for file in 0..files.len() as u32 {
-        let mut lexer = Lexer::new(file, sources.text(file));
-        loop {
-            let first = reader.report.found.kept();
-            if reader.report.found.is_full() || !lexer.statement(&mut raw, &mut reader.report) {
-                break;
-            }
-            reader.statement(&raw, &mut words);
-            reader.report.found.sort_from(first);
-        }
-    }
-    reader.finish()
+/// Reads a rule file and those that it names. Never panics; time and memory are bounded by the
+/// limits above.
+pub fn parse(main: &SourceFile, environment: Environment<'_>) -> Parsed {
+    let sources = Sources::default();
+    let mut reader = Reader::new(&sources, environment);
+    reader.begin(main.clone());
+    reader.read_all();
+    let parsed = reader.finish();
+    Parsed { sources: sources.into_files(), ..parsed }
 }
 
-fn too_large(files: &[SourceFile], size: usize) -> Parsed {
-    let empty = files.iter().map(|file| SourceFile::new(&*file.name, "")).collect::<Vec<_>>();
-    let sources = Sources::new(&empty);
-    let mut report = Report::new(&sources);
-    let message =
-        format!("the rule files have {size} bytes, and {MAX_TEXT} is the most they may have");
-    report.error(Span::default(), message);
-    Parsed { rules: None, echo: Vec::new(), diagnostics: report.found }
+/// Reads a rule file for the main rule set that names no others and needs nothing besides.
+pub fn parse_one(main: &SourceFile, defines: &Defines) -> Parsed {
+    let mut files = Texts::default();
+    parse(main, Environment { files: &mut files, defines, prefixes: &[], anchor: "" })
 }
 
 /// What fills up statement by statement.
-struct Reader<'r> {
+struct Reader<'r, 'e> {
+    environment: Environment<'e>,
     report: Report<'r>,
     macros: Macros,
     settings: Settings,
-    rules: Vec<Rule>,
+    /// The main rule set's, while a file is loaded into an anchor.
+    main_settings: Option<Settings>,
+    agenda: Agenda,
+    /// The rule set that statements go into.
+    scope: Scope,
+    /// Those around it, which wait for its end.
+    outer: Vec<Scope>,
+    /// Those that are complete.
+    anchors: BTreeMap<String, Anchor>,
+    /// The paths of all anchors that this run gives rules to.
+    filled: HashSet<String>,
+    /// Bodies in braces so far, which number the anchors without a name.
+    bodies: u32,
+    /// Bytes of rule files and of table files so far, entries of tables, rules.
+    text: usize,
+    table_text: usize,
+    entries: usize,
+    rules: usize,
     echo: Vec<String>,
 }
 
-impl Reader<'_> {
-    fn finish(self) -> Parsed {
-        let rules = (!self.report.found.has_errors()).then(|| RuleSet {
-            options: self.settings.finish(),
-            rules: self.rules,
-            ..RuleSet::default()
-        });
-        Parsed { rules, echo: self.echo, diagnostics: self.report.found }
+impl<'r, 'e> Reader<'r, 'e> {
+    fn new(sources: &'r Sources, environment: Environment<'e>) -> Self {
+        Self {
+            report: Report::new(sources),
+            macros: Macros::new(environment.defines),
+            settings: Settings::default(),
+            main_settings: None,
+            agenda: Agenda::default(),
+            scope: Scope::new(environment.anchor.to_owned()),
+            outer: Vec::new(),
+            anchors: BTreeMap::new(),
+            filled: HashSet::from([environment.anchor.to_owned()]),
+            bodies: 0,
+            text: 0,
+            table_text: 0,
+            entries: 0,
+            rules: 0,
+            echo: Vec::new(),
+            environment,
+        }
+    }
+}
+
+impl Reader<'_, '_> {
+    fn finish(mut self) -> Parsed {
+        let Scope { path, tables, rules, .. } = self.scope;
+        let mut set = RuleSet { anchors: self.anchors, ..RuleSet::default() };
+        if path.is_empty() {
+            set.options = self.main_settings.unwrap_or(self.settings).finish();
+            (set.tables, set.rules) = (tables, rules);
+        } else {
+            set.anchors.insert(path, Anchor { tables, rules });
+        }
+        if !self.report.found.has_errors()
+            && let Err(found) = check_calls(&set)
+        {
+            let written = self.report.notes.rules.iter().find(|rule| rule.source == found.source);
+            let span = written.map_or_else(Span::default, |rule| rule.span);
+            self.report.error(span, found.message);
+        }
+        self.macros.into_notes(&mut self.report.notes.macros);
+        let rules = (!self.report.found.has_errors()).then_some(set);
+        let Report { found: diagnostics, notes, .. } = self.report;
+        Parsed { rules, echo: self.echo, diagnostics, sources: Vec::new(), notes }
     }
 
-    fn statement<'s>(&mut self, raw: &[Token<'s>], words: &mut Vec<Token<'s>>) {
+    /// Takes a statement; the index of the file to go on with, if it includes one.
+    fn statement<'s>(
+        &mut self,
+        raw: &[Token<'s>],
+        ended: Ended,
+        words: &mut Vec<Token<'s>>,
+    ) -> Option<u32> {
+        if ended == Ended::BodyCloses {
+            self.report.take_spoilt();
+            self.close_body();
+            return None;
+        }
         if self.report.take_spoilt() {
             self.macros.spoil(raw);
-            return;
-        }
-        if raw[0].kind != Kind::Symbol && raw[1..].first().is_some_and(|at| at.is_symbol("=")) {
-            if raw[0].kind == Kind::Macro {
-                let message =
-                    format!("a macro is defined without the `$`: `{} = ...`", raw[0].text);
-                self.report.error(raw[0].span, message);
-            } else {
-                self.echo.extend(self.macros.define(raw, &mut self.report));
+        } else if raw[0].kind != Kind::Symbol && raw[1].is_symbol("=") {
+            self.definition(raw);
+        } else if self.macros.expand(raw, words, &mut self.report).is_ok() {
+            // The brace is the last word before the end.
+            let brace = (ended == Ended::BodyOpens).then(|| words.remove(words.len() - 2).span);
+            match (&words[0].kind, &*words[0].text) {
+                (Kind::Word, "pass" | "block" | "match") => self.rule(words),
+                (Kind::Word, "set") => self.set(words),
+                (Kind::Word, "anchor") if self.anchor(words, brace) => return None,
+                (Kind::Word, "anchor") | (Kind::End, _) => {}
+                (Kind::Word, "table") => self.table(words),
+                (Kind::Word, "antispoof") => self.antispoof(words),
+                (Kind::Word, "load") => self.load_anchor(words),
+                (Kind::Word, "include") => return self.include(words),
+                _ => self.unknown_statement(words),
             }
-            return;
         }
-        if self.macros.expand(raw, words, &mut self.report).is_err() {
-            return;
+        if ended == Ended::BodyOpens {
+            self.open_lost_body(raw[raw.len() - 2].span);
         }
-        let first = &words[0];
-        match (&first.kind, &*first.text) {
-            (Kind::Word, "pass" | "block" | "match") => self.rule(words),
-            (Kind::Word, "set") => self.set(words),
-            (Kind::End, _) => {}
-            _ => self.unknown_statement(words),
+        None
+    }
+
+    /// `name = value`
+    fn definition(&mut self, raw: &[Token<'_>]) {
+        if raw[0].kind == Kind::Macro {
+            let message = format!("a macro is defined without the `$`: `{} = ...`", raw[0].text);
+            return self.report.error(raw[0].span, message);
         }
+        let echo = self.macros.define(raw, &mut self.report);
+        if self.main_settings.is_none() {
+            self.echo.extend(echo);
+        }
+    }
+
+    /// What is to be done whenever a statement may have made rules; `before` is how many there were.
+    fn wrote(&mut self, words: &[Token<'_>], before: usize) {
+        let made = &self.scope.rules[before..];
+        self.rules += made.len();
+        if self.rules > MAX_RULES && !made.is_empty() {
+            let message = format!("the rule set has more than {MAX_RULES} rules with its anchors");
+            self.report.error(words[0].span, message);
+        }
+        notes::rules(&mut self.report.notes, words, &self.scope.path, before, made);
+    }
+
+    /// The statement must end at that word.
+    fn statement_ends(&mut self, words: &[Token<'_>], at: usize) -> Option<()> {
+        if words[at].kind == Kind::End {
+            return Some(());
+        }
+        let message = format!("unexpected {}: the statement ends before it", shown(&words[at]));
+        self.report.error_at(&words[at], message, &self.macros);
+        None
     }
 
     fn rule(&mut self, words: &[Token<'_>]) {
+        if self.environment.prefixes.iter().all(|port| port.nets.is_empty())
+            && let Some(at) = words.iter().find(|word| word.is_word("urpf-failed"))
+        {
+            let message = "`urpf-failed` needs to know which networks are behind the ports: give \
+                           `lan_prefixes` and `wan_prefixes` in the settings file";
+            return self.report.error_at(at, message, &self.macros);
+        }
+        let before = self.scope.rules.len();
         match grammar::rule(words) {
             Ok((rest, line)) if rest[0].kind == Kind::End => {
                 let mut resolver = Resolver { report: &mut self.report, macros: &self.macros };
-                expand::expand(&line, &self.settings, &mut self.rules, &mut resolver);
+                expand::expand(&line, &self.settings, &mut self.scope.rules, &mut resolver);
             }
             Ok((rest, line)) => self.unexpected(rest, line.stage),
             Err(Err::Error(fault) | Err::Failure(fault)) => self.fault(fault, rule_words()),
             Err(Err::Incomplete(_)) => self.incomplete(words),
         }
+        self.wrote(words, before);
     }
 
     fn set(&mut self, words: &[Token<'_>]) {
+        if !self.scope.path.is_empty() {
+            let message = "`set` holds for the whole rule set and cannot stand in an anchor";
+            return self.report.error_at(&words[0], message, &self.macros);
+        }
         match set::set(words) {
             Ok((rest, line)) => {
                 let mut resolver = Resolver { report: &mut self.report, macros: &self.macros };
@@ -184,9 +296,6 @@ impl Reader<'_> {
                 // The old `no nat`, `no rdr`, `no scrub`.
                 refusal(&words[1].text).unwrap_or_else(|| "`no` begins no statement".to_owned())
             }
-            Kind::Word if text == "load" && words[1].is_word("anchor") => {
-                "`load anchor` is not built yet".to_owned()
-            }
             Kind::Word if text == "scrub" => {
                 "`scrub` as a rule is not part of the language any more: write `match ... scrub (...)`"
                     .to_owned()
@@ -203,6 +312,7 @@ impl Reader<'_> {
                 with_hint(message, "", near)
             }),
             Kind::Stray => stray(first),
+            Kind::Symbol if text == "}" => "this `}` closes nothing".to_owned(),
             _ => format!("unexpected {} at the beginning of a statement", shown(first)),
         };
         let expected = vec![

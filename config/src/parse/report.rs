@@ -5,18 +5,20 @@ use crate::source::{Sources, Span};
 
 use super::lexer::Token;
 use super::macros::Macros;
+use super::notes::Notes;
 
 /// Collects findings; knows the texts, so that every finding gets its line and column.
 pub(super) struct Report<'s> {
-    pub(super) sources: &'s Sources<'s>,
+    pub(super) sources: &'s Sources,
     pub(super) found: Diagnostics,
+    pub(super) notes: Notes,
     /// The statement at hand is known to be broken: one message is enough.
     spoilt: bool,
 }
 
 impl<'s> Report<'s> {
-    pub(super) fn new(sources: &'s Sources<'s>) -> Self {
-        Self { sources, found: Diagnostics::default(), spoilt: false }
+    pub(super) fn new(sources: &'s Sources) -> Self {
+        Self { sources, found: Diagnostics::default(), notes: Notes::default(), spoilt: false }
     }
 
     pub(super) fn error(&mut self, span: Span, message: impl Into<String>) {
@@ -65,10 +67,19 @@ impl<'s> Report<'s> {
         &mut self,
         severity: Severity,
         span: Span,
-        message: String,
+        mut message: String,
         expected: Vec<String>,
-        notes: Vec<Note>,
+        mut notes: Vec<Note>,
     ) {
+        let chain: Vec<_> = self.sources.chain(span.file).collect();
+        if !chain.is_empty() && !self.found.is_full() {
+            let places: Vec<_> = chain.iter().map(|&at| self.sources.file_and_line(at)).collect();
+            message = format!("{message} (included from {})", places.join(", "));
+            notes.extend(chain.iter().map(|&at| Note {
+                message: "included from here".to_owned(),
+                place: Some(self.sources.place(at)),
+            }));
+        }
         // Past the bound only the count matters; a place costs a walk along its line.
         let place = if self.found.is_full() {
             crate::diagnostic::Place::nowhere()
@@ -81,10 +92,6 @@ impl<'s> Report<'s> {
     /// Marks the statement at hand as broken; cleared by [`Report::take_spoilt`].
     pub(super) fn spoil(&mut self) {
         self.spoilt = true;
-    }
-
-    pub(super) const fn is_spoilt(&self) -> bool {
-        self.spoilt
     }
 
     pub(super) fn take_spoilt(&mut self) -> bool {

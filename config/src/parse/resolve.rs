@@ -534,7 +534,7 @@ pub(super) fn decimal(text: &str) -> Option<u64> {
 }
 
 /// One to three numbers with points between: the rest is zero (`inet_net_pton(3)`).
-fn short_v4(text: &str) -> Option<Ipv4Addr> {
+pub(super) fn short_v4(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0; 4];
     let mut parts = text.split('.');
     for octet in octets.iter_mut().take(3) {

@@ -19,8 +19,7 @@ const NAT: &str = "translation is not available on a transparent bridge";
 /// Statements that this version refuses.
 #[rustfmt::skip]
 const STATEMENTS_REFUSED: &[(&str, Refusal)] = &[
-    ("anchor", Later), ("load", Later), ("table", Later), ("include", Later),
-    ("antispoof", Later), ("ether", Later), ("queue", Bridge), ("altq", Bridge),
+    ("ether", Later), ("queue", Bridge), ("altq", Bridge),
     ("nat", Old(NAT)), ("rdr", Old(NAT)), ("binat", Old(NAT)),
     ("nat-anchor", Old(NAT)), ("rdr-anchor", Old(NAT)), ("binat-anchor", Old(NAT)),
     ("dummynet-anchor", Bridge),
@@ -138,6 +137,9 @@ const KNOWN: &[&str] = &[
     "skip",
 ];
 
+/// The words around rules that this version takes.
+const STRUCTURE: &[&str] = &["anchor", "load", "table", "include", "antispoof", "file", "for"];
+
 /// Words that may not name a macro. Some of pf's words only mean something inside parentheses or
 /// after `set`, where no name can stand; those are free, as they are in many files.
 pub(super) fn is_reserved(word: &str) -> bool {
@@ -156,6 +158,7 @@ pub(super) fn is_reserved(word: &str) -> bool {
         "skip",
     ];
     let known = KNOWN.contains(&word)
+        || STRUCTURE.contains(&word)
         || SET.contains(&word)
         || parentheses(word).is_some()
         || refused().any(|&(known, _)| known == word);
@@ -165,20 +168,46 @@ pub(super) fn is_reserved(word: &str) -> bool {
 /// Whether the word cannot be a name or a number in a rule. (`skip` is one of `set` only, and the
 /// name of a protocol.)
 pub(super) fn is_keyword(word: &str) -> bool {
-    word != "skip" && KNOWN.contains(&word)
+    word != "skip" && (KNOWN.contains(&word) || STRUCTURE.contains(&word))
 }
 
 /// Whether a line that begins with that word is a statement of its own.
 pub(super) fn begins_statement(word: &str) -> bool {
     matches!(
         word,
-        "pass" | "block" | "match" | "set" | "anchor" | "table" | "antispoof" | "include" | "load"
+        "pass"
+            | "block"
+            | "match"
+            | "set"
+            | "anchor"
+            | "table"
+            | "antispoof"
+            | "include"
+            | "load"
+            | "ether"
     )
 }
 
 /// Whether rules may stand in the braces behind that word.
 pub(super) fn opens_block(word: &str) -> bool {
     matches!(word, "anchor" | "rdr-anchor" | "nat-anchor" | "binat-anchor")
+}
+
+/// Whether a list may stand behind that word of a rule.
+pub(super) fn takes_list(word: &str) -> bool {
+    matches!(
+        word,
+        "on" | "received-on"
+            | "proto"
+            | "from"
+            | "to"
+            | "port"
+            | "os"
+            | "icmp-type"
+            | "icmp6-type"
+            | "user"
+            | "group"
+    )
 }
 
 /// The message for a word that pf knows and this version refuses.
@@ -292,6 +321,8 @@ mod tests {
             refusal("nat-to").as_deref(),
             Some("`nat-to` is not available on a transparent bridge")
         );
-        assert_eq!(refusal("anchor").as_deref(), Some("`anchor` is not built yet"));
+        for word in STRUCTURE {
+            assert_eq!(refusal(word), None, "{word}");
+        }
     }
 }

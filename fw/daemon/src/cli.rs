@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{bench, run, tools};
+use crate::tools::{check, explain, test};
+use crate::{bench, run};
 
 /// A transparent bridge firewall.
 #[derive(Debug, Parser)]
@@ -23,13 +24,12 @@ enum Command {
     /// Control a running weir with pfctl's flags; also as `weirctl`
     #[command(disable_help_flag = true)]
     Ctl(Rest),
-    /// (not built yet) Check rule files
-    #[command(disable_help_flag = true)]
-    Check(Rest),
+    /// Check rule files: errors, and warnings of traps
+    Check(check::Arguments),
     /// Walk a packet through the rules and tell why it passes or not
-    Explain(tools::explain::Arguments),
+    Explain(explain::Arguments),
     /// Test a rule file against lists of cases
-    Test(tools::test::Arguments),
+    Test(test::Arguments),
     /// (not built yet) Send packets of pcap files through a rule file
     #[command(disable_help_flag = true)]
     Replay(Rest),
@@ -69,11 +69,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Run(arguments) => run::main(arguments),
         Command::Ctl(rest) => weir_shell::ctl::main(rest.arguments),
-        Command::Explain(arguments) => tools::explain::main(&arguments),
-        Command::Test(arguments) => tools::test::main(&arguments),
+        Command::Explain(arguments) => explain::main(&arguments),
+        Command::Test(arguments) => test::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),
-        Command::Check(_)
-        | Command::Replay(_)
+        Command::Check(arguments) => check::main(&arguments),
+        Command::Replay(_)
         | Command::Nics(_)
         | Command::Shell(_)
         | Command::Capture(_)

@@ -182,8 +182,9 @@ impl Writer {
         if record.rule == u32::MAX {
             line.push_str("none");
         } else {
-            let _ = write!(line, "{}", record.rule);
-            if let Some(label) = self.programs.label(record.epoch, record.rule) {
+            let rule = self.programs.rule(record.epoch, record.rule);
+            escape(&rule.number, line);
+            if let Some(label) = rule.label {
                 line.push_str(" \"");
                 escape(&label, line);
                 line.push('"');
@@ -291,7 +292,7 @@ mod tests {
 
     use parking_lot::Mutex;
     use weir_config::rules::Direction;
-    use weir_config::{Defines, SourceFile, parse};
+    use weir_config::{Defines, SourceFile, parse_one};
     use weir_engine::packet::build::tcp;
     use weir_engine::{
         Instant, LogAction, LogRecord, PortIndex, PortName, PortNames, Program, Reason,
@@ -299,7 +300,7 @@ mod tests {
 
     use super::{Pace, RATE, RING, RecordSender, Writer, escape, ring};
     use crate::clock::Clock;
-    use crate::rules::Programs;
+    use crate::rules::{Places, Programs};
 
     /// A writer's end that can be looked at.
     #[derive(Clone, Default)]
@@ -327,12 +328,14 @@ mod tests {
         let programs = Programs::default();
         for label in ["old", "we\u{1b}b"] {
             let text = "block\npass log label x\n";
-            let parsed = parse(&[SourceFile::new("test", text)], &Defines::default());
+            let parsed = parse_one(&SourceFile::new("test", text), &Defines::default());
             let mut rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
             rules.rules[1].label = Some(label.into());
-            let port = PortName { role: "lan".into(), interface: "lan0".into() };
+            let port =
+                PortName { role: "lan".into(), interface: "lan0".into(), prefixes: Vec::new() };
             let program = Program::compile(&rules, &PortNames(vec![port]), None).unwrap();
-            programs.push(Arc::new(program));
+            let places = Places::new(&rules);
+            programs.push(Arc::new(program), Arc::new(places));
         }
         let writer = Writer {
             rings: vec![receiver],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use weir_config::{Defines, SourceFile, parse};
+use weir_config::{Defines, SourceFile, parse_one};
 use weir_engine::{Engine, PortName, PortNames, Program, Setup};
 use weir_hw::netmap::Rings;
 use weir_hw::netmap::double::{Config, Double, Wire};
@@ -70,9 +70,13 @@ fn failed(what: impl std::fmt::Display) -> io::Error {
 impl Stand {
     /// A worker with a table of `states` that judges by `rules`.
     pub(super) fn new(rules: &str, states: u32) -> io::Result<Self> {
-        let parsed = parse(&[SourceFile::new("bench", rules)], &Defines::default());
+        let parsed = parse_one(&SourceFile::new("bench", rules), &Defines::default());
         let rules = parsed.rules.ok_or_else(|| failed(&parsed.diagnostics))?;
-        let names = ROLES.map(|role| PortName { role: role.into(), interface: role.into() });
+        let names = ROLES.map(|role| PortName {
+            role: role.into(),
+            interface: role.into(),
+            prefixes: Vec::new(),
+        });
         let program = Program::compile(&rules, &PortNames(names.into()), None)
             .map_err(|error| failed(format_args!("{error:?}")))?;
 

@@ -11,6 +11,7 @@ use weir_shell::protocol::{self, Explain};
 
 use super::{Control, Refused};
 use crate::mailbox::{CHUNK, Letter};
+use crate::rules::Places;
 use crate::tools::fate::Question;
 use crate::tools::frame;
 use crate::tools::telling::Teller;
@@ -24,11 +25,13 @@ impl Control {
         let probe = probe::packet("packet", &explain.packet).map_err(Refused::Diagnostics)?;
         let port = frame::port(&probe.port, &self.parts.ports).map_err(Refused::Error)?;
         let now = self.parts.clock.now();
-        let (program, tables, open_for) = {
+        let (program, tables, places, open_for) = {
             let in_force = self.in_force.lock();
             let program = in_force.program.as_ref().map(Arc::clone);
             let open_for = in_force.open_until.map(|until| until.since(now).as_secs());
-            (program, in_force.tables.clone(), open_for.filter(|&left| left > 0))
+            let tables = Arc::clone(&in_force.tables);
+            let places = Arc::clone(&in_force.places);
+            (program, tables, places, open_for.filter(|&left| left > 0))
         };
         let program = program.ok_or_else(|| {
             Refused::Error("no rule set is in force: everything is blocked".into())
@@ -50,7 +53,7 @@ impl Control {
         let asked = fate.decision.is_some_and(|decision| !decision.skipped);
         if asked
             && let Ok(packet) = Packet::parse(&bytes, &meta)
-            && let Some(state) = self.state_of(&packet, floating)?
+            && let Some(state) = self.state_of(&packet, floating, &places)?
         {
             explanation.passes = true;
             explanation.reason = None;
@@ -74,6 +77,7 @@ impl Control {
         &self,
         packet: &Packet,
         floating: bool,
+        places: &Places,
     ) -> Result<Option<protocol::State>, Refused> {
         if matches!(packet.transport, Transport::IcmpError(..) | Transport::IcmpOther(_)) {
             // An error belongs to the flow of the packet that it quotes, which the words do not say.
@@ -85,7 +89,7 @@ impl Control {
             while let Some(at) = cursor {
                 (room, cursor) = mailbox.ask(|reply| Letter::States(at, room, reply))?;
                 if let Some(state) = room.iter().find(|state| belongs(packet, state, floating)) {
-                    return Ok(Some(self.state(worker, state)));
+                    return Ok(Some(self.state(worker, state, places)));
                 }
                 room.clear();
             }

@@ -40,7 +40,7 @@ pub struct Arguments {
     #[command(flatten)]
     ports: Ports,
     /// Ask the running firewall: its rules, tables and states
-    #[arg(long, conflicts_with_all = ["rules", "lan", "wan", "read"])]
+    #[arg(long, conflicts_with_all = ["rules", "config", "lan", "wan", "read"])]
     live: bool,
     /// Its control socket
     #[arg(long, value_name = "PATH", default_value = SOCKET, requires = "live")]
@@ -114,7 +114,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, Failure> {
         return Ok(told.passes);
     }
     let file = arguments.rules.clone().unwrap_or_else(|| "-".into());
-    let policy = Policy::read(&file, &arguments.define, arguments.ports.names())?;
+    let policy = Policy::read(&file, &arguments.define, arguments.ports.names()?)?;
     policy.warnings.iter().for_each(|warning| eprintln!("{warning}"));
     let teller = policy.teller(arguments.verbose);
     if let (Some(file), Some(on)) = (&arguments.read, &arguments.on) {

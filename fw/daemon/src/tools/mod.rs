@@ -1,5 +1,6 @@
 //! The subcommands that work on rule files and need no running daemon.
 
+pub mod check;
 pub mod difference;
 pub mod explain;
 pub mod fate;

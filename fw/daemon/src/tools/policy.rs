@@ -2,35 +2,50 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read};
+use std::path::PathBuf;
 
+use weir_config::PortPrefixes;
 use weir_config::rules::{Interface, RuleSet};
-use weir_config::{Defines, MAX_TEXT, SourceFile, parse};
 use weir_engine::table::Tables;
 use weir_engine::{Instant, PortName, PortNames, Program};
+use weir_shell::check;
+use weir_shell::protocol::Load;
+use weir_shell::source::{self, Disk};
 
 use super::telling::Teller;
+use crate::settings;
 
-/// What rules may call the ports, from the command line.
+/// What rules may call the ports: the command line over the settings file.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Ports {
-    /// Interface of the protected network, for rules that name it
+    /// Settings file that names the interfaces of lan and wan [default: /etc/weir/weir.toml, if it
+    /// is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Interface of the protected network
     #[arg(long, value_name = "IF")]
     lan: Option<String>,
-    /// Interface towards the router, likewise
+    /// Interface towards the router
     #[arg(long, value_name = "IF")]
     wan: Option<String>,
 }
 
 impl Ports {
     /// The names; a port without an interface has its role's.
-    pub fn names(&self) -> PortNames {
-        let name = |role: &str, interface: &Option<String>| PortName {
+    ///
+    /// # Errors
+    /// When the settings file cannot be read or is wrong.
+    pub fn names(&self) -> Result<PortNames, String> {
+        let file = settings::read_file(self.config.as_deref())?;
+        let name = |role: &str, given: &Option<String>, set: Option<String>| PortName {
             role: role.to_owned(),
-            interface: interface.clone().unwrap_or_else(|| role.to_owned()),
+            interface: given.clone().or(set).unwrap_or_else(|| role.to_owned()),
+            prefixes: Vec::new(),
         };
-        PortNames(vec![name("lan", &self.lan), name("wan", &self.wan)])
+        Ok(PortNames(vec![
+            name("lan", &self.lan, file.ports.lan),
+            name("wan", &self.wan, file.ports.wan),
+        ]))
     }
 }
 
@@ -52,33 +67,31 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads a rule file, `-` for standard input; `defines` as -D takes them.
+    /// Reads a rule file, `-` for standard input, and the files that it names; `defines` as -D takes
+    /// them.
     ///
     /// # Errors
     /// When it cannot be read, is wrong (everything that is, a line each), or cannot be compiled.
     pub fn read(file: &OsStr, defines: &[String], ports: PortNames) -> Result<Self, String> {
-        let text = read(file, MAX_TEXT).map_err(|error| error.to_string())?;
-        Self::parse(text, defines, ports)
-    }
-
-    /// The same for a file that was read.
-    ///
-    /// # Errors
-    /// Likewise.
-    pub fn parse(file: SourceFile, defines: &[String], ports: PortNames) -> Result<Self, String> {
-        let mut macros = Defines::default();
-        for definition in defines {
-            macros.define(definition).map_err(|error| format!("-D {error}"))?;
-        }
-        let files = [file];
-        let parsed = parse(&files, &macros);
+        let main = source::read(file).map_err(|error| error.to_string())?;
+        let terms = Load { macros: defines.to_vec(), ..Load::default() };
+        let prefixes: Vec<_> = ports
+            .0
+            .iter()
+            .map(|port| PortPrefixes {
+                names: vec![port.role.clone(), port.interface.clone()],
+                nets: port.prefixes.clone(),
+            })
+            .collect();
+        let mut parsed = check::read(&main, &mut Disk, &terms, &prefixes)?;
+        check::refuse_unbuilt(&mut parsed);
         let Some(rules) = parsed.rules else {
             return Err(parsed.diagnostics.to_string().trim_end().to_owned());
         };
         let mut warnings: Vec<_> = parsed.diagnostics.iter().map(ToString::to_string).collect();
         warnings.extend(unknown_ports(&rules, &ports));
-        let names = files.map(|file| file.name).to_vec();
-        Ok(Self { warnings, ..Self::compile(&rules, ports, names)? })
+        let files = parsed.sources.into_iter().map(|file| file.name).collect();
+        Ok(Self { warnings, ..Self::compile(&rules, ports, files)? })
     }
 
     /// A policy of rules that were read from these files.
@@ -124,30 +137,4 @@ fn unknown_ports(rules: &RuleSet, ports: &PortNames) -> Option<String> {
         "warning: the rules name {}, which is no port here: say which with --lan and --wan",
         names.join(", ")
     ))
-}
-
-/// Reads a text file; `-` is standard input.
-///
-/// # Errors
-/// When it cannot be read, is not UTF-8, or is longer than `most` bytes.
-pub fn read(file: &OsStr, most: usize) -> io::Result<SourceFile> {
-    let (name, input): (String, Box<dyn Read>) = if file == "-" {
-        ("stdin".into(), Box::new(io::stdin().lock()))
-    } else {
-        let name = file.display().to_string();
-        let open = File::open(file);
-        let file = open.map_err(|error| named(&name, &error))?;
-        (name, Box::new(file))
-    };
-    let mut text = String::new();
-    let most_read = most as u64 + 1;
-    input.take(most_read).read_to_string(&mut text).map_err(|error| named(&name, &error))?;
-    if text.len() > most {
-        return Err(io::Error::other(format!("{name}: longer than {most} bytes")));
-    }
-    Ok(SourceFile::new(name, text))
-}
-
-fn named(name: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{name}: {error}"))
 }

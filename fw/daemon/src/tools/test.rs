@@ -8,16 +8,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant as Clock;
 
-use weir_config::MAX_TEXT;
 use weir_config::probe::{By, Case, cases};
 use weir_config::rules::Action;
 use weir_engine::{Criterion, Outcome, PortIndex, SideTrace, Trace};
+use weir_shell::source;
 
 use super::difference::{Scene, rule_id};
 use super::fate::{self, Fate, Question};
 use super::frame;
 use super::junit::{Entry, Report, Suite};
-use super::policy::{Policy, Ports, read};
+use super::policy::{Policy, Ports};
 use super::telling::Teller;
 
 /// Arguments of `weir test`.
@@ -80,7 +80,8 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, String> {
     if arguments.rules == "-" && arguments.cases.iter().any(|file| file == "-") {
         return Err("weir test: rules and cases cannot both come from standard input".to_owned());
     }
-    let policy = Policy::read(&arguments.rules, &arguments.define, arguments.ports.names());
+    let names = arguments.ports.names();
+    let policy = names.and_then(|names| Policy::read(&arguments.rules, &arguments.define, names));
     let lists = gather(&arguments.cases);
     // What is wrong with either is told in one run.
     let (policy, lists) = match (policy, lists) {
@@ -147,7 +148,7 @@ fn gather(files: &[OsString]) -> Result<Vec<List>, String> {
     let mut wrong = String::new();
     let mut lists = Vec::new();
     for file in files {
-        match read(file, MAX_TEXT) {
+        match source::read(file) {
             Ok(source) => {
                 let found = cases(&source);
                 // Writing to a string cannot fail.

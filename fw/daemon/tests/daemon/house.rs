@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use weir_config::{Defines, SourceFile, parse};
+use weir_config::{Defines, SourceFile, parse_one};
 use weir_daemon::clock::Clock;
 use weir_daemon::handover::{Bell, exchange};
 use weir_daemon::log::{self, RecordReceiver};
@@ -41,12 +41,18 @@ pub(crate) struct House {
 pub(crate) fn names() -> PortNames {
     let names = ["lan", "wan"];
     PortNames(
-        names.map(|role| PortName { role: role.into(), interface: format!("{role}0") }).into(),
+        names
+            .map(|role| PortName {
+                role: role.into(),
+                interface: format!("{role}0"),
+                prefixes: Vec::new(),
+            })
+            .into(),
     )
 }
 
 pub(crate) fn program(text: &str) -> Arc<Program> {
-    let parsed = parse(&[SourceFile::new("test", text)], &Defines::default());
+    let parsed = parse_one(&SourceFile::new("test", text), &Defines::default());
     let rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
     Arc::new(Program::compile(&rules, &names(), None).unwrap())
 }

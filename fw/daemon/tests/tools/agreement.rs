@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_config::probe::{Probe, packet};
 use weir_config::rules::{Action, Anchor, AnchorCall, Rule, RuleSet};
 use weir_config::tables::{Table, TableEntry};
-use weir_config::{Defines, SourceFile, parse};
+use weir_config::{Defines, SourceFile, parse_one};
 use weir_daemon::tools::fate::{self, Fate, Question};
 use weir_daemon::tools::frame::{self, frame};
 use weir_daemon::tools::policy::{Policy, Ports};
@@ -59,7 +59,7 @@ fn some_rules(random: &mut Random, count: usize) -> Vec<Rule> {
     let mut rules = Vec::new();
     while rules.len() < count {
         let line = format!("{}\n", line(random));
-        let parsed = parse(&[SourceFile::new("line", line)], &Defines::default());
+        let parsed = parse_one(&SourceFile::new("line", line), &Defines::default());
         rules.extend(parsed.rules.into_iter().flat_map(|set| set.rules));
     }
     rules
@@ -205,9 +205,9 @@ fn the_tools_say_what_the_firewall_does() {
     let (mut passed, mut blocked, mut kept, mut early) = (0, 0, 0, 0);
     for _ in 0..400 {
         let set = rule_set(&mut random);
-        let policy = Policy::compile(&set, Ports::default().names(), Vec::new()).unwrap();
+        let policy = Policy::compile(&set, Ports::default().names().unwrap(), Vec::new()).unwrap();
         // The engine has its own copy, so that neither can spoil the other.
-        let twin = Policy::compile(&set, Ports::default().names(), Vec::new()).unwrap();
+        let twin = Policy::compile(&set, Ports::default().names().unwrap(), Vec::new()).unwrap();
         let _ = firewall.engine.install(policy.now, Arc::new(twin.program), Arc::new(twin.tables));
         for _ in 0..25 {
             let probe = probe(&mut random);

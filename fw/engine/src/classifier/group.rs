@@ -144,7 +144,8 @@ fn sample<W: Word>(entries: &[Entry<W>]) -> Vec<Fields<W>> {
     // Any sequence will do; what counts is that it is always the same. Knuth's MMIX.
     let mut state = 1_u64;
     let mut random = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 32) as u32
     };
     let mut sample = Vec::new();

@@ -63,10 +63,9 @@ impl<W: Word> Entry<W> {
     pub(super) fn range(&self, dimension: usize) -> (W, W) {
         let (low, high) = (self.low.as_ref(), self.high.as_ref());
         match dimension.wrapping_sub(low.len()) {
-            port @ (0 | 1) => (
-                W::of(u32::from(self.port_low[port])),
-                W::of(u32::from(self.port_high[port])),
-            ),
+            port @ (0 | 1) => {
+                (W::of(u32::from(self.port_low[port])), W::of(u32::from(self.port_high[port])))
+            }
             2 => (W::of(u32::from(self.protocol_low)), W::of(u32::from(self.protocol_high))),
             3 => (W::of(u32::from(self.opens_low)), W::of(u32::from(self.opens_high))),
             _ => (low[dimension], high[dimension]),
@@ -297,7 +296,8 @@ impl<W: Word> Many<'_, W> {
     /// Finds the next head of a list.
     fn advance(&mut self, list: usize) {
         let entries = self.lists[list];
-        let behind = entries.iter().position(|entry| entry.holds(&self.fields)).map_or(0, |i| i + 1);
+        let behind =
+            entries.iter().position(|entry| entry.holds(&self.fields)).map_or(0, |i| i + 1);
         self.heads[list] = if behind == 0 { u32::MAX } else { entries[behind - 1].rule };
         self.lists[list] = if behind == 0 { &[] } else { &entries[behind..] };
     }

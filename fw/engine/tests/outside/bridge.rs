@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::rules::RuleSet;
-use weir_config::{Defines, SourceFile, parse};
+use weir_config::{Defines, SourceFile, parse_one};
 use weir_engine::frame::Owned;
 use weir_engine::table::Tables;
 use weir_engine::{
@@ -34,12 +34,13 @@ pub(crate) fn ports() -> PortNames {
     let name = |role: &str, interface: &str| PortName {
         role: role.to_owned(),
         interface: interface.to_owned(),
+        prefixes: Vec::new(),
     };
     PortNames(vec![name("lan", "eth0"), name("wan", "eth1")])
 }
 
 fn parsed(rules: &str) -> RuleSet {
-    let parsed = parse(&[SourceFile::new("test", rules)], &Defines::default());
+    let parsed = parse_one(&SourceFile::new("test", rules), &Defines::default());
     parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics.render(false)))
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use weir_config::rules::{
     Action, Address, Direction, Endpoint, Family, Flags, KeepState, Rule, RuleSet,
 };
-use weir_config::{Defines, SourceFile, parse};
+use weir_config::{Defines, SourceFile, parse_one};
 use weir_engine::Reason;
 use weir_engine::packet::{build, icmp};
 
@@ -86,7 +86,7 @@ fn rules(random: &mut Random) -> RuleSet {
     for _ in 0..=random.below(8) {
         let rule = line(random);
         // Not every combination is a rule: the parser says which.
-        if parse(&[SourceFile::new("line", format!("{rule}\n"))], &Defines::default())
+        if parse_one(&SourceFile::new("line", format!("{rule}\n")), &Defines::default())
             .rules
             .is_some()
         {
@@ -94,7 +94,7 @@ fn rules(random: &mut Random) -> RuleSet {
             text.push('\n');
         }
     }
-    let parsed = parse(&[SourceFile::new("all", text)], &Defines::default());
+    let parsed = parse_one(&SourceFile::new("all", text), &Defines::default());
     parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics.render(false)))
 }
 
