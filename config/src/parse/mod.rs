@@ -52,8 +52,8 @@ use self::report::Report;
 use self::resolve::Resolver;
 use self::set::Settings;
 pub use self::table::{MAX_TABLE_ENTRIES, MAX_TABLE_TEXT};
-pub(crate) use self::words::nearest;
-use self::words::{STATEMENTS, refusal, rule_words, shorten, with_hint};
+use self::words::{STATEMENTS, refusal, rule_words};
+pub(crate) use self::words::{nearest, shorten, synonym, with_hint};
 use crate::diagnostic::Diagnostics;
 use crate::environment::{Environment, Texts};
 use crate::ether::EtherRule;
@@ -335,7 +335,7 @@ impl Reader<'_, '_> {
             }
             Kind::Word => refusal(text).unwrap_or_else(|| {
                 let message = format!("unknown statement `{}`", shorten(text));
-                let near = words::synonym(text)
+                let near = synonym(text)
                     .or_else(|| nearest(text, STATEMENTS.iter().copied()));
                 with_hint(message, "", near)
             }),

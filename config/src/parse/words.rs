@@ -236,7 +236,7 @@ pub(super) const STATEMENTS: &[&str] =
     &["pass", "block", "set", "match", "anchor", "table", "include", "antispoof", "load", "ether"];
 
 /// pf's word for one of another firewall.
-pub(super) fn synonym(word: &str) -> Option<&'static str> {
+pub(crate) fn synonym(word: &str) -> Option<&'static str> {
     match word {
         "deny" | "reject" | "discard" => Some("block"),
         "allow" | "permit" | "accept" => Some("pass"),
@@ -245,7 +245,7 @@ pub(super) fn synonym(word: &str) -> Option<&'static str> {
 }
 
 /// Text of a person as messages quote it: bounded and without control characters.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const SHOWN: usize = 40;
     let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN).is_some() {
@@ -271,7 +271,7 @@ pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
 }
 
 /// A message with the near miss behind it, if there is one. `mark` is what the word begins with.
-pub(super) fn with_hint(message: String, mark: &str, near: Option<&str>) -> String {
+pub(crate) fn with_hint(message: String, mark: &str, near: Option<&str>) -> String {
     match near {
         Some(near) => format!("{message}, did you mean `{mark}{near}`?"),
         None => message,
