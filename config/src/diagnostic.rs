@@ -52,7 +52,7 @@ impl Place {
     }
 
     /// `underline` as a range that is valid for `excerpt` even if this came over a socket.
-    fn marked(&self) -> Range<usize> {
+    pub(crate) fn marked(&self) -> Range<usize> {
         let boundary = |at: u32| {
             let mut at = (at as usize).min(self.excerpt.len());
             while !self.excerpt.is_char_boundary(at) {
@@ -246,7 +246,7 @@ impl Diagnostics {
     }
 
     /// What is said last if not everything is shown.
-    fn end(&self) -> Option<String> {
+    pub fn end(&self) -> Option<String> {
         if self.is_full() {
             return Some(format!("too many errors: reading stopped after {}", Self::MAX));
         }

@@ -16,6 +16,7 @@
 pub mod diagnostic;
 mod environment;
 pub mod ether;
+pub mod lint;
 pub mod listing;
 pub mod names;
 pub mod options;

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::protocol::{Command, Reply, Request, VERSION};
+use crate::protocol::{Command, MAX_REQUEST, Reply, Request, VERSION};
 
 /// How long the daemon may take for a line. Loading rules takes the longest.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,6 +45,14 @@ impl Client {
     ) -> io::Result<Reply> {
         let mut line = serde_json::to_vec(&Request { version: VERSION, command })?;
         line.push(b'\n');
+        if line.len() > MAX_REQUEST {
+            let text = format!(
+                "{} bytes are more than the {MAX_REQUEST} that weir takes at once: the files are too \
+                 large",
+                line.len()
+            );
+            return Err(io::Error::other(text));
+        }
         // A daemon that refuses the connection answers and hangs up: what it said is still read.
         let sent = self.stream.get_mut().write_all(&line);
         loop {

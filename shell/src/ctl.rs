@@ -1,20 +1,19 @@
 //! `weir ctl`: what the flags ask for, one after the other, in pfctl's order.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
 
 use ipnet::IpNet;
-use weir_config::SourceFile;
 
-use crate::check;
+use crate::check::refuse_unbuilt;
 use crate::client::Client;
 use crate::options::{FlushWhat, Options, Refusal, Show};
 use crate::print;
-use crate::protocol::{Command, Done, Flush, Kill, Load, Reply, Source};
-use crate::source;
+use crate::protocol::{Command, Done, Flush, Kill, Load, Reply};
+use crate::rulesets::{self, Detail};
+use crate::source::{self, Gathered};
 
 /// Why the command ended early.
 enum Failure {
@@ -87,6 +86,10 @@ impl<W: Write> Session<W> {
         if let Some(show) = self.options.show {
             self.show(show)?;
         }
+        if self.options.zero {
+            let Options { anchor, recursive, .. } = self.options.clone();
+            self.act(Command::Flush(Flush::RuleCounters { anchor, recursive }))?;
+        }
         if let Some(what) = self.options.flush {
             self.flush(what)?;
         }
@@ -122,28 +125,30 @@ impl<W: Write> Session<W> {
     /// Reads and checks the file of `-f`; prints the rules if `-v` asks for it.
     fn read_rules(&mut self) -> Result<Load, Failure> {
         let file = self.options.file.as_deref().unwrap_or_default();
-        let Source { name, text } = source::read(file)?;
-        let macros = self.options.macros.clone();
-        let mut disk = source::Disk;
-        let checked = check::read(&SourceFile::new(name, text), &mut disk, &macros)
-            .map_err(io::Error::other)?;
+        let terms = Load {
+            sources: Vec::new(),
+            macros: self.options.macros.clone(),
+            anchor: self.options.anchor.clone(),
+            part: self.options.part,
+            merge: self.options.merge,
+        };
+        let Gathered { load, mut checked } = source::gather(file, terms, &[])?;
         if self.options.verbose > 0 {
             for line in &checked.echo {
                 writeln!(self.out, "{line}")?;
             }
-            if let Some(rules) = &checked.rules {
+            if let Some(rules) = checked.rules.as_mut() {
+                // What is loaded into an anchor is shown as a rule set of its own.
+                if let Some(anchor) = rules.anchors.remove(&load.anchor) {
+                    rules.rules = anchor.rules;
+                }
                 write!(self.out, "{}", rules.printed(self.options.verbose > 1))?;
             }
             self.out.flush()?;
         }
+        refuse_unbuilt(&mut checked);
         eprint!("{}", checked.diagnostics);
-        if checked.rules.is_none() {
-            return Err(Failure::Told);
-        }
-        let mut known = HashSet::new();
-        let sources = checked.sources.into_iter().filter(|file| known.insert(file.name.clone()));
-        let sources = sources.map(|SourceFile { name, text }| Source { name, text }).collect();
-        Ok(Load { sources, macros })
+        if checked.rules.is_some() { Ok(load) } else { Err(Failure::Told) }
     }
 
     fn kill(&mut self) -> Outcome {
@@ -168,26 +173,38 @@ impl<W: Write> Session<W> {
     }
 
     fn flush(&mut self, what: FlushWhat) -> Outcome {
-        let each = match &what {
-            FlushWhat::One(one) => std::slice::from_ref(one),
-            FlushWhat::All => &[Flush::Rules, Flush::States, Flush::Info],
+        let each = match what {
+            // An anchor has neither states nor statistics of its own.
+            FlushWhat::All if !self.options.anchor.is_empty() => &[FlushWhat::Rules][..],
+            FlushWhat::All => &[FlushWhat::Rules, FlushWhat::States, FlushWhat::Info],
+            _ => &[what],
         };
-        for &flush in each {
+        for what in each {
+            let Options { anchor, recursive, .. } = self.options.clone();
+            let flush = match what {
+                FlushWhat::Rules if anchor.is_empty() && !recursive => Flush::Rules,
+                FlushWhat::Rules => Flush::RulesIn { anchor, recursive },
+                FlushWhat::States => Flush::States,
+                FlushWhat::Reset => Flush::Options,
+                FlushWhat::Info | FlushWhat::All => Flush::Info,
+            };
             let count = self.act(Command::Flush(flush))?.count;
-            match flush {
-                Flush::Rules => self.say("rules cleared"),
-                Flush::States => self.say(&format!("{count} states cleared")),
-                Flush::Info => self.say("weir: statistics cleared"),
+            match what {
+                FlushWhat::Rules => self.say("rules cleared"),
+                FlushWhat::States => self.say(&format!("{count} states cleared")),
+                FlushWhat::Reset => self.say("weir: options reset"),
+                FlushWhat::Info | FlushWhat::All => self.say("weir: statistics cleared"),
             }
         }
         Ok(())
     }
 
     fn show(&mut self, show: Show) -> Outcome {
-        const ALL: [(Show, &str); 6] = [
+        const ALL: [(Show, &str); 7] = [
             (Show::Rules, "FILTER RULES:"),
             (Show::States, "STATES:"),
             (Show::Info, "INFO:"),
+            (Show::Labels, "LABEL COUNTERS:"),
             (Show::Interfaces, "INTERFACES:"),
             (Show::Timeouts, "TIMEOUTS:"),
             (Show::Memory, "LIMITS:"),
@@ -201,7 +218,9 @@ impl<W: Write> Session<W> {
         }
         for (i, (show, title)) in ALL.into_iter().enumerate() {
             if self.options.json {
-                let name = title.trim_end_matches(':').replace("FILTER ", "").to_lowercase();
+                let name =
+                    title.trim_end_matches(':').replace("FILTER ", "").replace(" COUNTERS", "");
+                let name = name.to_lowercase();
                 write!(self.out, "{}\"{name}\":", if i == 0 { "{" } else { "," })?;
             } else {
                 self.titles += 1;
@@ -219,14 +238,20 @@ impl<W: Write> Session<W> {
     /// Prints one listing as it comes.
     fn list(&mut self, show: Show) -> Outcome {
         let command = match show {
-            Show::Rules => Command::Rules,
+            Show::Rules | Show::Labels => {
+                let Options { anchor, recursive, .. } = self.options.clone();
+                Command::RulesIn { anchor, recursive }
+            }
+            Show::Anchors => Command::Anchors,
             Show::States => Command::States,
             Show::Info => Command::Info,
             Show::Interfaces => Command::Interfaces,
             Show::Timeouts => Command::Timeouts,
             Show::Memory | Show::All => Command::Memory,
         };
-        let (verbose, json) = (self.options.verbose, self.options.json);
+        let Options { verbose, json, debug, recursive, .. } = self.options;
+        let detail = Detail { verbose, debug, recursive };
+        let above = self.options.anchor.clone();
         let mut first = true;
         let out = &mut self.out;
         if json && show == Show::States {
@@ -235,7 +260,13 @@ impl<W: Write> Session<W> {
         let end = client(&mut self.client, &self.options)?.ask(command, |reply| {
             if json {
                 match reply {
+                    Reply::Rules(listing) if show == Show::Labels => {
+                        let labelled = rulesets::labelled(&listing, detail)?;
+                        let rules: Vec<_> = labelled.iter().map(|(_, rule)| rule).collect();
+                        serde_json::to_writer(&mut *out, &rules)?;
+                    }
                     Reply::Rules(listing) => serde_json::to_writer(&mut *out, &listing)?,
+                    Reply::Anchors(paths) => serde_json::to_writer(&mut *out, &paths)?,
                     Reply::States(states) => {
                         for state in &states {
                             write!(out, "{}", if first { "\n" } else { ",\n" })?;
@@ -252,7 +283,11 @@ impl<W: Write> Session<W> {
                 return Ok(());
             }
             match reply {
-                Reply::Rules(listing) => print::rules(out, &listing, verbose),
+                Reply::Rules(listing) if show == Show::Labels => {
+                    rulesets::labels(out, &listing, detail)
+                }
+                Reply::Rules(listing) => rulesets::rules(out, &listing, detail),
+                Reply::Anchors(paths) => rulesets::anchors(out, &paths, &above, verbose),
                 Reply::States(states) => {
                     states.iter().try_for_each(|state| print::state(out, state, verbose))
                 }

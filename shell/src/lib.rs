@@ -8,4 +8,5 @@ pub mod ctl;
 pub mod options;
 mod print;
 pub mod protocol;
+mod rulesets;
 pub mod source;

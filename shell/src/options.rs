@@ -4,24 +4,31 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::protocol::{DISABLE_SECONDS, Flush, MAX_DISABLE_SECONDS, SOCKET};
+use crate::protocol::{DISABLE_SECONDS, MAX_DISABLE_SECONDS, Part, SOCKET};
 
 /// How to call it.
 pub const USAGE: &str = "\
-usage: weir ctl [--socket PATH] [--json] [-denqv] [-D macro=value] [-F modifier]
-                [-f file] [-k host | network | label | id] [-s modifier]
+usage: weir ctl [--socket PATH] [--json] [-deghmNnOqRvz] [-a anchor]
+                [-D macro=value] [-F modifier] [-f file]
+                [-k host | network | label | id] [-o level] [-s modifier] [-T load]
   -f FILE          put the rules of FILE in force (- is standard input)
   -n               only check them; needs no daemon
   -v, -vv          tell more; with -f print the rules
   -D NAME=VALUE    set a macro, over what the file says
-  -s MODIFIER      show: rules states info Interfaces timeouts memory all
+  -a ANCHOR        do it to this anchor: -f -F -s -z; with * at its end also to those below
+  -R, -O, -T load  of the file only the rules, the options, the tables
+  -m               options that the file does not set stay as they are
+  -s MODIFIER      show: rules Anchors states info Interfaces labels timeouts memory all
+  -g               show rule numbers, as -vv does
+  -z               set the counters of the rules to zero; with -s rules behind the listing
   -k HOST [-k HOST]     remove states from (and to) an address or prefix
   -k label -k LABEL     remove states that rules with this label made
   -k id -k ID           remove the state with this id (see -vvss)
-  -F MODIFIER      flush: rules states info all; without rules everything is blocked
+  -F MODIFIER      flush: rules states info Reset all; without rules everything is blocked
   -d [SECONDS]     pass EVERYTHING, unjudged, for SECONDS (300 if not given); root only
   -e               judge again
   -q               print only errors and what was asked for
+  -N, -o LEVEL     change nothing: no names are looked up, and there is nothing to optimise
   --json           print what -s shows as JSON
   --socket PATH    where the daemon listens, /run/weir/weir.sock if not given";
 
@@ -41,6 +48,18 @@ pub struct Options {
     pub json: bool,
     /// `-f`.
     pub file: Option<OsString>,
+    /// `-a` without its `*`: the path of an anchor, empty for the main rule set.
+    pub anchor: String,
+    /// `-a` ended in a `*`.
+    pub recursive: bool,
+    /// `-R`, `-O`, `-T load`.
+    pub part: Part,
+    /// `-m`.
+    pub merge: bool,
+    /// `-g`.
+    pub debug: bool,
+    /// `-z`.
+    pub zero: bool,
     /// `-D name=value`, in order.
     pub macros: Vec<String>,
     /// `-s`.
@@ -64,6 +83,10 @@ pub enum Show {
     States,
     /// `info`.
     Info,
+    /// `Anchors`.
+    Anchors,
+    /// `labels`.
+    Labels,
     /// `Interfaces`.
     Interfaces,
     /// `timeouts`.
@@ -77,9 +100,15 @@ pub enum Show {
 /// What `-F` empties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushWhat {
-    /// One of the daemon's.
-    One(Flush),
-    /// `all`.
+    /// `rules`.
+    Rules,
+    /// `states`.
+    States,
+    /// `info`.
+    Info,
+    /// `Reset`: the options.
+    Reset,
+    /// `all`: each of these but the options.
     All,
 }
 
@@ -92,6 +121,8 @@ pub enum Refusal {
     Usage(String),
     /// pfctl has it, this version does not.
     NotBuilt(String),
+    /// pfctl has it, a bridge cannot.
+    NotHere(String),
 }
 
 impl fmt::Display for Refusal {
@@ -100,50 +131,67 @@ impl fmt::Display for Refusal {
             Self::Help => f.write_str(USAGE),
             Self::Usage(text) => write!(f, "weir ctl: {text}\n{USAGE}"),
             Self::NotBuilt(what) => write!(f, "weir ctl: `{what}` is not built yet"),
+            Self::NotHere(what) => {
+                write!(f, "weir ctl: `{what}` is not available on a transparent bridge")
+            }
         }
     }
 }
 
+/// What a modifier means.
+#[derive(Clone, Copy)]
+enum Modifier<T> {
+    Is(T),
+    NotBuilt,
+    NotHere,
+}
+
+use Modifier::{Is, NotBuilt, NotHere};
+
 /// pfctl's modifiers of `-s`, in the order in which it looks for one that begins with what was
-/// typed; `None` is not built yet. `interfaces` is weir's own, behind `info`.
-const SHOW: &[(&str, Option<Show>)] = &[
-    ("queue", None),
-    ("rules", Some(Show::Rules)),
-    ("Anchors", None),
-    ("Sources", None),
-    ("states", Some(Show::States)),
-    ("info", Some(Show::Info)),
-    ("Interfaces", Some(Show::Interfaces)),
-    ("interfaces", Some(Show::Interfaces)),
-    ("labels", None),
-    ("timeouts", Some(Show::Timeouts)),
-    ("memory", Some(Show::Memory)),
-    ("Tables", None),
-    ("osfp", None),
-    ("nat", None),
-    ("Running", None),
-    ("all", Some(Show::All)),
+/// typed. `interfaces` is weir's own, behind `info`.
+const SHOW: &[(&str, Modifier<Show>)] = &[
+    ("queue", NotHere),
+    ("rules", Is(Show::Rules)),
+    ("Anchors", Is(Show::Anchors)),
+    ("Sources", NotBuilt),
+    ("states", Is(Show::States)),
+    ("info", Is(Show::Info)),
+    ("Interfaces", Is(Show::Interfaces)),
+    ("interfaces", Is(Show::Interfaces)),
+    ("labels", Is(Show::Labels)),
+    ("timeouts", Is(Show::Timeouts)),
+    ("memory", Is(Show::Memory)),
+    ("Tables", NotBuilt),
+    ("osfp", NotBuilt),
+    ("nat", NotHere),
+    ("Running", NotBuilt),
+    ("all", Is(Show::All)),
 ];
 
 /// pfctl's modifiers of `-F`, likewise.
-const FLUSH: &[(&str, Option<FlushWhat>)] = &[
-    ("rules", Some(FlushWhat::One(Flush::Rules))),
-    ("Sources", None),
-    ("states", Some(FlushWhat::One(Flush::States))),
-    ("info", Some(FlushWhat::One(Flush::Info))),
-    ("Tables", None),
-    ("osfp", None),
-    ("nat", None),
-    ("queue", None),
-    ("Reset", None),
-    ("all", Some(FlushWhat::All)),
+const FLUSH: &[(&str, Modifier<FlushWhat>)] = &[
+    ("rules", Is(FlushWhat::Rules)),
+    ("Sources", NotBuilt),
+    ("states", Is(FlushWhat::States)),
+    ("info", Is(FlushWhat::Info)),
+    ("Tables", NotBuilt),
+    ("osfp", NotBuilt),
+    ("nat", NotHere),
+    ("queue", NotHere),
+    ("Reset", Is(FlushWhat::Reset)),
+    ("all", Is(FlushWhat::All)),
 ];
 
+/// pfctl's levels of `-o`.
+const OPTIMISE: &[(&str, Modifier<()>)] =
+    &[("none", Is(())), ("basic", Is(())), ("profile", Is(()))];
+
 /// pfctl's flags that take an argument and are not built yet.
-const NOT_BUILT_WITH_ARGUMENT: &str = "aiIKLNopStTVx";
+const NOT_BUILT_WITH_ARGUMENT: &str = "iIKLpStVx";
 
 /// pfctl's flags that take none and are not built yet.
-const NOT_BUILT: &str = "AgmMOPrRz";
+const NOT_BUILT: &str = "MPr";
 
 impl Options {
     /// Reads the arguments behind `weir ctl`.
@@ -219,8 +267,16 @@ impl Options {
             'v' => self.verbose = (self.verbose + 1).min(2),
             'q' => self.quiet = true,
             'e' => self.enable = true,
+            'm' => self.merge = true,
+            'g' => self.debug = true,
+            'z' => self.zero = true,
+            // No names are looked up anyway.
+            'N' => {}
+            'R' => self.only(Part::Rules)?,
+            'O' => self.only(Part::Options)?,
             'h' => return Err(Refusal::Help),
-            'd' | 'f' | 'D' | 's' | 'F' | 'k' => return Ok(false),
+            'a' | 'd' | 'f' | 'D' | 's' | 'F' | 'k' | 'o' | 'T' => return Ok(false),
+            'A' => return Err(Refusal::NotHere("-A".into())),
             _ if NOT_BUILT.contains(flag) || NOT_BUILT_WITH_ARGUMENT.contains(flag) => {
                 return Err(Refusal::NotBuilt(format!("-{flag}")));
             }
@@ -238,6 +294,10 @@ impl Options {
             .into_string()
             .map_err(|value| Refusal::Usage(format!("{} is not UTF-8", value.display())))?;
         match flag {
+            'a' => self.within(&value),
+            'o' => modifier("-o", OPTIMISE, &value),
+            'T' if !value.is_empty() && "load".starts_with(&*value) => self.only(Part::Tables),
+            'T' => Err(Refusal::NotBuilt(format!("-T {value}"))),
             'D' if value.contains('=') => {
                 self.macros.push(value);
                 Ok(())
@@ -254,8 +314,32 @@ impl Options {
         }
     }
 
+    /// `-a`.
+    fn within(&mut self, typed: &str) -> Result<(), Refusal> {
+        let path = typed.strip_suffix('*').map_or(typed, |above| {
+            self.recursive = true;
+            above.strip_suffix('/').unwrap_or(above)
+        });
+        let path = path.strip_prefix('/').unwrap_or(path);
+        if path.is_empty() && !self.recursive {
+            return Err(Refusal::Usage("-a: the name of an anchor must not be empty".into()));
+        }
+        self.anchor = path.to_owned();
+        Ok(())
+    }
+
+    /// Only a part of the file is loaded.
+    fn only(&mut self, part: Part) -> Result<(), Refusal> {
+        if self.part != Part::All && self.part != part {
+            return Err(Refusal::Usage("-R, -O and -T load exclude each other".into()));
+        }
+        self.part = part;
+        Ok(())
+    }
+
     fn check(self) -> Result<Self, Refusal> {
         let acts = self.show.is_some()
+            || self.zero
             || self.flush.is_some()
             || !self.kill.is_empty()
             || self.enable
@@ -269,8 +353,30 @@ impl Options {
         if self.enable && self.disable.is_some() {
             return Err(Refusal::Usage("-e and -d contradict each other".into()));
         }
-        if !self.macros.is_empty() && self.file.is_none() {
-            return Err(Refusal::Usage("-D needs -f".into()));
+        if self.file.is_none() {
+            for (given, flag) in [
+                (!self.macros.is_empty(), "-D"),
+                (self.part != Part::All, "-R, -O or -T load"),
+                (self.merge, "-m"),
+            ] {
+                if given {
+                    return Err(Refusal::Usage(format!("{flag} needs -f")));
+                }
+            }
+        }
+        if !self.anchor.is_empty() && (self.part == Part::Options || self.merge) {
+            return Err(Refusal::Usage(
+                "an anchor has no options: -O and -m need the main rules".into(),
+            ));
+        }
+        let changes = self.file.is_some() || self.flush.is_some();
+        if changes && (self.anchor.starts_with('_') || self.anchor.contains("/_")) {
+            return Err(Refusal::Usage(
+                "anchor names beginning with `_` cannot be modified from the command line".into(),
+            ));
+        }
+        if self.recursive && self.file.is_some() {
+            return Err(Refusal::Usage("-f loads one anchor: -a must not end in `*`".into()));
         }
         if self.json && self.show.is_none() {
             return Err(Refusal::Usage("--json needs -s".into()));
@@ -305,13 +411,14 @@ fn once<T>(slot: &mut Option<T>, value: T, flag: &str) -> Result<(), Refusal> {
 /// The first modifier that begins with what was typed, as pfctl looks it up.
 fn modifier<T: Copy>(
     flag: &str,
-    modifiers: &[(&str, Option<T>)],
+    modifiers: &[(&str, Modifier<T>)],
     typed: &str,
 ) -> Result<T, Refusal> {
     let found = modifiers.iter().find(|(name, _)| !typed.is_empty() && name.starts_with(typed));
     match found {
-        Some(&(_, Some(what))) => Ok(what),
-        Some((name, None)) => Err(Refusal::NotBuilt(format!("{flag} {name}"))),
+        Some(&(_, Is(what))) => Ok(what),
+        Some((name, NotBuilt)) => Err(Refusal::NotBuilt(format!("{flag} {name}"))),
+        Some((name, NotHere)) => Err(Refusal::NotHere(format!("{flag} {name}"))),
         None => Err(Refusal::Usage(format!("unknown modifier `{flag} {typed}`"))),
     }
 }
@@ -325,7 +432,7 @@ fn deadline(text: &str) -> Result<u32, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::{FlushWhat, Options, Refusal, Show};
-    use crate::protocol::Flush;
+    use crate::protocol::Part;
 
     fn parse(line: &str) -> Result<Options, Refusal> {
         Options::parse(line.split_whitespace().map(Into::into))
@@ -339,7 +446,7 @@ mod tests {
         assert_eq!(parse("-vnf-").unwrap().file, Some("-".into()));
         let options = parse("-vvsr").unwrap();
         assert_eq!((options.verbose, options.show), (2, Some(Show::Rules)));
-        assert_eq!(parse("-Fs").unwrap().flush, Some(FlushWhat::One(Flush::States)));
+        assert_eq!(parse("-Fs").unwrap().flush, Some(FlushWhat::States));
         assert_eq!(parse("-F all").unwrap().flush, Some(FlushWhat::All));
         let options = parse("-D a=b=c -D e= -f x").unwrap();
         assert_eq!(options.macros, ["a=b=c", "e="]);
@@ -357,6 +464,8 @@ mod tests {
             ("-st", Show::Timeouts),
             ("-sm", Show::Memory),
             ("-s mem", Show::Memory),
+            ("-sA", Show::Anchors),
+            ("-sl", Show::Labels),
             ("-sa", Show::All),
         ] {
             assert_eq!(parse(typed).unwrap().show, Some(show), "{typed}");
@@ -378,13 +487,52 @@ mod tests {
     fn what_is_not_there_is_refused_by_name() {
         for (line, name) in [
             ("-t bad -T show", "-t"),
-            ("-z", "-z"),
             ("-sT", "-s Tables"),
-            ("-s nat", "-s nat"),
+            ("-s osfp", "-s osfp"),
             ("-F Tables", "-F Tables"),
             ("-k key -k x", "-k key"),
         ] {
             assert_eq!(parse(line), Err(Refusal::NotBuilt(name.into())), "{line}");
+        }
+        for (line, name) in
+            [("-s nat", "-s nat"), ("-sq", "-s queue"), ("-F nat", "-F nat"), ("-Af x", "-A")]
+        {
+            let refusal = parse(line).unwrap_err();
+            assert_eq!(refusal, Refusal::NotHere(name.into()), "{line}");
+            let text = refusal.to_string();
+            assert!(text.ends_with(&format!("`{name}` is not available on a transparent bridge")));
+        }
+    }
+
+    #[test]
+    fn anchors_are_named_as_pfctl_names_them() {
+        for (typed, anchor, recursive) in [
+            ("-a web -sr", "web", false),
+            ("-a /web/a -sr", "web/a", false),
+            ("-a * -sr", "", true),
+            ("-a web/* -sr", "web", true),
+            ("-a web* -F rules", "web", true),
+            ("-a _1 -sr", "_1", false),
+        ] {
+            let options = parse(typed).unwrap();
+            assert_eq!((&*options.anchor, options.recursive), (anchor, recursive), "{typed}");
+        }
+        for line in ["-a / -sr", "-a _1 -f x", "-a a/_2 -F rules", "-a web* -f x", "-a x -mf y"] {
+            assert!(matches!(parse(line), Err(Refusal::Usage(_))), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_file_can_be_loaded() {
+        assert_eq!(parse("-f x").unwrap().part, Part::All);
+        assert_eq!(parse("-Rf x").unwrap().part, Part::Rules);
+        assert_eq!(parse("-Of x").unwrap().part, Part::Options);
+        assert_eq!(parse("-T load -f x").unwrap().part, Part::Tables);
+        assert_eq!(parse("-Tl -f x").unwrap().part, Part::Tables);
+        let options = parse("-mNf x -o none -obasic").unwrap();
+        assert!(options.merge);
+        for line in ["-ROf x", "-R", "-m", "-T load", "-f x -o fast", "-a b -Of x"] {
+            assert!(matches!(parse(line), Err(Refusal::Usage(_))), "{line:?}");
         }
     }
 

@@ -5,38 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use crate::protocol::{Info, Interface, Limit, Peer, Rule, RuleListing, State, Timeout};
-
-/// `-s rules`. What is built in is shown in comments, so that the output can be loaded.
-pub(crate) fn rules(out: &mut impl Write, listing: &RuleListing, verbose: u8) -> io::Result<()> {
-    for line in &listing.built_in {
-        writeln!(out, "# built in: {line}")?;
-    }
-    if listing.origin.is_none() {
-        writeln!(out, "# no rules in force: everything else is blocked")?;
-    }
-    for rule in &listing.rules {
-        if verbose > 0 {
-            write!(out, "@{} ", rule.number)?;
-        }
-        writeln!(out, "{}", rule.text)?;
-        if verbose > 0 {
-            rule_counters(out, rule)?;
-        }
-    }
-    Ok(())
-}
-
-fn rule_counters(out: &mut impl Write, rule: &Rule) -> io::Result<()> {
-    writeln!(
-        out,
-        "  [ Evaluations: {:<8}  Packets: {:<8}  Bytes: {:<10}  States: {:<6}]",
-        rule.evaluations,
-        rule.packets.iter().sum::<u64>(),
-        rule.bytes.iter().sum::<u64>(),
-        rule.states
-    )
-}
+use crate::protocol::{Info, Interface, Limit, Peer, State, Timeout};
 
 /// A state as `-s states` prints it.
 pub(crate) fn state(out: &mut impl Write, state: &State, verbose: u8) -> io::Result<()> {
@@ -71,10 +40,15 @@ pub(crate) fn state(out: &mut impl Write, state: &State, verbose: u8) -> io::Res
         state.bytes[0],
         state.bytes[1]
     )?;
-    if let Some(rule) = state.rules[0].or(state.rules[1]) {
+    let name = |side: usize| {
+        let number = || state.rules[side].map(|rule| rule.to_string());
+        state.anchored[side].clone().or_else(number)
+    };
+    let (arriving, leaving) = (name(0), name(1));
+    if let Some(rule) = arriving.as_ref().or(leaving.as_ref()) {
         write!(out, ", rule {rule}")?;
     }
-    if let [Some(_), Some(leaving)] = state.rules {
+    if let (Some(_), Some(leaving)) = (arriving, leaving) {
         write!(out, ", leaving rule {leaving}")?;
     }
     writeln!(out)?;
@@ -245,10 +219,9 @@ pub(crate) fn limit(out: &mut impl Write, limit: &Limit) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{info, interface, limit, rules, state, timeout};
+    use super::{info, interface, limit, state, timeout};
     use crate::protocol::{
-        Info, Interface, Limit, Peer, ReasonCount, Rule, RuleListing, State, Timeout, Traffic,
-        WorkerInfo,
+        Info, Interface, Limit, Peer, ReasonCount, State, Timeout, Traffic, WorkerInfo,
     };
 
     fn printed(print: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
@@ -281,6 +254,7 @@ mod tests {
             packets: [5, 4],
             bytes: [500, 400],
             rules: [Some(3), None],
+            anchored: [None, None],
         }
     }
 
@@ -297,6 +271,11 @@ mod tests {
              age 00:00:05, expires in 23:59:58, 5:4 pkts, 500:400 bytes, rule 3\n   \
              id: 00000000000000a1 creatorid: 00000001\n"
         );
+        let mut anchored = tcp();
+        anchored.rules = [Some(12), Some(2)];
+        anchored.anchored = [Some("3.webfarm.0".into()), None];
+        let text = printed(|out| state(out, &anchored, 1));
+        assert!(text.ends_with("bytes, rule 3.webfarm.0, leaving rule 2\n"), "{text}");
         let mut other = tcp();
         other.protocol = 17;
         other.source = "2001:db8::1".parse().unwrap();
@@ -308,33 +287,6 @@ mod tests {
             printed(|out| state(out, &other, 1)),
             "wan vlan 100.7 udp 2001:db8::2[80] <- 2001:db8::1[40000]       NO_TRAFFIC:SINGLE\n   \
              age 00:00:05, expires in 23:59:58, 5:4 pkts, 500:400 bytes, rule 3, leaving rule 4\n"
-        );
-    }
-
-    #[test]
-    fn rules_print_as_pf_prints_them() {
-        let listing = RuleListing {
-            origin: Some("x".into()),
-            built_in: vec!["pass quick arp".into()],
-            rules: vec![Rule {
-                number: 0,
-                text: "block drop all".into(),
-                label: None,
-                evaluations: 0,
-                packets: [0, 0],
-                bytes: [0, 0],
-                states: 0,
-                states_total: 0,
-            }],
-        };
-        assert_eq!(
-            printed(|out| rules(out, &listing, 0)),
-            "# built in: pass quick arp\nblock drop all\n"
-        );
-        assert_eq!(
-            printed(|out| rules(out, &listing, 1)),
-            "# built in: pass quick arp\n@0 block drop all\n  [ Evaluations: 0         Packets: 0  \
-             \x20      Bytes: 0           States: 0     ]\n"
         );
     }
 

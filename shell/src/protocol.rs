@@ -5,9 +5,10 @@
 //! on the same connection. Whoever may connect is decided by the socket's mode (0600) and the
 //! peer's credentials: root, or the user the daemon runs as.
 //!
-//! Bounds, which the daemon enforces: a request line holds at most [`MAX_REQUEST`] bytes and must
-//! be complete within [`TIMEOUT`] of its first byte; a client that does not read for as long, or is
-//! silent for [`IDLE`], is cut off; at most [`MAX_CLIENTS`] are served at a time.
+//! Bounds, which the daemon enforces: a request line holds at most [`MAX_REQUEST`] bytes, all that
+//! are under way together at most [`MAX_REQUESTS`], and it must be complete within [`TIMEOUT`] of
+//! its first byte; a client that does not read for as long, or is silent for [`IDLE`], is cut off; at
+//! most [`MAX_CLIENTS`] are served at a time.
 //!
 //! ```text
 //! > {"version":1,"command":"memory"}
@@ -28,8 +29,12 @@ use weir_config::Diagnostics;
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u32 = 1;
 
-/// Longest request line in bytes, its newline included.
-pub const MAX_REQUEST: usize = 16 << 20;
+/// Longest request line in bytes, its newline included: room for a million table entries and the
+/// rules around them.
+pub const MAX_REQUEST: usize = 64 << 20;
+
+/// Bytes of request lines, of all clients together, that the daemon holds at a time.
+pub const MAX_REQUESTS: usize = 2 * MAX_REQUEST;
 
 /// How long a begun request may take to arrive, and an answer to be taken.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,10 +75,27 @@ pub enum Command {
     ///
     /// `{"version":1,"command":{"load":{"sources":[{"name":"weir.conf","text":"pass\n"}]}}}`
     Load(Load),
-    /// Lists the rules in force with their counters. Answer: `rules`, `done`.
+    /// Lists the rules of the main rule set with their counters, as `rules-in` does. Answer:
+    /// `rules`, `done`.
     ///
     /// `{"version":1,"command":"rules"}`
     Rules,
+    /// Lists the rules of an anchor (`""` is the main rule set) with their counters, and those of
+    /// the anchors without a name that they call; with `recursive` those of all anchors. Answer:
+    /// `rules`, `done`; `error` if there is no such anchor.
+    ///
+    /// `{"version":1,"command":{"rules-in":{"anchor":"webfarm","recursive":true}}}`
+    RulesIn {
+        /// Its path.
+        anchor: String,
+        /// Those of all other anchors, too.
+        recursive: bool,
+    },
+    /// Lists the paths of all anchors, whether they have rules or are only called. Answer:
+    /// `anchors`, `done`.
+    ///
+    /// `{"version":1,"command":"anchors"}`
+    Anchors,
     /// Lists the states. Answer: any number of `states`, `done`.
     ///
     /// `{"version":1,"command":"states"}`
@@ -116,17 +138,50 @@ pub enum Command {
     },
 }
 
-/// A rule set as text. The daemon opens no file that a client names: the names are for messages.
+/// A rule set as text. The daemon opens no file that a client names: it parses again from exactly
+/// these texts.
 ///
 /// `{"sources":[{"name":"/etc/weir/weir.conf","text":"pass\n"}],"macros":["ext=wan"]}`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
-    /// The rule file; this version takes exactly one.
+    /// The rule file, then every file that reading it has read: those of `include`, `load anchor`
+    /// and tables.
     pub sources: Vec<Source>,
     /// `name=value` as `-D` takes it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub macros: Vec<String>,
+    /// Path of the anchor that is loaded; the main rule set if it is empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub anchor: String,
+    /// What of it is put in force.
+    #[serde(default, skip_serializing_if = "Part::is_all")]
+    pub part: Part,
+    /// Options that the files do not set stay as they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merge: bool,
+}
+
+/// What of a load is put in force; the rest of it must be right, too, but changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// Everything.
+    #[default]
+    All,
+    /// `-R`: the rules, those of layer 2 and of anchors included.
+    Rules,
+    /// `-T load`: the tables.
+    Tables,
+    /// `-O`: the `set` options.
+    Options,
+}
+
+impl Part {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    const fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
 }
 
 /// One file of a rule set.
@@ -166,15 +221,36 @@ pub enum Kill {
 }
 
 /// What to empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Flush {
-    /// The rules: everything that no state lets pass is blocked.
+    /// The rules of the main rule set: everything that no state lets pass is blocked. Tables,
+    /// options and what was loaded into anchors stay.
     Rules,
+    /// What is in an anchor (`""` is the main rule set): its rules and tables.
+    ///
+    /// `{"rules-in":{"anchor":"webfarm","recursive":true}}`
+    RulesIn {
+        /// Its path.
+        anchor: String,
+        /// And in all anchors below it.
+        recursive: bool,
+    },
     /// The state table.
     States,
-    /// The counters.
+    /// The counters that belong to no rule.
     Info,
+    /// The counters of the rules of an anchor (`""` is the main rule set).
+    ///
+    /// `{"rule-counters":{"anchor":"","recursive":false}}`
+    RuleCounters {
+        /// Its path.
+        anchor: String,
+        /// And of those in all anchors below it.
+        recursive: bool,
+    },
+    /// The `set` options: their defaults hold again.
+    Options,
 }
 
 /// One line from the daemon.
@@ -193,8 +269,10 @@ pub enum Reply {
     ///
     /// `{"diagnostics":{"list":[{"severity":"error","message":"...","file":"stdin","line":1,...}],...}`
     Diagnostics(Diagnostics),
-    /// The rules in force.
+    /// The rules of one rule set.
     Rules(RuleListing),
+    /// Paths of anchors, in order.
+    Anchors(Vec<String>),
     /// Some states.
     States(Vec<State>),
     /// Status and counters.
@@ -226,26 +304,34 @@ pub struct Done {
     pub note: Option<String>,
 }
 
-/// The rules in force.
+/// The rules of one rule set.
 ///
 /// `{"origin":"/etc/weir/weir.conf","built_in":["pass quick arp"],"rules":[]}`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleListing {
-    /// Name of the file they came from; absent when everything is blocked for want of rules.
+    /// Path of the anchor; empty for the main rule set.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub anchor: String,
+    /// Name of the file they came from; absent when everything is blocked for want of rules, and
+    /// for an anchor that nothing was loaded into.
     pub origin: Option<String>,
-    /// What passes before any rule is asked, in words.
+    /// What passes before any rule is asked, in words; only in the main rule set's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub built_in: Vec<String>,
     /// The rules, in order.
     pub rules: Vec<Rule>,
+    /// The rule sets of anchors that were asked for with this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nested: Vec<Self>,
 }
 
 /// A rule with its counters, summed over workers.
 ///
 /// `{"number":0,"text":"pass all flags S/SA","evaluations":9,"packets":[4,4],"bytes":[400,900],
 /// "states":1,"states_total":2}`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// Its number, from 0.
+    /// Its number in its rule set, from 0.
     pub number: u32,
     /// As `-s rules` prints it.
     pub text: String,
@@ -262,6 +348,21 @@ pub struct Rule {
     pub states: u64,
     /// States it has made.
     pub states_total: u64,
+    /// The anchor that it calls, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call>,
+}
+
+/// An anchor as a rule calls it.
+///
+/// `{"path":"authpf","wildcard":true}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Its path; with `wildcard` that of its parent, which may be the main rule set.
+    pub path: String,
+    /// All anchors directly below.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wildcard: bool,
 }
 
 /// A state.
@@ -301,8 +402,17 @@ pub struct State {
     pub packets: [u64; 2],
     /// Bytes of them.
     pub bytes: [u64; 2],
-    /// Numbers of the rules that let it pass: arriving, leaving.
+    /// The rules that let it pass, arriving and leaving: their numbers, counted over the main rule
+    /// set and then the anchors in the order of their paths.
     pub rules: [Option<u32>; 2],
+    /// For those in anchors, how logs call them: `3.webfarm.0` is rule 0 of `webfarm`, which rule 3
+    /// of the main rule set calls.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub anchored: [Option<String>; 2],
+}
+
+fn is_empty(pair: &[Option<String>; 2]) -> bool {
+    pair.iter().all(Option::is_none)
 }
 
 /// One end of a state.
@@ -490,7 +600,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&request).unwrap(), example);
             seen += 1;
         }
-        assert_eq!(seen, 12, "one example for each command and one for the request");
+        assert_eq!(seen, 14, "one example for each command and one for the request");
     }
 
     #[test]

@@ -1,18 +1,45 @@
 //! Rule files: read here, never by the daemon, and checked before they are sent.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 
-use weir_config::{Files, MAX_TABLE_TEXT};
+use weir_config::{Files, MAX_TABLE_TEXT, MAX_TEXT, Parsed, PortPrefixes, SourceFile};
 
-use crate::protocol::{MAX_REQUEST, Source};
+use crate::check;
+use crate::protocol::{Load, Source};
+
+/// A rule file with everything that reading it has read.
+#[derive(Debug)]
+pub struct Gathered {
+    /// To be put in force.
+    pub load: Load,
+    /// What came out.
+    pub checked: Parsed,
+}
+
+/// Reads a rule file (`-` is standard input) and the files that it names. `terms` says how, and
+/// becomes the load: its sources are what was read, each once.
+///
+/// # Errors
+/// When the rule file cannot be read or a `-D` is no definition; what is wrong with the rest is among
+/// the diagnostics.
+pub fn gather(file: &OsStr, terms: Load, prefixes: &[PortPrefixes]) -> io::Result<Gathered> {
+    let main = read(file)?;
+    let checked = check::read(&main, &mut Disk, &terms, prefixes).map_err(io::Error::other)?;
+    let mut known = HashSet::new();
+    let once = checked.sources.iter().filter(|file| known.insert(&*file.name));
+    let sources =
+        once.map(|file| Source { name: file.name.clone(), text: file.text.clone() }).collect();
+    Ok(Gathered { load: Load { sources, ..terms }, checked })
+}
 
 /// Reads a rule file; `-` is standard input.
 ///
 /// # Errors
-/// When it cannot be read, is not UTF-8, or is longer than a request can be.
-pub(crate) fn read(file: &OsStr) -> io::Result<Source> {
+/// When it cannot be read, is not UTF-8, or is longer than rule files may be.
+pub fn read(file: &OsStr) -> io::Result<SourceFile> {
     let (name, input): (String, Box<dyn Read>) = if file == "-" {
         ("stdin".into(), Box::new(io::stdin().lock()))
     } else {
@@ -21,17 +48,15 @@ pub(crate) fn read(file: &OsStr) -> io::Result<Source> {
         let file = open.map_err(|e| io::Error::new(e.kind(), format!("{name}: {e}")))?;
         (name, Box::new(file))
     };
-    // JSON takes two bytes for a quote or a newline: half of a request always fits.
-    let most = MAX_REQUEST / 2 - 1024;
     let mut text = String::new();
     input
-        .take(most as u64 + 1)
+        .take(MAX_TEXT as u64 + 1)
         .read_to_string(&mut text)
         .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
-    if text.len() > most {
-        return Err(io::Error::other(format!("{name}: longer than {most} bytes")));
+    if text.len() > MAX_TEXT {
+        return Err(io::Error::other(format!("{name}: longer than {MAX_TEXT} bytes")));
     }
-    Ok(Source { name, text })
+    Ok(SourceFile { name, text })
 }
 
 /// The files of this machine, for those that a rule file names.
@@ -56,7 +81,8 @@ impl Files for Disk {
 mod tests {
     use weir_config::Files;
 
-    use super::{Disk, read};
+    use super::{Disk, gather, read};
+    use crate::protocol::Load;
 
     #[test]
     fn the_disk_is_read_within_bounds() {
@@ -75,5 +101,33 @@ mod tests {
     fn errors_name_the_file() {
         let error = read("/nonexistent/weir.conf".as_ref()).unwrap_err();
         assert!(error.to_string().starts_with("/nonexistent/weir.conf: "), "{error}");
+    }
+
+    #[test]
+    fn everything_that_is_read_is_sent_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let main = file(
+            "weir.conf",
+            "table <bad> file \"bad\"\ninclude \"web\"\ninclude \"web\"\n\
+             load anchor ssh from \"ssh\"\nanchor ssh\n",
+        );
+        let web = file("web", "pass proto tcp to port $p\n");
+        let bad = file("bad", "10.0.0.1\n");
+        let ssh = file("ssh", "pass proto tcp to port 22\n");
+        let terms = Load { macros: vec!["p=80".into()], ..Load::default() };
+        let gathered = gather(main.as_os_str(), terms, &[]).unwrap();
+        assert!(gathered.checked.rules.is_some(), "{}", gathered.checked.diagnostics);
+        let mut names: Vec<_> = gathered.load.sources.iter().map(|source| &*source.name).collect();
+        assert_eq!(names[0], main.to_str().unwrap(), "the rule file first");
+        names.sort_unstable();
+        let mut wanted = [&bad, &ssh, &web, &main].map(|path| path.to_str().unwrap());
+        wanted.sort_unstable();
+        assert_eq!(names, wanted);
+        assert_eq!(gathered.load.macros, ["p=80"]);
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::tools::check;
 use crate::{bench, run};
 
 /// A transparent bridge firewall.
@@ -23,9 +24,8 @@ enum Command {
     /// Control a running weir with pfctl's flags; also as `weirctl`
     #[command(disable_help_flag = true)]
     Ctl(Rest),
-    /// (not built yet) Check rule files
-    #[command(disable_help_flag = true)]
-    Check(Rest),
+    /// Check rule files: errors, and warnings of traps
+    Check(check::Arguments),
     /// (not built yet) Walk a packet in words through a rule file
     #[command(disable_help_flag = true)]
     Explain(Rest),
@@ -72,8 +72,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(arguments) => run::main(arguments),
         Command::Ctl(rest) => weir_shell::ctl::main(rest.arguments),
         Command::Bench(arguments) => bench::main(&arguments),
-        Command::Check(_)
-        | Command::Explain(_)
+        Command::Check(arguments) => check::main(&arguments),
+        Command::Explain(_)
         | Command::Test(_)
         | Command::Replay(_)
         | Command::Nics(_)

@@ -21,4 +21,5 @@ pub mod rules;
 pub mod run;
 pub mod server;
 pub mod settings;
+pub mod tools;
 pub mod worker;

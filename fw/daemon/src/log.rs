@@ -182,8 +182,9 @@ impl Writer {
         if record.rule == u32::MAX {
             line.push_str("none");
         } else {
-            let _ = write!(line, "{}", record.rule);
-            if let Some(label) = self.programs.label(record.epoch, record.rule) {
+            let rule = self.programs.rule(record.epoch, record.rule);
+            escape(&rule.number, line);
+            if let Some(label) = rule.label {
                 line.push_str(" \"");
                 escape(&label, line);
                 line.push('"');
@@ -299,7 +300,7 @@ mod tests {
 
     use super::{Pace, RATE, RING, RecordSender, Writer, escape, ring};
     use crate::clock::Clock;
-    use crate::rules::Programs;
+    use crate::rules::{Places, Programs};
 
     /// A writer's end that can be looked at.
     #[derive(Clone, Default)]
@@ -330,9 +331,11 @@ mod tests {
             let parsed = parse_one(&SourceFile::new("test", text), &Defines::default());
             let mut rules = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics));
             rules.rules[1].label = Some(label.into());
-            let port = PortName { role: "lan".into(), interface: "lan0".into() };
+            let port =
+                PortName { role: "lan".into(), interface: "lan0".into(), prefixes: Vec::new() };
             let program = Program::compile(&rules, &PortNames(vec![port]), None).unwrap();
-            programs.push(Arc::new(program));
+            let places = Places::new(&rules);
+            programs.push(Arc::new(program), Arc::new(places));
         }
         let writer = Writer {
             rings: vec![receiver],

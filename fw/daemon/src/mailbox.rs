@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Whether a state is meant, asked on the worker's thread.
 pub type Matcher = Arc<dyn Fn(&StateView) -> bool + Send + Sync>;
 
+/// Whether a rule is meant, by its id; asked on the worker's thread.
+pub type RuleMatcher = dyn Fn(u32) -> bool + Send + Sync;
+
 /// One request to a worker.
 pub enum Letter {
     /// Judge by this program and these tables from the next batch on. What they replace comes back,
@@ -33,8 +36,10 @@ pub enum Letter {
     Open(Option<Instant>, Sender<()>),
     /// Tell the counters.
     Report(Sender<Report>),
-    /// Set the counters to zero.
+    /// Set the counters to zero, but those of rules.
     ClearCounters(Sender<()>),
+    /// Set the counters of some rules to zero.
+    ClearRules(Arc<RuleMatcher>, Sender<()>),
     /// List the states in [`CHUNK`] slots from a cursor on.
     States(u32, Vec<StateView>, Sender<(Vec<StateView>, Option<u32>)>),
     /// Remove matching states in [`CHUNK`] slots from a cursor on.

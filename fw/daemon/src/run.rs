@@ -25,7 +25,8 @@ use tracing::{error, info, warn};
 use weir_engine::{Engine, PortName, PortNames, Setup, Shared};
 use weir_hw::sys::region::region;
 use weir_hw::{Opened, Prepared};
-use weir_shell::protocol::{Load, MAX_REQUEST, Source};
+use weir_shell::protocol::Load;
+use weir_shell::source::{Gathered, gather};
 
 use crate::clock::Clock;
 use crate::control::{self, Control};
@@ -81,6 +82,8 @@ enum Event {
     Signal(i32),
     /// A worker ended, of itself or because it was told to.
     Ended(usize, Result<(), PortFailure>),
+    /// A worker does not read its letters any more.
+    Stuck(String),
 }
 
 /// Runs until a signal or a failure ends it.
@@ -160,11 +163,16 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         cpus: crew.cpus,
         shared: crew.shared,
         ports: port_names(settings),
+        prefixes: Vec::new(),
         io,
         reserved: settings.states,
         programs,
         held_back,
         last_good: LastGood::new(settings.state_dir.clone()),
+        give_up: Box::new(move |why| {
+            // Nobody reads it: the process ends already.
+            let _ = events.send(Event::Stuck(why.to_owned()));
+        }),
     };
     let control = Arc::new(Control::new(parts, announce));
     server.start(Arc::clone(&control), Bounds::default()).map_err(|error| error.to_string())?;
@@ -259,8 +267,8 @@ fn open_ports(settings: &Settings) -> Result<([Prepared; 2], Opened), String> {
 
 fn port_names(settings: &Settings) -> PortNames {
     PortNames(vec![
-        PortName { role: "lan".into(), interface: settings.lan.clone() },
-        PortName { role: "wan".into(), interface: settings.wan.clone() },
+        PortName { role: "lan".into(), interface: settings.lan.clone(), prefixes: Vec::new() },
+        PortName { role: "wan".into(), interface: settings.wan.clone(), prefixes: Vec::new() },
     ])
 }
 
@@ -383,15 +391,13 @@ fn first_rules(control: &Control, file: &Path) {
 
 /// Loads the rule file; the error is all that is wrong with it, a line each.
 fn load_file(control: &Control, file: &Path) -> Result<(), String> {
-    let name = file.display().to_string();
-    let mut text = String::new();
-    File::open(file)
-        .and_then(|open| open.take(MAX_REQUEST as u64 + 1).read_to_string(&mut text))
-        .map_err(|error| format!("{name}: {error}"))?;
-    if text.len() > MAX_REQUEST {
-        return Err(format!("{name}: longer than {MAX_REQUEST} bytes"));
+    let name = file.display();
+    let Gathered { load, checked } = gather(file.as_os_str(), Load::default(), control.prefixes())
+        .map_err(|error| error.to_string())?;
+    if checked.rules.is_none() {
+        return Err(checked.diagnostics.to_string());
     }
-    let load = Load { sources: vec![Source { name: name.clone(), text }], macros: Vec::new() };
+    drop(checked);
     let loaded = control.load(&load).map_err(|refused| refused.to_string())?;
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     let note = if loaded.unchanged { " (unchanged)" } else { "" };
@@ -410,6 +416,10 @@ fn attend(happened: &Receiver<Event>, reload: &Sender<()>, settings: &Settings) 
             Event::Signal(signal) => {
                 info!("signal {signal}: stopping");
                 break;
+            }
+            Event::Stuck(why) => {
+                error!("{why}: THE BRIDGE IS CLOSED");
+                return ExitCode::FAILURE;
             }
             Event::Ended(worker, result) => {
                 let ports = [&settings.lan, &settings.wan];
@@ -432,7 +442,7 @@ fn await_end(happened: &Receiver<Event>, running: usize, one_has_ended: bool) {
     while left > 0 {
         match happened.recv_deadline(deadline) {
             Ok(Event::Ended(..)) => left -= 1,
-            Ok(Event::Signal(_)) => {}
+            Ok(Event::Signal(_) | Event::Stuck(_)) => {}
             Err(_) => {
                 warn!("{left} workers did not stop in time");
                 return;

@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, flock};
@@ -17,7 +18,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::process::{geteuid, umask};
 use tracing::{debug, info, warn};
 use weir_shell::protocol::{
-    Command, Done, IDLE, MAX_CLIENTS, MAX_REQUEST, Reply, Request, TIMEOUT, VERSION,
+    Command, Done, IDLE, MAX_CLIENTS, MAX_REQUEST, MAX_REQUESTS, Reply, Request, TIMEOUT, VERSION,
 };
 
 use crate::control::{Control, Refused};
@@ -40,12 +41,22 @@ pub struct Bounds {
     pub idle: Duration,
     /// How many clients are served at a time.
     pub clients: usize,
+    /// Longest request in bytes.
+    pub request: usize,
+    /// Bytes of the requests of all clients at a time.
+    pub requests: usize,
 }
 
 impl Default for Bounds {
     /// Those of the protocol.
     fn default() -> Self {
-        Self { timeout: TIMEOUT, idle: IDLE, clients: MAX_CLIENTS }
+        Self {
+            timeout: TIMEOUT,
+            idle: IDLE,
+            clients: MAX_CLIENTS,
+            request: MAX_REQUEST,
+            requests: MAX_REQUESTS,
+        }
     }
 }
 
@@ -129,6 +140,8 @@ impl Drop for Server {
 fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds) {
     // Each client's thread holds one of these.
     let places: Arc<()> = Arc::default();
+    // Bytes of requests that are under way.
+    let requests: Arc<AtomicUsize> = Arc::default();
     loop {
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
@@ -142,16 +155,17 @@ fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds) {
         if Arc::strong_count(&places) > bounds.clients {
             // It fits the socket's buffer, or is lost; nobody waits for it.
             let _ = stream.set_nonblocking(true);
-            let _ = Session::new(stream, bounds).and_then(|mut session| {
+            let _ = Session::new(stream, bounds, &requests).and_then(|mut session| {
                 session.send(&Reply::Error(format!("more than {} clients", bounds.clients)))
             });
             continue;
         }
         let control = Arc::clone(control);
         let place = Arc::clone(&places);
+        let requests = Arc::clone(&requests);
         let spawned = std::thread::Builder::new().name("weir-client".into()).spawn(move || {
-            let served =
-                Session::new(stream, bounds).and_then(|mut session| session.serve(&control));
+            let served = Session::new(stream, bounds, &requests)
+                .and_then(|mut session| session.serve(&control));
             if let Err(error) = served {
                 debug!("control client: {error}");
             }
@@ -171,6 +185,43 @@ struct Session {
     bounds: Bounds,
     /// What was read and not yet used.
     buffer: Vec<u8>,
+    room: Room,
+}
+
+/// What a session takes of the room that all requests have together.
+struct Room {
+    taken_by_all: Arc<AtomicUsize>,
+    /// By this session.
+    taken: usize,
+}
+
+impl Room {
+    /// Bytes that every session may have for itself.
+    const FREE: usize = 64 << 10;
+
+    /// Makes sure of room for a request of that length so far; `false` if there is none.
+    fn take(&mut self, length: usize, limit: usize) -> bool {
+        let more = length.saturating_sub(Self::FREE).saturating_sub(self.taken);
+        let fits = more == 0 || {
+            let before = self.taken_by_all.fetch_add(more, Ordering::Relaxed);
+            self.taken += more;
+            before + more <= limit
+        };
+        if !fits {
+            self.give_back();
+        }
+        fits
+    }
+
+    fn give_back(&mut self) {
+        self.taken_by_all.fetch_sub(std::mem::take(&mut self.taken), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.give_back();
+    }
 }
 
 /// How a client's line ended.
@@ -182,9 +233,14 @@ enum Line {
 }
 
 impl Session {
-    fn new(stream: UnixStream, bounds: Bounds) -> io::Result<Self> {
+    fn new(
+        stream: UnixStream,
+        bounds: Bounds,
+        taken_by_all: &Arc<AtomicUsize>,
+    ) -> io::Result<Self> {
         let uid = socket_peercred(stream.as_fd())?.uid.as_raw();
-        Ok(Self { stream, uid, bounds, buffer: Vec::new() })
+        let room = Room { taken_by_all: Arc::clone(taken_by_all), taken: 0 };
+        Ok(Self { stream, uid, bounds, buffer: Vec::new(), room })
     }
 
     /// Answers requests until the client hangs up or breaks a bound.
@@ -206,6 +262,7 @@ impl Session {
                 Err(text) => Reply::Error(text),
             };
             self.send(&reply)?;
+            self.room.give_back();
         }
     }
 
@@ -221,9 +278,14 @@ impl Session {
                 return Ok(Line::Complete(line));
             }
             searched = self.buffer.len();
-            if searched >= MAX_REQUEST {
-                let text = format!("a request is longer than {MAX_REQUEST} bytes");
+            let longest = self.bounds.request;
+            if searched >= longest {
+                let text = format!("a request is longer than {longest} bytes");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+            if !self.room.take(searched, self.bounds.requests) {
+                let text = "other clients' requests take all the room there is: try again";
+                return Err(io::Error::new(io::ErrorKind::OutOfMemory, text));
             }
             let patience = if searched == 0 {
                 self.bounds.idle
@@ -238,7 +300,7 @@ impl Session {
             }
             self.stream.set_read_timeout(Some(patience))?;
             let mut chunk = [0; 16 << 10];
-            let most = chunk.len().min(MAX_REQUEST - searched);
+            let most = chunk.len().min(longest - searched);
             match self.stream.read(&mut chunk[..most]) {
                 Ok(0) if self.buffer.is_empty() => return Ok(Line::End),
                 Ok(0) => {
@@ -275,29 +337,46 @@ impl Session {
         Ok(())
     }
 
+    /// Sends the rules of an anchor; the answer's end is left to be sent.
+    fn rules(
+        &mut self,
+        control: &Control,
+        anchor: &str,
+        recursive: bool,
+    ) -> io::Result<Result<Reply, Refused>> {
+        let listing = match control.rules(anchor, recursive) {
+            Ok(listing) => listing,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let count = listing.rules.len() as u64;
+        self.send(&Reply::Rules(listing))?;
+        Ok(Ok(done(count)))
+    }
+
     /// Carries a command out; sends the lines of a listing and returns the one that ends it.
     fn answer(&mut self, control: &Control, command: Command) -> io::Result<Reply> {
         let uid = self.uid;
-        let done = |count| Reply::Done(Done { count, note: None });
         let result = match command {
             Command::Load(load) => control.load(&load).map(|loaded| {
                 let name = load.sources.first().map_or("", |source| &source.name);
                 let note = if loaded.unchanged { " (unchanged)" } else { "" };
-                info!("user {uid} loaded {} rules from {name:?}{note}", loaded.rules);
+                let into = if load.anchor.is_empty() { "" } else { " into anchor " };
+                let (count, anchor) = (loaded.rules, &load.anchor);
+                info!("user {uid} loaded {name:?}{into}{anchor:?}: {count} rules in force{note}");
                 loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
                 Reply::Done(Done {
                     count: loaded.rules as u64,
                     note: (!loaded.warnings.is_empty()).then(|| loaded.warnings.join("\n")),
                 })
             }),
-            Command::Rules => match control.rules() {
-                Ok(listing) => {
-                    let count = listing.rules.len() as u64;
-                    self.send(&Reply::Rules(listing))?;
-                    Ok(done(count))
-                }
-                Err(refused) => Err(refused),
-            },
+            Command::Rules => self.rules(control, "", false)?,
+            Command::RulesIn { anchor, recursive } => self.rules(control, &anchor, recursive)?,
+            Command::Anchors => {
+                let anchors = control.anchors();
+                let count = anchors.len() as u64;
+                self.send(&Reply::Anchors(anchors))?;
+                Ok(done(count))
+            }
             Command::States => {
                 let mut broken = None;
                 let listed = control.states(|states| {
@@ -341,7 +420,7 @@ impl Session {
                 info!("user {uid} killed {count} states");
                 done(count)
             }),
-            Command::Flush(what) => control.flush(what).map(|count| {
+            Command::Flush(what) => control.flush(&what).map(|count| {
                 warn!("user {uid} flushed {what:?}");
                 done(count)
             }),
@@ -362,6 +441,11 @@ impl Session {
             Refused::Error(text) => Reply::Error(text),
         }))
     }
+}
+
+/// The end of an answer that went well.
+const fn done(count: u64) -> Reply {
+    Reply::Done(Done { count, note: None })
 }
 
 /// Reads a request line; the error is for the client.

@@ -48,16 +48,7 @@ impl Settings {
     /// When the settings file cannot be read or is wrong (all that is wrong, a line each), or
     /// something is missing or out of bounds.
     pub fn gather(arguments: Arguments) -> Result<Self, String> {
-        let file = match &arguments.config {
-            Some(path) => read(path).map_err(|error| format!("{}: {error}", path.display()))?,
-            None => match read(Path::new(FILE)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-                read => read.map_err(|error| format!("{FILE}: {error}"))?,
-            },
-        };
-        let name = arguments.config.as_deref().unwrap_or(Path::new(FILE)).display().to_string();
-        let file = settings::parse(&SourceFile::new(name, file))
-            .map_err(|diagnostics| diagnostics.to_string().trim_end().to_owned())?;
+        let file = read_file(arguments.config.as_deref())?;
         Self::merge(arguments, file)
     }
 
@@ -91,6 +82,23 @@ impl Settings {
         }
         Ok(settings)
     }
+}
+
+/// Reads the settings file: the one that is named, else the usual one if it is there.
+///
+/// # Errors
+/// When it cannot be read or is wrong (all that is wrong, a line each).
+pub fn read_file(named: Option<&Path>) -> Result<settings::Settings, String> {
+    let text = match named {
+        Some(path) => read(path).map_err(|error| format!("{}: {error}", path.display()))?,
+        None => match read(Path::new(FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            read => read.map_err(|error| format!("{FILE}: {error}"))?,
+        },
+    };
+    let name = named.unwrap_or(Path::new(FILE)).display().to_string();
+    settings::parse(&SourceFile::new(name, text))
+        .map_err(|diagnostics| diagnostics.to_string().trim_end().to_owned())
 }
 
 /// The text of the settings file; what is too long is cut where the parser will say so.

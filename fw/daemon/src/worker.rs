@@ -326,6 +326,10 @@ impl Worker {
                 self.back_pressure = 0;
                 let _ = done.try_send(());
             }
+            Letter::ClearRules(chosen, done) => {
+                self.engine.clear_rule_counters(&*chosen);
+                let _ = done.try_send(());
+            }
             Letter::States(cursor, mut room, reply) => {
                 let next = self.engine.states(now, cursor, CHUNK as u32, &mut room);
                 let _ = reply.try_send((room, next));

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use weir_engine::classifier::{Classifier, Key, Limits, Region, Rule};
 
-const REPEATS: usize = 20;
-const KEYS: usize = 1 << 14;
+const REPEATS: usize = 60;
+const KEYS: usize = 1 << 13;
 const MAPPED: u128 = 0xffff << 32;
 /// No host bits, all of them, or something between.
 const PORTS: [u16; 12] = [22, 25, 53, 80, 110, 123, 143, 443, 465, 993, 3306, 8080];

@@ -168,7 +168,7 @@ fn is_bare_ack(packet: &Packet) -> bool {
 }
 
 /// Lowers the MSS that a SYN offers. A checksum that was left to hardware covers the new value by
-/// itself, a finished one is brought up to date; verifying tells them apart.
+/// itself, a finished one is brought up to date.
 fn clamp_mss<F: Frames>(max: u16, packet: &Packet, frames: &mut F, i: usize) {
     let Transport::Tcp(header) = packet.transport else { return };
     if header.flags & tcp::flags::SYN == 0 {
@@ -182,7 +182,7 @@ fn clamp_mss<F: Frames>(max: u16, packet: &Packet, frames: &mut F, i: usize) {
     if mss <= max {
         return;
     }
-    let finished = checksum::verify(packet, frames, i);
+    let finished = checksum::is_finished(packet, frames, i);
     let segment = &mut frames.head_mut(i)[start..];
     // The option may begin at an odd byte: the words that hold it are compared as a whole.
     let words = at & !1..(at + 3) & !1;

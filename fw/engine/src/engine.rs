@@ -318,10 +318,14 @@ impl Engine {
         self.records.counters()
     }
 
-    /// Zeroes all counters.
+    /// Zeroes all counters but those of rules.
     pub fn clear_counters(&mut self) {
         self.counters = Counters::default();
-        self.records.clear();
+    }
+
+    /// Zeroes the counters of some rules in force, by their ids.
+    pub fn clear_rule_counters(&mut self, chosen: &dyn Fn(u32) -> bool) {
+        self.records.clear(chosen);
     }
 
     /// States in this worker's table.

@@ -72,7 +72,11 @@ impl Stand {
     pub(super) fn new(rules: &str, states: u32) -> io::Result<Self> {
         let parsed = parse_one(&SourceFile::new("bench", rules), &Defines::default());
         let rules = parsed.rules.ok_or_else(|| failed(&parsed.diagnostics))?;
-        let names = ROLES.map(|role| PortName { role: role.into(), interface: role.into() });
+        let names = ROLES.map(|role| PortName {
+            role: role.into(),
+            interface: role.into(),
+            prefixes: Vec::new(),
+        });
         let program = Program::compile(&rules, &PortNames(names.into()), None)
             .map_err(|error| failed(format_args!("{error:?}")))?;
 

@@ -1,11 +1,14 @@
 //! What is in force and what it has counted: rules, ports, time-outs, pools, status.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use weir_config::rules::{Action, Rule};
 use weir_engine::{Counters, Reason, RuleCounters};
 use weir_shell::protocol;
 
-use super::{Control, Refused};
+use super::loading::no_anchor;
+use super::{Control, InForce, Refused};
 use crate::mailbox::Report;
 
 /// What passes before any rule is asked, as `-s rules` shows it.
@@ -15,46 +18,38 @@ const BUILT_IN: [&str; 2] = [
 ];
 
 impl Control {
-    /// The rules in force with their counters.
+    /// The rules of an anchor (`""`: the main rule set) with their counters, those of the anchors
+    /// without a name that they call, and with `recursive` those of all others.
     ///
     /// # Errors
-    /// When a worker does not answer.
-    pub fn rules(&self) -> Result<protocol::RuleListing, Refused> {
-        // Locked until the workers have answered, so that numbers and counters belong together.
+    /// When there is no such anchor, or a worker does not answer.
+    pub fn rules(&self, anchor: &str, recursive: bool) -> Result<protocol::RuleListing, Refused> {
+        // Locked until the workers have answered, so that ids and counters belong together.
         let in_force = self.in_force.lock();
+        let shown = in_force.shown(anchor, recursive)?;
         let reports = self.reports()?;
-        let rules = in_force.program.iter().flat_map(|program| &program.rules().rules);
-        let rules = rules
-            .enumerate()
-            .map(|(number, rule)| {
-                let mut sum = RuleCounters::default();
-                let mut states = 0;
-                for counters in reports.iter().filter_map(|report| report.rules.get(number)) {
-                    sum.evaluations += counters.evaluations;
-                    for i in 0..2 {
-                        sum.packets[i] += counters.packets[i];
-                        sum.bytes[i] += counters.bytes[i];
-                    }
-                    states += u64::from(counters.states);
-                    sum.states_total += counters.states_total;
-                }
-                protocol::Rule {
-                    number: number as u32,
-                    text: rule.to_string(),
-                    label: rule.label.clone(),
-                    evaluations: sum.evaluations,
-                    packets: sum.packets,
-                    bytes: sum.bytes,
-                    states,
-                    states_total: sum.states_total,
-                }
-            })
-            .collect();
-        Ok(protocol::RuleListing {
-            origin: in_force.origin.clone(),
-            built_in: BUILT_IN.map(Into::into).into(),
-            rules,
-        })
+        let mut listings = shown.into_iter().map(|path| protocol::RuleListing {
+            anchor: path.to_owned(),
+            origin: match path {
+                "" => in_force.origin.clone(),
+                _ => in_force.composition.origin(path).map(Into::into),
+            },
+            built_in: if path.is_empty() { BUILT_IN.map(Into::into).into() } else { Vec::new() },
+            rules: in_force.rules_of(path).map_or_else(Vec::new, |(first, rules)| {
+                (0..).zip(rules).map(|(n, rule)| listed(n, rule, first + n, &reports)).collect()
+            }),
+            nested: Vec::new(),
+        });
+        let mut listing = listings.next().unwrap_or_default();
+        listing.nested = listings.collect();
+        Ok(listing)
+    }
+
+    /// The paths of all anchors, in order: those that have content, those that are called, and those
+    /// that others are in.
+    pub fn anchors(&self) -> Vec<String> {
+        let in_force = self.in_force.lock();
+        in_force.anchors().into_iter().map(Into::into).collect()
     }
 
     /// Status and counters.
@@ -185,6 +180,96 @@ impl Control {
             peak: self.parts.shared.high_water().into(),
             reserved: self.parts.reserved.into(),
         }]
+    }
+}
+
+/// A rule with what all workers have counted for it.
+fn listed(number: u32, rule: &Rule, id: u32, reports: &[Report]) -> protocol::Rule {
+    let mut sum = RuleCounters::default();
+    let mut states = 0;
+    for counters in reports.iter().filter_map(|report| report.rules.get(id as usize)) {
+        sum.evaluations += counters.evaluations;
+        for i in 0..2 {
+            sum.packets[i] += counters.packets[i];
+            sum.bytes[i] += counters.bytes[i];
+        }
+        states += u64::from(counters.states);
+        sum.states_total += counters.states_total;
+    }
+    protocol::Rule {
+        number,
+        text: rule.to_string(),
+        label: rule.label.clone(),
+        evaluations: sum.evaluations,
+        packets: sum.packets,
+        bytes: sum.bytes,
+        states,
+        states_total: sum.states_total,
+        call: match &rule.action {
+            Action::Anchor(call) => {
+                Some(protocol::Call { path: call.path.clone(), wildcard: call.wildcard })
+            }
+            _ => None,
+        },
+    }
+}
+
+impl InForce {
+    /// The rules of an anchor (`""`: the main rule set) and the id of the first; `None` if it has no
+    /// content.
+    pub(super) fn rules_of(&self, anchor: &str) -> Option<(u32, &[Rule])> {
+        let rules = self.program.as_ref()?.rules();
+        let inner = match anchor {
+            "" => &rules.rules,
+            _ => &rules.anchors.get(anchor)?.rules,
+        };
+        Some((self.places.first(anchor)?, inner))
+    }
+
+    /// All anchors there are.
+    fn anchors(&self) -> BTreeSet<&str> {
+        let Some(program) = &self.program else { return BTreeSet::new() };
+        let rules = program.rules();
+        let inner = rules.anchors.values().flat_map(|anchor| &anchor.rules);
+        let called = rules.rules.iter().chain(inner).filter_map(|rule| match &rule.action {
+            Action::Anchor(call) => Some(&*call.path),
+            _ => None,
+        });
+        let mut found = BTreeSet::new();
+        for path in rules.anchors.keys().map(String::as_str).chain(called) {
+            let above = path.match_indices('/').map(|(end, _)| &path[..end]);
+            found.extend(above.chain([path]).filter(|path| !path.is_empty()));
+        }
+        found
+    }
+
+    /// The anchor, then those that are shown with it: with `recursive` all others, else those
+    /// without a name that its rules call.
+    pub(super) fn shown(&self, anchor: &str, recursive: bool) -> Result<Vec<&str>, Refused> {
+        let all = self.anchors();
+        let main = anchor.is_empty().then_some("");
+        let own = main.or_else(|| all.get(anchor).copied()).ok_or_else(|| no_anchor(anchor))?;
+        let mut shown = vec![own];
+        if recursive {
+            shown.extend(all.into_iter().filter(|path| *path != anchor));
+            return Ok(shown);
+        }
+        let mut at = 0;
+        while let Some(path) = shown.get(at) {
+            let (_, rules) = self.rules_of(path).unwrap_or_default();
+            for rule in rules {
+                if let Action::Anchor(call) = &rule.action
+                    && !call.wildcard
+                    && call.path.rsplit('/').next().is_some_and(|name| name.starts_with('_'))
+                    && let Some(path) = all.get(&*call.path)
+                    && !shown.contains(path)
+                {
+                    shown.push(path);
+                }
+            }
+            at += 1;
+        }
+        Ok(shown)
     }
 }
 

@@ -1,15 +1,23 @@
 //! Rule sets are put in force here, and taken out of it.
+//!
+//! A change is one transaction over options, rules, layer 2, tables and anchors: everything is
+//! parsed, checked and compiled, then published to all workers, or nothing changes. Publishing does
+//! not fail half-way: once the first worker has its letter, the change holds. A worker that does not
+//! answer in time takes it up when it answers again, before anything that is published later; one
+//! whose mailbox is full is stuck, and the process ends, which closes the bridge.
 
 use std::sync::Arc;
 
+use weir_config::check_calls;
 use weir_config::rules::RuleSet;
 use weir_engine::Program;
 use weir_engine::table::Tables;
-use weir_shell::check::check;
 use weir_shell::protocol::Load;
 
+use super::composition::{Composition, Piece};
 use super::{Control, InForce, Refused};
 use crate::mailbox::Letter;
+use crate::rules::Places;
 
 /// How a load went.
 #[derive(Debug)]
@@ -23,17 +31,16 @@ pub struct Loaded {
 }
 
 impl Control {
-    /// Puts a rule set in force on all workers and keeps it, or changes nothing.
+    /// Puts what was loaded in force on all workers and keeps it, or changes nothing.
     ///
     /// # Errors
-    /// When the rules are wrong, need more than is reserved, or a worker does not answer.
+    /// When the rules are wrong, or need more than is reserved.
     pub fn load(&self, load: &Load) -> Result<Loaded, Refused> {
-        let _loading = self.loading.lock();
-        let mut loaded = self.put_in_force(load, "")?;
-        if let Err(error) = self.parts.last_good.save(load) {
-            loaded.warnings.push(format!("the rules are in force but could not be kept: {error}"));
-        }
-        Ok(loaded)
+        self.change(|next| {
+            let (piece, warnings) = Piece::read(load, &self.parts.prefixes)?;
+            next.take(piece)?;
+            Ok(warnings)
+        })
     }
 
     /// Puts the rule set in force that was kept last.
@@ -42,11 +49,77 @@ impl Control {
     /// When there is none, and as for [`Control::load`].
     pub fn load_last_good(&self) -> Result<Loaded, Refused> {
         let _loading = self.loading.lock();
-        self.put_in_force(&self.parts.last_good.read()?, " (last good)")
+        let mut next = Composition::default();
+        for load in self.parts.last_good.read()? {
+            next.take(Piece::read(&load, &self.parts.prefixes)?.0)?;
+        }
+        self.put_in_force(next, " (last good)")
     }
 
-    fn put_in_force(&self, load: &Load, remark: &str) -> Result<Loaded, Refused> {
-        let (rules, warnings) = parse(load)?;
+    /// Blocks everything that no state lets pass.
+    ///
+    /// # Errors
+    /// When a worker is stuck.
+    pub fn flush_rules(&self) -> Result<(), Refused> {
+        let _loading = self.loading.lock();
+        let mut next = self.in_force.lock().composition.clone();
+        next.flush_rules();
+        // What was kept stays: it is what a start with a broken file needs.
+        self.put_in_force(next, "").map(drop)
+    }
+
+    /// Empties an anchor, and with `recursive` all below it.
+    ///
+    /// # Errors
+    /// When there is no such anchor, or a worker is stuck.
+    pub fn flush_anchor(&self, anchor: &str, recursive: bool) -> Result<(), Refused> {
+        self.change(|next| {
+            if anchor.is_empty() {
+                next.flush_rules();
+            }
+            if next.flush_anchor(anchor, recursive) || anchor.is_empty() {
+                Ok(Vec::new())
+            } else {
+                Err(no_anchor(anchor))
+            }
+        })
+        .map(drop)
+    }
+
+    /// Goes back to the defaults of all options.
+    ///
+    /// # Errors
+    /// When a worker is stuck.
+    pub fn reset_options(&self) -> Result<(), Refused> {
+        self.change(|next| {
+            next.reset_options();
+            Ok(Vec::new())
+        })
+        .map(drop)
+    }
+
+    /// One transaction; `edit` tells what is to be warned of.
+    fn change(
+        &self,
+        edit: impl FnOnce(&mut Composition) -> Result<Vec<String>, Refused>,
+    ) -> Result<Loaded, Refused> {
+        let _loading = self.loading.lock();
+        let mut next = self.in_force.lock().composition.clone();
+        let mut warnings = edit(&mut next)?;
+        // An anchor alone is nothing to start with.
+        let kept = next.has_rules().then(|| next.loads());
+        let mut loaded = self.put_in_force(next, "")?;
+        if let Some(loads) = kept
+            && let Err(error) = self.parts.last_good.save(&loads)
+        {
+            warnings.push(format!("the rules are in force but could not be kept: {error}"));
+        }
+        warnings.append(&mut loaded.warnings);
+        Ok(Loaded { warnings, ..loaded })
+    }
+
+    fn put_in_force(&self, next: Composition, remark: &str) -> Result<Loaded, Refused> {
+        let rules = next.compose();
         let states = rules.options.limits.states;
         if states > self.parts.reserved {
             return Err(Refused::Error(format!(
@@ -55,41 +128,41 @@ impl Control {
                 self.parts.reserved
             )));
         }
-        let previous = self.in_force.lock().program.clone();
-        let unchanged = self.in_force.lock().origin.is_some()
-            && previous.as_ref().is_some_and(|program| *program.rules() == rules);
+        check_calls(&rules).map_err(|fault| Refused::Error(fault.message))?;
+        let (unchanged, previous) = {
+            let in_force = self.in_force.lock();
+            let program = in_force.program.clone();
+            let unchanged = in_force.composition.has_rules() == next.has_rules()
+                && program.as_ref().is_some_and(|program| *program.rules() == rules);
+            (unchanged, program)
+        };
         // Compiled before anything is locked that listings need.
         let program =
             if unchanged { None } else { Some(self.compile(&rules, previous.as_deref())?) };
+        let tables = match &program {
+            Some(program) => Tables::declared(program, self.parts.clock.now())
+                .map_err(|error| Refused::Error(error.to_string()))?,
+            None => Tables::default(),
+        };
+        let mut warnings = Vec::new();
         let mut in_force = self.in_force.lock();
-        if let Some(program) = program {
-            self.install(&mut in_force, program)?;
+        // Before the first main rules workers have no program, and drop everything, ARP too.
+        let begun = in_force.program.is_some() || next.has_rules();
+        if let Some(program) = program.filter(|_| begun) {
+            warnings = self.publish(&mut in_force, program, tables.into(), Places::new(&rules))?;
         }
-        let name = load.sources.first().map_or("", |source| &source.name);
-        let origin = format!("{name}{remark}");
-        if let Some(announce) = self.announce.lock().take() {
-            announce(&origin);
+        if let Some(origin) = next.origin("") {
+            let origin = format!("{origin}{remark}");
+            if let Some(announce) = self.announce.lock().take() {
+                announce(&origin);
+            }
+            in_force.origin = Some(origin);
+        } else {
+            in_force.origin = None;
         }
-        in_force.origin = Some(origin);
-        Ok(Loaded { rules: rules.rules.len(), unchanged, warnings })
-    }
-
-    /// Blocks everything that no state lets pass.
-    ///
-    /// # Errors
-    /// When a worker does not answer.
-    pub fn flush_rules(&self) -> Result<(), Refused> {
-        let _loading = self.loading.lock();
-        let mut in_force = self.in_force.lock();
-        // Options live on: time-outs and limits go on to hold for the states there are.
-        let options = in_force.program.as_ref().map(|program| program.rules().options.clone());
-        let mut rules = RuleSet { options: options.unwrap_or_default(), ..RuleSet::default() };
-        // Two skipped ports would pass everything.
-        rules.options.skip.clear();
-        let program = self.compile(&rules, in_force.program.as_deref())?;
-        self.install(&mut in_force, program)?;
-        in_force.origin = None;
-        Ok(())
+        in_force.composition = next;
+        let in_anchors = rules.anchors.values().map(|anchor| anchor.rules.len());
+        Ok(Loaded { rules: rules.rules.len() + in_anchors.sum::<usize>(), unchanged, warnings })
     }
 
     fn compile(
@@ -102,25 +175,31 @@ impl Control {
             .map_err(|error| Refused::Error(error.to_string()))
     }
 
-    fn install(&self, in_force: &mut InForce, program: Arc<Program>) -> Result<(), Refused> {
-        self.parts.programs.push(Arc::clone(&program));
-        let tables = Tables::declared(&program, self.parts.clock.now());
-        let tables = Arc::new(tables.map_err(|error| Refused::Error(error.to_string()))?);
-        self.tell(|done| Letter::Install(Arc::clone(&program), Arc::clone(&tables), done))?;
+    /// Gives a program to all workers; tells of those that have not answered.
+    fn publish(
+        &self,
+        in_force: &mut InForce,
+        program: Arc<Program>,
+        tables: Arc<Tables>,
+        places: Places,
+    ) -> Result<Vec<String>, Refused> {
+        let places = Arc::new(places);
+        self.parts.programs.push(Arc::clone(&program), Arc::clone(&places));
+        let mut answers = Vec::with_capacity(self.parts.mailboxes.len());
+        for mailbox in &self.parts.mailboxes {
+            let posted = mailbox
+                .post(|done| Letter::Install(Arc::clone(&program), Arc::clone(&tables), done));
+            // Some may have theirs: there is no way back, and without this one none forward.
+            answers.push(posted.inspect_err(|error| (self.parts.give_up)(&error.to_string()))?);
+        }
         in_force.program = Some(program);
-        Ok(())
+        in_force.places = places;
+        let late = answers.into_iter().filter_map(|answer| answer.wait().err());
+        Ok(late.map(|error| format!("{error}: it will take up the rules when it does")).collect())
     }
 }
 
-/// Checks a rule set; also tells what it warns of.
-fn parse(load: &Load) -> Result<(RuleSet, Vec<String>), Refused> {
-    if load.sources.len() != 1 {
-        return Err(Refused::Error("a load takes exactly one source".into()));
-    }
-    let checked = check(load).map_err(Refused::Error)?;
-    let warnings = checked.diagnostics.iter().map(ToString::to_string).collect();
-    match checked.rules {
-        Some(rules) => Ok((rules, warnings)),
-        None => Err(Refused::Diagnostics(checked.diagnostics)),
-    }
+/// An anchor that nothing fills and no rule calls.
+pub(super) fn no_anchor(path: &str) -> Refused {
+    Refused::Error(format!("Anchor '{path}' not found."))
 }

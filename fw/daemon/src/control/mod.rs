@@ -1,10 +1,11 @@
 //! What can be asked of the running firewall, one file an idea: rule sets put in force (`loading`),
 //! the bridge held open (`opening`), states listed and killed (`states`), the rest listed
-//! (`listings`).
+//! (`listings`). What is in force is put together from its loads in `composition`.
 //!
 //! Runs on the threads of clients and of `weir run`. Changes are made one at a time; listings take
 //! no lock while they run, and ask each worker for a piece at a time.
 
+mod composition;
 mod listings;
 mod loading;
 mod opening;
@@ -12,19 +13,21 @@ mod states;
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex};
-use weir_config::Diagnostics;
+use weir_config::{Diagnostics, PortPrefixes};
 use weir_engine::{Instant, PortNames, Program, Shared};
 use weir_hw::Kind;
 use weir_shell::protocol::Flush;
 
+use self::composition::Composition;
 use crate::clock::Clock;
 use crate::last_good::LastGood;
-use crate::mailbox::{Letter, Mailbox, Report};
-use crate::rules::Programs;
+use crate::mailbox::{Letter, Mailbox, Report, RuleMatcher};
+use crate::rules::{Places, Programs};
 
 pub use loading::Loaded;
 
@@ -40,6 +43,8 @@ pub struct Parts {
     pub shared: Arc<Shared>,
     /// Names of the ports.
     pub ports: PortNames,
+    /// What is behind them, for rules that ask.
+    pub prefixes: Vec<PortPrefixes>,
     /// What the ports are.
     pub io: Kind,
     /// States that memory is reserved for.
@@ -50,7 +55,12 @@ pub struct Parts {
     pub held_back: Arc<AtomicU64>,
     /// Where good rule sets are kept.
     pub last_good: LastGood,
+    /// Ends the process because a worker is stuck.
+    pub give_up: GiveUp,
 }
+
+/// Ends the process, and with it all forwarding; told why.
+pub type GiveUp = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Tells the world that frames are forwarded from now on.
 pub type Announce = Box<dyn FnOnce(&str) + Send>;
@@ -70,6 +80,10 @@ pub struct Control {
 struct InForce {
     /// `None` before the first load.
     program: Option<Arc<Program>>,
+    /// Of its rules.
+    places: Arc<Places>,
+    /// What it is made of.
+    composition: Composition,
     /// Where its rules came from; `None` if they were flushed.
     origin: Option<String>,
     open_until: Option<Instant>,
@@ -112,6 +126,11 @@ impl Control {
         }
     }
 
+    /// What is behind the ports.
+    pub fn prefixes(&self) -> &[PortPrefixes] {
+        &self.parts.prefixes
+    }
+
     /// Sends a letter to every worker, then waits for all answers.
     fn tell<T>(
         &self,
@@ -122,7 +141,7 @@ impl Control {
         answers.into_iter().map(|answer| answer?.wait()).collect()
     }
 
-    /// Sets all counters to zero.
+    /// Sets all counters to zero but those of rules.
     ///
     /// # Errors
     /// When a worker does not answer.
@@ -133,15 +152,41 @@ impl Control {
         Ok(())
     }
 
+    /// Sets the counters of an anchor's rules to zero, those of the anchors without a name that they
+    /// call, and with `recursive` those of all anchors below.
+    ///
+    /// # Errors
+    /// When there is no such anchor, or a worker does not answer.
+    pub fn clear_rule_counters(&self, anchor: &str, recursive: bool) -> Result<(), Refused> {
+        // Locked until the workers have answered, so that ids mean what they mean here.
+        let in_force = self.in_force.lock();
+        let mut ids: Vec<Range<u32>> = Vec::new();
+        for shown in in_force.shown(anchor, recursive)? {
+            if let Some((first, rules)) = in_force.rules_of(shown) {
+                ids.push(first..first + rules.len() as u32);
+            }
+        }
+        let chosen: Arc<RuleMatcher> = Arc::new(move |id| ids.iter().any(|ids| ids.contains(&id)));
+        self.tell(|done| Letter::ClearRules(Arc::clone(&chosen), done))?;
+        Ok(())
+    }
+
     /// Empties something; tells how much there was.
     ///
     /// # Errors
     /// When a worker does not answer.
-    pub fn flush(&self, what: Flush) -> Result<u64, Refused> {
+    pub fn flush(&self, what: &Flush) -> Result<u64, Refused> {
         match what {
             Flush::Rules => self.flush_rules().map(|()| 0),
+            Flush::RulesIn { anchor, recursive } => {
+                self.flush_anchor(anchor, *recursive).map(|()| 0)
+            }
             Flush::States => self.flush_states(),
             Flush::Info => self.clear_counters().map(|()| 0),
+            Flush::RuleCounters { anchor, recursive } => {
+                self.clear_rule_counters(anchor, *recursive).map(|()| 0)
+            }
+            Flush::Options => self.reset_options().map(|()| 0),
         }
     }
 

@@ -10,6 +10,7 @@ use weir_shell::protocol::{self, Kill};
 
 use super::{Control, Refused};
 use crate::mailbox::{CHUNK, Letter, Matcher};
+use crate::rules::Places;
 
 impl Control {
     /// Removes states; tells how many.
@@ -34,11 +35,15 @@ impl Control {
             Kill::Label(label) => {
                 let numbers: Vec<u32> = {
                     let in_force = self.in_force.lock();
-                    let rules = in_force.program.iter().flat_map(|program| &program.rules().rules);
+                    let rules = in_force.program.iter().flat_map(|program| {
+                        let rules = program.rules();
+                        let inner = rules.anchors.values().flat_map(|anchor| &anchor.rules);
+                        rules.rules.iter().chain(inner)
+                    });
                     (0..)
                         .zip(rules)
                         .filter(|(_, rule)| rule.label.as_ref() == Some(label))
-                        .map(|(number, _)| number)
+                        .map(|(id, _)| id)
                         .collect()
                 };
                 Arc::new(move |state: &StateView| {
@@ -81,6 +86,7 @@ impl Control {
         mut each: impl FnMut(Vec<protocol::State>) -> io::Result<()>,
     ) -> Result<u64, Refused> {
         let mut count = 0;
+        let places = Arc::clone(&self.in_force.lock().places);
         let mut room = Vec::with_capacity(CHUNK);
         for (worker, mailbox) in self.parts.mailboxes.iter().enumerate() {
             let mut cursor = Some(0);
@@ -88,7 +94,7 @@ impl Control {
                 (room, cursor) = mailbox.ask(|reply| Letter::States(at, room, reply))?;
                 if !room.is_empty() {
                     count += room.len() as u64;
-                    each(room.iter().map(|state| self.state(worker, state)).collect())?;
+                    each(room.iter().map(|state| self.state(worker, state, &places)).collect())?;
                     room.clear();
                 }
             }
@@ -96,7 +102,7 @@ impl Control {
         Ok(count)
     }
 
-    fn state(&self, worker: usize, state: &StateView) -> protocol::State {
+    fn state(&self, worker: usize, state: &StateView, places: &Places) -> protocol::State {
         protocol::State {
             id: format!("{:016x}", state.id),
             worker: worker as u16,
@@ -118,6 +124,7 @@ impl Control {
             packets: state.packets,
             bytes: state.bytes,
             rules: state.rules,
+            anchored: state.rules.map(|id| places.anchored(id?)),
         }
     }
 }

@@ -16,7 +16,7 @@ use weir_daemon::rules::Programs;
 use weir_daemon::server::{Bounds, Server};
 use weir_hw::Kind;
 use weir_shell::protocol::{
-    Command, Done, Flush, Info, Kill, Load, MAX_REQUEST, Reply, Request, Source, State, VERSION,
+    Command, Done, Flush, Info, Kill, Load, Reply, Request, Source, State, VERSION,
 };
 
 use crate::house::{Arrivals, House, Running, datagram, names, wait_for};
@@ -32,6 +32,9 @@ struct Seat {
 
 /// States that memory is said to be reserved for.
 const RESERVED: u32 = 100_000;
+
+/// Longest request in these tests.
+const MAX_REQUEST: usize = 2 << 20;
 
 /// How long a slow client has in these tests.
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -49,16 +52,24 @@ impl Seat {
             cpus: vec![None, Some(3)],
             shared: Arc::clone(&house.shared),
             ports: names(),
+            prefixes: Vec::new(),
             io: Kind::Memory,
             reserved: RESERVED,
             programs: Arc::new(Programs::default()),
             held_back: Arc::new(AtomicU64::new(0)),
             last_good: LastGood::new(directory.path().join("state")),
+            give_up: Box::new(|why| panic!("{why}")),
         };
         let announce = Box::new(move |origin: &str| paper.lock().push(origin.to_owned()));
         let control = Arc::new(Control::new(parts, announce));
         let server = Server::bind(&directory.path().join("sock")).unwrap();
-        let bounds = Bounds { timeout: TIMEOUT, idle: Duration::from_secs(10), clients: 8 };
+        let bounds = Bounds {
+            timeout: TIMEOUT,
+            idle: Duration::from_secs(10),
+            clients: 8,
+            request: MAX_REQUEST,
+            requests: MAX_REQUEST + (MAX_REQUEST >> 1),
+        };
         server.start(control, bounds).unwrap();
         Self { running, _server: server, directory, announced }
     }
@@ -152,7 +163,7 @@ impl Client {
 
 fn load(text: &str) -> Command {
     let sources = vec![Source { name: "test.conf".into(), text: text.into() }];
-    Command::Load(Load { sources, macros: Vec::new() })
+    Command::Load(Load { sources, ..Load::default() })
 }
 
 fn done(count: u64) -> Reply {
@@ -219,7 +230,7 @@ fn what_is_kept_is_what_is_in_force_whoever_loads_at_the_same_time() {
         });
         let in_force = seat.client().rules();
         let kept = LastGood::new(seat.directory.path().join("state")).read().unwrap();
-        assert_eq!(kept.sources[0].text.lines().count(), in_force.len());
+        assert_eq!(kept[0].sources[0].text.lines().count(), in_force.len());
     }
     seat.running.stop();
 }
@@ -375,6 +386,30 @@ fn requests_are_bounded_in_length_and_time() {
     assert!(long.error().contains("longer than"));
     assert_eq!(long.read(), None);
     assert_eq!(seat.client().info().status, "blocked", "others are served");
+    seat.running.stop();
+}
+
+#[test]
+fn requests_of_all_clients_together_are_bounded() {
+    let seat = Seat::new();
+    // Most of two requests, their ends held back: one of them finds no room.
+    let text = vec![b'x'; MAX_REQUEST - 1];
+    let mut first = seat.client();
+    first.write(&text);
+    let mut second = seat.client();
+    let _ = second.0.get_mut().write_all(&text);
+    let refused = [first.error(), second.error()];
+    let of = |text: &str| refused.iter().filter(|error| error.contains(text)).count();
+    assert_eq!(of("other clients' requests take all the room"), 1, "{refused:?}");
+    assert_eq!(of("the client is too slow"), 1, "{refused:?}");
+    drop((first, second));
+    // The room is given back.
+    let padding = " ".repeat(MAX_REQUEST - 100);
+    for _ in 0..4 {
+        let mut client = seat.client();
+        client.write(format!("{padding}{{\"version\":1,\"command\":\"memory\"}}\n").as_bytes());
+        assert!(matches!(client.read(), Some(Reply::Memory(_))));
+    }
     seat.running.stop();
 }
 

@@ -41,7 +41,13 @@ pub(crate) struct House {
 pub(crate) fn names() -> PortNames {
     let names = ["lan", "wan"];
     PortNames(
-        names.map(|role| PortName { role: role.into(), interface: format!("{role}0") }).into(),
+        names
+            .map(|role| PortName {
+                role: role.into(),
+                interface: format!("{role}0"),
+                prefixes: Vec::new(),
+            })
+            .into(),
     )
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::tree::{DIMENSIONS, Entry, GROUPS, Node, Trees};
+use super::tree::{Entry, GROUPS, Node, Tree, Trees};
 use super::word::Word;
-use super::{Classifier, Limits, Region, Rule, SMALL, TooComplex, cut};
+use super::{Classifier, Limits, Region, Rule, SMALL, TooComplex, cut, group};
 
-/// The part of the key space that a node answers for: a closed range in every dimension.
-pub(super) type Cell<W> = [(W, W); DIMENSIONS];
+/// The part of the key space that a node answers for: a closed range in every dimension, those that
+/// the family does not have at the end.
+pub(super) type Cell<W> = [(W, W); 8];
 
 /// A list of this length is not worth another step.
 const SHORT: usize = 3;
@@ -18,7 +19,7 @@ const DEEPEST: u32 = 48;
 /// Cells and list items that a tree may have for each of its regions, and for none at all.
 const BUDGET: (u64, u64) = (32, 256);
 /// A rule of more regions is known by the one around them all.
-const MOST_REGIONS: usize = 64;
+const MOST_REGIONS: usize = 48;
 
 /// What is left of [`Limits::work`].
 pub(super) struct Work {
@@ -30,6 +31,24 @@ impl Work {
     pub(super) fn spend(&mut self, units: u64) -> Result<(), TooComplex> {
         self.left = self.left.checked_sub(units).ok_or(TooComplex::Work(self.limit))?;
         Ok(())
+    }
+
+    pub(super) const fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Tries something that may take so many units and no more. What is outside is not spent on a
+    /// failure: an error of its own only if the whole is used up.
+    pub(super) fn lend<T>(
+        &mut self,
+        units: u64,
+        attempt: impl FnOnce(&mut Self) -> Result<T, TooComplex>,
+    ) -> Result<Result<T, TooComplex>, TooComplex> {
+        let mut lent = Self { left: units.min(self.left), limit: self.limit };
+        self.left -= lent.left;
+        let result = attempt(&mut lent);
+        self.left += lent.left;
+        if self.left == 0 { Err(TooComplex::Work(self.limit)) } else { Ok(result) }
     }
 }
 
@@ -45,7 +64,7 @@ pub(super) fn classifier(rules: &[Rule], limits: &Limits) -> Result<Classifier, 
 }
 
 /// A rule, its regions bounded in number.
-struct Known {
+pub(super) struct Known {
     regions: Vec<Region>,
     places: u16,
     exact: bool,
@@ -114,40 +133,29 @@ fn family<W: Word>(
 ) -> Result<Trees<W>, TooComplex> {
     let mut entries = Vec::new();
     for (number, rule) in (0..).zip(rules) {
-        entries.extend(rule.regions.iter().filter_map(|region| entry(region, number, protocols)));
+        for region in &rule.regions {
+            if if W::IPV6 { region.ipv6 } else { region.ipv4 } {
+                let boxes = W::boxes(&region.source, &region.destination);
+                let entry = |of| entry(of, region, number, protocols);
+                entries.extend(boxes.into_iter().map(entry));
+            }
+        }
     }
-    let mut builder = Builder {
-        rules,
-        limits,
-        work,
-        regions: entries.len(),
-        trees: Trees { nodes: Vec::new(), entries, roots: [0; GROUPS], count: 0 },
-        known: HashMap::new(),
-        longest: (0, 0),
-    };
-    let grown = builder.all();
-    if grown.is_err() && rules.len() <= SMALL {
-        builder.trees.entries.truncate(builder.regions);
-        builder.trees.nodes = vec![Node::leaf(0, builder.regions as u16)];
-        builder.trees.roots = [0; GROUPS];
-        builder.trees.count = 1;
-    } else {
-        grown?;
+    match group::best(rules, &entries, limits, work) {
+        Err(_) if rules.len() <= SMALL => Ok(Trees::list(entries)),
+        built => built,
     }
-    builder.trees.nodes.shrink_to_fit();
-    builder.trees.entries.shrink_to_fit();
-    Ok(builder.trees)
 }
 
-fn entry<W: Word>(region: &Region, rule: u32, protocols: &[u8; 256]) -> Option<Entry<W>> {
-    if !(if W::IPV6 { region.ipv6 } else { region.ipv4 }) {
-        return None;
-    }
-    let source = W::clip(*region.source.start(), *region.source.end())?;
-    let destination = W::clip(*region.destination.start(), *region.destination.end())?;
-    Some(Entry {
-        low: [source.0, destination.0],
-        high: [source.1, destination.1],
+fn entry<W: Word>(
+    (low, high): (W::Addresses, W::Addresses),
+    region: &Region,
+    rule: u32,
+    protocols: &[u8; 256],
+) -> Entry<W> {
+    Entry {
+        low,
+        high,
         port_low: [*region.ports[0].start(), *region.ports[1].start()],
         port_high: [*region.ports[0].end(), *region.ports[1].end()],
         protocol_low: protocols[usize::from(*region.protocol.start())],
@@ -155,63 +163,44 @@ fn entry<W: Word>(region: &Region, rule: u32, protocols: &[u8; 256]) -> Option<E
         opens_low: region.opens == Some(true),
         opens_high: region.opens != Some(false),
         rule,
-    })
+    }
 }
 
-struct Builder<'a, W> {
+/// A tree that grows.
+pub(super) struct Builder<'a, W: Word> {
     rules: &'a [Known],
     limits: Limits,
     work: &'a mut Work,
-    /// How many entries there are besides copies.
-    regions: usize,
-    trees: Trees<W>,
+    tree: Tree<W>,
     /// Where the copies of a list that is no run of regions begin.
     known: HashMap<Vec<u32>, u32>,
-    /// The longest leaf of the tree at hand, and a rule in it.
-    longest: (usize, u32),
 }
 
-impl<W: Word> Builder<'_, W> {
-    fn all(&mut self) -> Result<(), TooComplex> {
-        let all = [
-            (W::of(0), W::MAX),
-            (W::of(0), W::MAX),
-            (W::of(0), W::of(u32::from(u16::MAX))),
-            (W::of(0), W::of(u32::from(u16::MAX))),
-            (W::of(0), W::of(u32::from(u8::MAX))),
-            (W::of(0), W::of(1)),
-        ];
-        let mut compared = 0;
-        let mut crowded = 0;
-        for list in self.groups() {
-            let root = self.trees.nodes.len();
-            self.nodes(1)?;
-            let budget = list.len() as u64 * BUDGET.0 + BUDGET.1;
-            self.longest = (0, 0);
-            let node = self.grow(&all, list, budget, 0)?;
-            self.place(root, node);
-            self.trees.roots[self.trees.count] = root as u32;
-            self.trees.count += 1;
-            compared += self.longest.0;
-            crowded = self.longest.1;
-        }
-        if compared > self.limits.compared {
-            let limit = self.limits.compared;
-            return Err(TooComplex::Overlap { compared, limit, rule: crowded });
-        }
-        Ok(())
+impl<'a, W: Word> Builder<'a, W> {
+    pub(super) fn new(
+        rules: &'a [Known],
+        entries: Vec<Entry<W>>,
+        limits: Limits,
+        work: &'a mut Work,
+    ) -> Self {
+        let tree = Tree { root: Node::leaf(0, 0), nodes: Vec::new(), entries, longest: (0, 0) };
+        Self { rules, limits, work, tree, known: HashMap::new() }
     }
 
-    /// All regions, apart by which of their addresses are narrow.
-    fn groups(&self) -> Vec<Vec<u32>> {
-        let mut groups = vec![Vec::new(); GROUPS];
-        for (number, entry) in (0..).zip(&self.trees.entries) {
-            let narrow =
-                |i: usize| usize::from(entry.high[i].above(entry.low[i]) < W::MAX.down(W::WIDE));
-            groups[narrow(0) | narrow(1) << 1].push(number);
+    /// The tree of all entries.
+    pub(super) fn tree(mut self) -> Result<Tree<W>, TooComplex> {
+        let mut all = [(W::of(0), W::MAX); 8];
+        let others = [u16::MAX.into(), u16::MAX.into(), u8::MAX.into(), 1];
+        for (range, last) in all[..W::DIMENSIONS].iter_mut().rev().zip(others.iter().rev()) {
+            range.1 = W::of(*last);
         }
-        groups.retain(|group| !group.is_empty());
-        groups
+        self.nodes(1)?;
+        let list: Vec<u32> = (0..self.tree.entries.len() as u32).collect();
+        let budget = list.len() as u64 * BUDGET.0 + BUDGET.1;
+        let root = self.grow(&all, list, budget, 0)?;
+        self.place(0, root);
+        self.tree.root = self.tree.nodes[0];
+        Ok(self.tree)
     }
 
     /// Makes the node that answers for a cell, and all below it.
@@ -231,14 +220,14 @@ impl<W: Word> Builder<'_, W> {
         } else {
             budget
         };
-        let Some(cut) = cut::best(&self.trees.entries, cell, &list, budget, self.work)? else {
+        let Some(cut) = cut::best(&self.tree.entries, cell, &list, budget, self.work)? else {
             return self.leaf(list);
         };
         let (lists, ends) = self.deal(&cut.node, &list, cut.spread)?;
         drop(list);
         let mut node = cut.node;
         let cells = node.last as usize + 1;
-        let first = self.trees.nodes.len();
+        let first = self.tree.nodes.len();
         self.nodes(cells)?;
         node.first = first as u32;
         let budget = budget.saturating_sub(cells as u64);
@@ -284,7 +273,7 @@ impl<W: Word> Builder<'_, W> {
         self.work.spend(spread + cells as u64)?;
         let dimension = usize::from(node.dimension);
         let span = |entry: u32| {
-            let (low, high) = self.trees.entries[entry as usize].range(dimension);
+            let (low, high) = self.tree.entries[entry as usize].range(dimension);
             node.cell(low) as usize..node.cell(high) as usize + 1
         };
         let mut ends = vec![0_u32; cells];
@@ -313,7 +302,7 @@ impl<W: Word> Builder<'_, W> {
         // The lowest rank, for each place, of those that fill the cell.
         let mut best = [u32::MAX; 16];
         for &entry in &*list {
-            let entry = &self.trees.entries[entry as usize];
+            let entry = &self.tree.entries[entry as usize];
             let rule = &self.rules[entry.rule as usize];
             if let (true, Some(rank)) = (rule.exact, rule.rank)
                 && fills(entry, cell)
@@ -326,7 +315,7 @@ impl<W: Word> Builder<'_, W> {
             }
         }
         list.retain(|&entry| {
-            let rule = &self.rules[self.trees.entries[entry as usize].rule as usize];
+            let rule = &self.rules[self.tree.entries[entry as usize].rule as usize];
             rule.rank.is_none_or(|rank| {
                 best.iter()
                     .enumerate()
@@ -343,12 +332,12 @@ impl<W: Word> Builder<'_, W> {
 
     /// Whether within a cell one entry makes another superfluous.
     fn hides(&self, one: u32, other: u32, cell: &Cell<W>) -> bool {
-        let [one, other] = [one, other].map(|entry| &self.trees.entries[entry as usize]);
+        let [one, other] = [one, other].map(|entry| &self.tree.entries[entry as usize]);
         let [by, of] = [one, other].map(|entry| &self.rules[entry.rule as usize]);
         by.exact
             && matches!((by.rank, of.rank), (Some(by), Some(of)) if by < of)
             && of.places & !by.places == 0
-            && (0..DIMENSIONS).all(|dimension| {
+            && (0..W::DIMENSIONS).all(|dimension| {
                 let (low, high) = other.range(dimension);
                 let (over_low, over_high) = one.range(dimension);
                 over_low <= low.max(cell[dimension].0) && high.min(cell[dimension].1) <= over_high
@@ -360,21 +349,21 @@ impl<W: Word> Builder<'_, W> {
         let Some(&start) = list.first() else {
             return Ok(Node::leaf(0, 0));
         };
-        let rule = self.trees.entries[start as usize].rule;
+        let rule = self.tree.entries[start as usize].rule;
         if length > self.limits.compared.min(usize::from(u16::MAX)) {
             let limit = self.limits.compared;
             return Err(TooComplex::Overlap { compared: length, limit, rule });
         }
-        self.longest = self.longest.max((length, rule));
+        self.tree.longest = self.tree.longest.max((length, rule));
         if list.iter().zip(start..).all(|(&entry, expected)| entry == expected) {
             return Ok(Node::leaf(start, length as u16));
         }
         if let Some(&known) = self.known.get(&list) {
             return Ok(Node::leaf(known, length as u16));
         }
-        let first = self.trees.entries.len();
+        let first = self.tree.entries.len();
         for &entry in &list {
-            self.trees.entries.push(self.trees.entries[entry as usize]);
+            self.tree.entries.push(self.tree.entries[entry as usize]);
         }
         self.check_memory()?;
         self.known.insert(list, first as u32);
@@ -383,14 +372,14 @@ impl<W: Word> Builder<'_, W> {
 
     /// Makes room for a node's children.
     fn nodes(&mut self, count: usize) -> Result<(), TooComplex> {
-        let count = self.trees.nodes.len() + count;
-        self.trees.nodes.resize(count, Node::leaf(0, 0));
+        let count = self.tree.nodes.len() + count;
+        self.tree.nodes.resize(count, Node::leaf(0, 0));
         self.check_memory()
     }
 
     fn check_memory(&self) -> Result<(), TooComplex> {
-        let numbers = self.trees.nodes.len().max(self.trees.entries.len()) < u32::MAX as usize;
-        if numbers && self.trees.memory() <= self.limits.bytes {
+        let numbers = self.tree.nodes.len().max(self.tree.entries.len()) < u32::MAX as usize;
+        if numbers && self.tree.memory() <= self.limits.bytes {
             Ok(())
         } else {
             Err(TooComplex::Memory(self.limits.bytes))
@@ -402,12 +391,12 @@ impl<W: Word> Builder<'_, W> {
         if node.last == 0 {
             node.first = at as u32;
         }
-        self.trees.nodes[at] = node;
+        self.tree.nodes[at] = node;
     }
 }
 
 fn fills<W: Word>(entry: &Entry<W>, cell: &Cell<W>) -> bool {
-    (0..DIMENSIONS).all(|dimension| {
+    (0..W::DIMENSIONS).all(|dimension| {
         let (low, high) = entry.range(dimension);
         low <= cell[dimension].0 && cell[dimension].1 <= high
     })

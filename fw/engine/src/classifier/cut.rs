@@ -2,7 +2,7 @@
 
 use super::TooComplex;
 use super::build::{Cell, Work};
-use super::tree::{DIMENSIONS, Entry, Node};
+use super::tree::{Entry, Node};
 use super::word::Word;
 
 /// What a list is worth in comparisons of one packet with one region: a step down costs this many.
@@ -33,7 +33,7 @@ pub(super) fn best<W: Word>(
     let count = list.len() as u64;
     let mut best: Option<Cut<W>> = None;
     let mut finder = Finder { ranges: Vec::new(), counts: Vec::new(), budget, count, work };
-    for dimension in 0..DIMENSIONS {
+    for dimension in 0..W::DIMENSIONS {
         finder.work.spend(count)?;
         let (low, high) = cell[dimension];
         finder.ranges.clear();

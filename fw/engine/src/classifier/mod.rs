@@ -2,13 +2,14 @@
 
 mod build;
 mod cut;
+mod group;
 mod tree;
 mod word;
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use tree::{Merge, Trees};
+use tree::{Found, Trees};
 
 /// What a packet is to the classifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +152,7 @@ pub const SMALL: usize = 128;
 #[derive(Debug)]
 pub struct Classifier {
     ipv4: Trees<u32>,
-    ipv6: Trees<u128>,
+    ipv6: Trees<u64>,
     /// Protocols that no rule tells apart have one number.
     protocols: [u8; 256],
 }
@@ -175,12 +176,16 @@ impl Classifier {
             u32::from(key.opens),
         ];
         Candidates(if key.ipv6 {
-            let [a, b, c, d] = fields.map(u128::from);
-            Family::Ipv6(self.ipv6.walk([key.source, key.destination, a, b, c, d, 0, 0]))
+            let [a, b, c, d] = fields.map(u64::from);
+            let (source, destination) = (key.source, key.destination);
+            let upper = [(source >> 64) as u64, (destination >> 64) as u64];
+            let lower = [source as u64, destination as u64];
+            let fields = [upper[0], upper[1], lower[0], lower[1], a, b, c, d];
+            Family::Ipv6(self.ipv6.find(&fields))
         } else {
             let [a, b, c, d] = fields;
             let addresses = [key.source as u32, key.destination as u32];
-            Family::Ipv4(self.ipv4.walk([addresses[0], addresses[1], a, b, c, d, 0, 0]))
+            Family::Ipv4(self.ipv4.find(&[addresses[0], addresses[1], a, b, c, d, 0, 0]))
         })
     }
 
@@ -196,8 +201,8 @@ pub struct Candidates<'a>(Family<'a>);
 
 #[derive(Clone, Debug)]
 enum Family<'a> {
-    Ipv4(Merge<'a, u32>),
-    Ipv6(Merge<'a, u128>),
+    Ipv4(Found<'a, u32>),
+    Ipv6(Found<'a, u64>),
 }
 
 impl Iterator for Candidates<'_> {
@@ -206,8 +211,8 @@ impl Iterator for Candidates<'_> {
     #[inline]
     fn next(&mut self) -> Option<u32> {
         match &mut self.0 {
-            Family::Ipv4(merge) => merge.next(),
-            Family::Ipv6(merge) => merge.next(),
+            Family::Ipv4(found) => found.next(),
+            Family::Ipv6(found) => found.next(),
         }
     }
 }

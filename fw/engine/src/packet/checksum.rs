@@ -189,6 +189,20 @@ pub fn verify<F: Frames + ?Sized>(packet: &Packet, frames: &F, i: usize) -> bool
     sum.folded() == 0xffff
 }
 
+/// Whether the TCP or UDP checksum of frame `i` is not one that is left to offload hardware, whose
+/// field holds just the folded sum of the pseudo header.
+pub fn is_finished<F: Frames + ?Sized>(packet: &Packet, frames: &F, i: usize) -> bool {
+    let head = frames.head(i);
+    let Some(coverage) = coverage(packet, head) else { return true };
+    if field(head, coverage.field) != Some(fold(coverage.pseudo)) {
+        return true;
+    }
+    // One finished checksum in 65,536 looks like that too.
+    let mut sum = sum_of_frame(frames, i, coverage.from, coverage.to);
+    sum.add(coverage.pseudo);
+    sum.folded() == 0xffff
+}
+
 /// Finishes the TCP or UDP checksum of frame `i` if the sender left it to offload hardware: its
 /// field holds just the folded sum of the pseudo header. Costs one comparison if not; returns
 /// whether it was done.

@@ -54,6 +54,9 @@ pub(crate) struct Findings {
     pub(crate) by_chance: bool,
     /// `log (matches)` is on.
     log_matches: bool,
+    /// What circumstances decided about steps when the packet was judged arriving, ascending: they
+    /// count, spend and draw once for a packet, not once for each side.
+    circumstances: Vec<(u32, Option<Criterion>)>,
 }
 
 impl Findings {
@@ -61,6 +64,7 @@ impl Findings {
     pub(crate) fn clear(&mut self) {
         self.matched.clear();
         self.logs.clear();
+        self.circumstances.clear();
         (self.effects, self.log_all) = (Effects::NONE, false);
         (self.by_chance, self.log_matches) = (false, false);
     }
@@ -119,7 +123,7 @@ impl Program {
             let rule = &self.rules[step.rule as usize];
             let criterion = match rule.criteria.fails(subject, around) {
                 None if rule.is_plain => None,
-                None => self.fails_by_circumstance(step.rule, findings, watcher),
+                None => self.fails_by_circumstance(at, direction, findings, watcher),
                 failed => failed,
             };
             if let Some(criterion) = criterion {
@@ -196,6 +200,26 @@ impl Program {
     /// The criteria that depend on more than the packet. They come last: what they count and spend is
     /// for packets that match otherwise.
     fn fails_by_circumstance<W: Watcher>(
+        &self,
+        step: u32,
+        direction: Direction,
+        findings: &mut Findings,
+        watcher: &mut W,
+    ) -> Option<Criterion> {
+        let known = &mut findings.circumstances;
+        if direction == Direction::Out
+            && let Ok(at) = known.binary_search_by_key(&step, |&(step, _)| step)
+        {
+            return known[at].1;
+        }
+        let failed = self.ask_circumstance(self.steps[step as usize].rule, findings, watcher);
+        if direction == Direction::In {
+            findings.circumstances.push((step, failed));
+        }
+        failed
+    }
+
+    fn ask_circumstance<W: Watcher>(
         &self,
         rule: u32,
         findings: &mut Findings,

@@ -1,5 +1,7 @@
 //! What rules may call the ports.
 
+use ipnet::IpNet;
+
 use crate::frame::PortIndex;
 
 /// What the rules may call a port.
@@ -9,6 +11,8 @@ pub struct PortName {
     pub role: String,
     /// The network interface.
     pub interface: String,
+    /// The networks behind it, for `urpf-failed`.
+    pub prefixes: Vec<IpNet>,
 }
 
 /// The names of all ports, by [`PortIndex`].

@@ -166,7 +166,7 @@ impl Program {
             classifier,
             tables: tables.names,
             tags,
-            reverse_path: ReversePath::default(),
+            reverse_path: ReversePath::new(ports),
             skipped: set.options.skip.iter().fold(0, |mask, name| mask | ports.mask(name)),
             timeouts: Timeout::ALL.map(|timeout| ticks(&set.options, timeout)),
             source: set.clone(),

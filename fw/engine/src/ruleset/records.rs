@@ -125,12 +125,14 @@ impl Records {
         self.by_number.iter().map(|&record| self.all[record as usize].counters).collect()
     }
 
-    /// Zeroes everything but the number of states.
-    pub(crate) fn clear(&mut self) {
-        self.ended.fill(0);
-        for record in &mut self.all {
-            record.counters =
-                RuleCounters { states: record.counters.states, ..RuleCounters::default() };
+    /// Zeroes everything but the number of states of some rules in force, by their numbers.
+    pub(crate) fn clear(&mut self, chosen: &dyn Fn(u32) -> bool) {
+        self.fold();
+        for (number, &record) in (0..).zip(&self.by_number) {
+            if chosen(number) {
+                let counters = &mut self.all[record as usize].counters;
+                *counters = RuleCounters { states: counters.states, ..RuleCounters::default() };
+            }
         }
     }
 

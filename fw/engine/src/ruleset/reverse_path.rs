@@ -1,8 +1,6 @@
 //! `urpf-failed` on a bridge: the settings file says which prefixes are on which port, and a source
 //! address belongs to the port with the longest prefix that holds it (RFC 3704, 2.2).
 
-use ipnet::IpNet;
-
 use super::names::PortNames;
 use crate::packet::Address;
 
@@ -21,17 +19,16 @@ struct Prefix {
 }
 
 impl ReversePath {
-    /// From prefixes and the role or interface name of their port.
-    pub(crate) fn new<'a>(
-        prefixes: impl IntoIterator<Item = (&'a str, IpNet)>,
-        ports: &PortNames,
-    ) -> Self {
+    /// Of these ports.
+    pub(crate) fn new(ports: &PortNames) -> Self {
         let mut all: Vec<Prefix> = Vec::new();
-        for (port, net) in prefixes {
-            let [first, last] = [net.network(), net.broadcast()].map(|ip| Address::from(ip).0);
-            match all.iter_mut().find(|known| (known.first, known.last) == (first, last)) {
-                Some(known) => known.ports |= ports.mask(port),
-                None => all.push(Prefix { first, last, ports: ports.mask(port) }),
+        for (i, port) in ports.0.iter().enumerate() {
+            for net in &port.prefixes {
+                let [first, last] = [net.network(), net.broadcast()].map(|ip| Address::from(ip).0);
+                match all.iter_mut().find(|known| (known.first, known.last) == (first, last)) {
+                    Some(known) => known.ports |= 1 << i,
+                    None => all.push(Prefix { first, last, ports: 1 << i }),
+                }
             }
         }
         all.sort_by_key(|prefix| prefix.last - prefix.first);
@@ -52,13 +49,15 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_says_where_an_address_lives() {
-        let port = |role: &str| PortName { role: role.into(), interface: role.into() };
-        let ports = PortNames(vec![port("lan"), port("wan")]);
-        let nets = [("wan", "0.0.0.0/0"), ("lan", "192.0.2.0/24"), ("wan", "192.0.2.128/25")];
-        let path = ReversePath::new(
-            nets.map(|(port, net)| (port, net.parse().expect("a prefix"))),
-            &ports,
-        );
+        let port = |role: &str, nets: &[&str]| PortName {
+            role: role.into(),
+            interface: role.into(),
+            prefixes: nets.iter().map(|net| net.parse().expect("a prefix")).collect(),
+        };
+        let path = ReversePath::new(&PortNames(vec![
+            port("lan", &["192.0.2.0/24"]),
+            port("wan", &["0.0.0.0/0", "192.0.2.128/25"]),
+        ]));
         let fails = |ip: &str, port: u8| {
             path.fails(
                 Address::from(ip.parse::<std::net::IpAddr>().expect("an address")).0,

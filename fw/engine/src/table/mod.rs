@@ -143,7 +143,7 @@ impl Table {
         self.zeroed
     }
 
-    /// Bytes that the entries take: at most 120 each, what the allocator adds left out.
+    /// Bytes that the entries take: at most 104 each, what the allocator adds left out.
     pub fn footprint(&self) -> usize {
         self.roots.iter().flatten().map(trie::footprint).sum()
     }

@@ -284,7 +284,7 @@ fn counters_follow_their_table_to_another_id() {
 }
 
 /// The most bytes that a table may take for an entry.
-const BOUND: usize = 120;
+const BOUND: usize = 104;
 
 fn assert_bounded(name: &str, nets: impl Iterator<Item = IpNet>) {
     let mut all: Vec<TableEntry> =

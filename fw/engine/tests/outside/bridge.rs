@@ -25,6 +25,7 @@ pub(crate) struct Bridge {
     pub(crate) shared: Arc<Shared>,
     pub(crate) now: Instant,
     pub(crate) log: Vec<LogRecord>,
+    program: Option<Arc<Program>>,
     /// The frame that the last verdict left, rewritten if it was reflected.
     pub(crate) frame: Vec<u8>,
 }
@@ -33,14 +34,18 @@ pub(crate) fn ports() -> PortNames {
     let name = |role: &str, interface: &str| PortName {
         role: role.to_owned(),
         interface: interface.to_owned(),
+        prefixes: Vec::new(),
     };
     PortNames(vec![name("lan", "eth0"), name("wan", "eth1")])
 }
 
-pub(crate) fn compile(rules: &str) -> Arc<Program> {
+fn parsed(rules: &str) -> RuleSet {
     let parsed = parse_one(&SourceFile::new("test", rules), &Defines::default());
-    let set = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics.render(false)));
-    Arc::new(Program::compile(&set, &ports(), None).unwrap())
+    parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics.render(false)))
+}
+
+pub(crate) fn compile(rules: &str) -> Arc<Program> {
+    Arc::new(Program::compile(&parsed(rules), &ports(), None).unwrap())
 }
 
 impl Bridge {
@@ -65,11 +70,18 @@ impl Bridge {
                 Engine::new(setup, memory, shared.clone())
             })
             .collect();
-        Self { engines, shared, now, log: Vec::new(), frame: Vec::new() }
+        Self { engines, shared, now, log: Vec::new(), program: None, frame: Vec::new() }
     }
 
     pub(crate) fn load(&mut self, rules: &str) {
         self.install(&compile(rules));
+    }
+
+    /// As `load`, over the program in force.
+    pub(crate) fn reload(&mut self, rules: &str) {
+        let set = parsed(rules);
+        let program = Program::compile(&set, &ports(), self.program.as_deref()).unwrap();
+        self.install(&Arc::new(program));
     }
 
     pub(crate) fn load_set(&mut self, set: &RuleSet) {
@@ -77,6 +89,7 @@ impl Bridge {
     }
 
     fn install(&mut self, program: &Arc<Program>) {
+        self.program = Some(Arc::clone(program));
         for engine in &mut self.engines {
             let tables = Tables::declared(program, self.now).expect("room for the entries");
             drop(engine.install(self.now, program.clone(), Arc::new(tables)));

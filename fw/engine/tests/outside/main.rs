@@ -3,6 +3,7 @@
 
 mod bridge;
 mod classifier;
+mod effects;
 mod endpoint;
 mod evaluation;
 mod hostile;

@@ -1,0 +1,5 @@
+//! Lint, seen from outside.
+
+mod model;
+mod proven;
+mod typed;

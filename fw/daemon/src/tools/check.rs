@@ -1,0 +1,185 @@
+//! `weir check`: reads rule files as `weir ctl -f` does, says everything that is wrong with them, and
+//! warns of what is valid and a trap. Changes nothing and needs no running daemon.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use weir_config::lint::{self, Ports, Report};
+use weir_config::{Defines, Diagnostic, Environment, Parsed, Places, Severity, SourceFile, parse};
+use weir_shell::source::{self, Disk};
+
+use crate::settings;
+
+/// The command line.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Rule files, each checked by itself; - is standard input
+    #[arg(value_name = "FILE", required_unless_present_any = ["explain", "list"])]
+    files: Vec<PathBuf>,
+    /// Define a macro, as `weir ctl -D` does
+    #[arg(short = 'D', value_name = "NAME=VALUE")]
+    macros: Vec<String>,
+    /// Fail on warnings too
+    #[arg(long)]
+    strict: bool,
+    /// Print one JSON object for each file
+    #[arg(long)]
+    json: bool,
+    /// Settings file that names the interfaces of lan and wan [default: /etc/weir/weir.toml, if it
+    /// is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Interface of the protected network
+    #[arg(long, value_name = "IF")]
+    lan: Option<String>,
+    /// Interface towards the router
+    #[arg(long, value_name = "IF")]
+    wan: Option<String>,
+    /// Explain a warning
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["files", "list"])]
+    explain: Option<String>,
+    /// List all warnings
+    #[arg(long, conflicts_with = "files")]
+    list: bool,
+}
+
+/// What was found in one file, for --json.
+#[derive(Serialize)]
+struct Checked<'a> {
+    file: &'a str,
+    /// What the parser says.
+    diagnostics: &'a [&'a Diagnostic],
+    /// The warnings with names.
+    lint: &'a Report,
+}
+
+/// Runs the subcommand: 0 if all is well, 1 if there are errors (with --strict, or warnings), 2 if
+/// it could not check.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let done = match &arguments.explain {
+        Some(name) => explain(name, &mut out),
+        None if arguments.list => list(&mut out),
+        None => check(arguments, &mut out),
+    };
+    match done {
+        Ok(code) => code,
+        Err(Failure::Pipe) => ExitCode::from(2),
+        Err(Failure::Text(text)) => {
+            eprintln!("weir check: {text}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Why nothing could be checked.
+enum Failure {
+    /// Nobody reads what is printed.
+    Pipe,
+    Text(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Pipe,
+            _ => Self::Text(error.to_string()),
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+fn explain(name: &str, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    let Some(lint) = lint::lints().find(|lint| lint.name == name) else {
+        return Err(format!("no warning is named `{name}`; --list shows all").into());
+    };
+    writeln!(out, "{lint}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(out: &mut impl Write) -> Result<ExitCode, Failure> {
+    let width = lint::lints().map(|lint| lint.name.len()).max().unwrap_or(0);
+    for lint in lint::lints() {
+        writeln!(out, "{:width$}  {}", lint.name, lint.summary)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(arguments: &Arguments, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    let file = settings::read_file(arguments.config.as_deref())?;
+    let ports = Ports {
+        lan: arguments.lan.clone().or(file.ports.lan),
+        wan: arguments.wan.clone().or(file.ports.wan),
+        others: Vec::new(),
+    };
+    let mut defines = Defines::default();
+    for definition in &arguments.macros {
+        defines.define(definition).map_err(|error| format!("-D {error}"))?;
+    }
+    let mut is_clean = true;
+    for path in &arguments.files {
+        is_clean &= check_file(path, &defines, &ports, arguments, out)?;
+    }
+    out.flush()?;
+    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether there is nothing to complain of.
+fn check_file(
+    path: &Path,
+    defines: &Defines,
+    ports: &Ports,
+    arguments: &Arguments,
+    out: &mut impl Write,
+) -> Result<bool, Failure> {
+    let file = source::read(path.as_os_str()).map_err(|error| error.to_string())?;
+    let main = SourceFile::new(file.name, file.text);
+    let environment = Environment { files: &mut Disk, defines, prefixes: &[], anchor: "" };
+    let parsed = parse(&main, environment);
+    let report = match &parsed.rules {
+        Some(rules) => lint::lint(rules, &parsed.notes, &parsed.sources, ports),
+        None => Report::default(),
+    };
+    let said: Vec<_> = said_by_parser(&parsed).collect();
+    let warns = !report.findings.is_empty()
+        || said.iter().any(|diagnostic| diagnostic.severity == Severity::Warning);
+    if arguments.json {
+        let checked = Checked { file: &main.name, diagnostics: &said, lint: &report };
+        serde_json::to_writer(&mut *out, &checked).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        // Standard error as `weir ctl` does, and in the order in which a terminal should show it.
+        out.flush()?;
+        said.iter().for_each(|diagnostic| eprintln!("{diagnostic}"));
+        if let Some(end) = parsed.diagnostics.end() {
+            eprintln!("{end}");
+        }
+        write!(out, "{report}")?;
+    }
+    Ok(parsed.rules.is_some() && !(arguments.strict && warns))
+}
+
+/// Errors, and the warnings of the parser that lint has no name for.
+fn said_by_parser(parsed: &Parsed) -> impl Iterator<Item = &Diagnostic> {
+    let places = Places::new(&parsed.sources);
+    let comments: HashSet<(String, u32)> = parsed
+        .notes
+        .continued_comments
+        .iter()
+        .filter_map(|comment| places.place(comment.span))
+        .map(|place| (place.file, place.start))
+        .collect();
+    parsed.diagnostics.iter().filter(move |diagnostic| {
+        let place = &diagnostic.place;
+        diagnostic.severity == Severity::Error
+            || !comments.contains(&(place.file.clone(), place.start))
+    })
+}
