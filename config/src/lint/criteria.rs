@@ -342,9 +342,7 @@ impl<'r> Criteria<'r> {
             prio: rule.prio,
             fragment: rule.fragment,
             tagged: rule.tagged.as_ref().map(|tagged| (tagged.not, &*tagged.tag)),
-            sometimes: rule.probability.is_some()
-                || rule.max_packet_rate.is_some()
-                || rule.once,
+            sometimes: rule.probability.is_some() || rule.max_packet_rate.is_some() || rule.once,
         }
     }
 

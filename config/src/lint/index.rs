@@ -126,9 +126,7 @@ impl HostShape {
 
 impl Shape {
     fn of(criteria: &Criteria<'_>) -> Self {
-        let single = |set: Option<PortSet>| {
-            set.is_some_and(|set| set.single().is_some())
-        };
+        let single = |set: Option<PortSet>| set.is_some_and(|set| set.single().is_some());
         Self {
             direction: criteria.direction.is_some(),
             interface: criteria.interface.is_some_and(|on| !on.not),

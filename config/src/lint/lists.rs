@@ -39,8 +39,7 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 5] =
-        [Self::Interface, Self::From, Self::To, Self::FromPort, Self::ToPort];
+    const ALL: [Self; 5] = [Self::Interface, Self::From, Self::To, Self::FromPort, Self::ToPort];
 
     fn is_negated(self, rule: &Rule) -> bool {
         let port = |ports| matches!(ports, Some(Ports::NotEqual(_) | Ports::Outside(..)));
@@ -107,9 +106,9 @@ fn place(subject: &Subject<'_>, statement: Span) -> Span {
     let lists = &subject.notes.negated_lists;
     let at = |span: &Span| (span.file, span.start);
     let from = lists.partition_point(|list| at(&list.span) < at(&statement));
-    let mut inside = lists[from..].iter().take_while(|list| {
-        list.span.file == statement.file && list.span.start < statement.end
-    });
+    let mut inside = lists[from..]
+        .iter()
+        .take_while(|list| list.span.file == statement.file && list.span.start < statement.end);
     match (inside.next(), inside.next()) {
         (Some(only), None) => only.span,
         _ => statement,

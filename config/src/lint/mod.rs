@@ -27,8 +27,8 @@ mod text;
 
 use serde::Serialize;
 
-use self::subject::Subject;
 pub use self::subject::Ports;
+use self::subject::Subject;
 use crate::diagnostic::Place;
 use crate::notes::Notes;
 use crate::rules::{RuleSet, Source};
@@ -160,7 +160,8 @@ impl Sink<'_> {
         }
         let Words { message, why, help } = words;
         let place = self.subject.lines.place(span);
-        self.found.push(Found { finding: Finding { name: lint.name, message, place, why, help }, span });
+        self.found
+            .push(Found { finding: Finding { name: lint.name, message, place, why, help }, span });
     }
 
     /// Says that something was too much work.

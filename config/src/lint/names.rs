@@ -58,10 +58,8 @@ pub(super) const FAMILY: Family =
 fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
     tables(subject, sink);
     for unused in subject.notes.macros.iter().filter(|definition| !definition.used) {
-        let words = Words::new(
-            format!("macro `{}` is never used", unused.name),
-            "its value has no effect",
-        );
+        let words =
+            Words::new(format!("macro `{}` is never used", unused.name), "its value has no effect");
         sink.span(&UNUSED_MACRO, unused.span, words.help("remove it, or use it"));
     }
     tags(subject, sink);
@@ -167,9 +165,13 @@ fn tags(subject: &Subject<'_>, sink: &mut Sink<'_>) {
             "a tag has an effect only through rules with `tagged`",
         );
         let near = nearest(tag, asked.iter().copied().take(1000));
-        sink.at(&UNUSED_TAG, source, match near {
-            Some(near) => words.help(format!("did you mean `{near}`?")),
-            None => words,
-        });
+        sink.at(
+            &UNUSED_TAG,
+            source,
+            match near {
+                Some(near) => words.help(format!("did you mean `{near}`?")),
+                None => words,
+            },
+        );
     }
 }

@@ -180,12 +180,7 @@ fn fragment(rule: &Rule) -> Option<String> {
 }
 
 /// A table that is empty for ever, or holds the wrong family only.
-fn table(
-    subject: &Subject<'_>,
-    scope: &Scope<'_>,
-    rule: &Rule,
-    end: &Endpoint,
-) -> Option<String> {
+fn table(subject: &Subject<'_>, scope: &Scope<'_>, rule: &Rule, end: &Endpoint) -> Option<String> {
     let Address::Table(name) = &end.address else { return None };
     let table: &Table = subject.table(scope.path, name).filter(|table| table.constant)?;
     if end.not {

@@ -220,8 +220,7 @@ fn find(rules: &[Rule], effects: &Effects<'_>, budget: &mut Budget) -> Vec<Optio
 
 /// Whether two rules do the same, wherever they stand.
 fn are_equal(one: &Rule, other: &Rule) -> bool {
-    let bare =
-        |rule: &Rule| Rule { source: Source::default(), label: None, ..rule.clone() };
+    let bare = |rule: &Rule| Rule { source: Source::default(), label: None, ..rule.clone() };
     bare(one) == bare(other)
 }
 
@@ -349,7 +348,10 @@ fn twice_in_one(
     let Some(i) = twice else { return };
     let words = Words::new(
         "a list in this rule names the same thing twice",
-        format!("`{}` comes out of it more than once", super::subject::shorten(&rules[i].to_string())),
+        format!(
+            "`{}` comes out of it more than once",
+            super::subject::shorten(&rules[i].to_string())
+        ),
     );
     sink.at(&DUPLICATE, rules[i].source, words);
 }

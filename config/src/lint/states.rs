@@ -107,11 +107,7 @@ fn mid_connection(
     Some((&MID_CONNECTION, words.help("leave `flags` out, or write `no state`")))
 }
 
-fn match_quick(
-    _: &Subject<'_>,
-    rule: &Rule,
-    _: FlagSet,
-) -> Option<(&'static Lint, Words)> {
+fn match_quick(_: &Subject<'_>, rule: &Rule, _: FlagSet) -> Option<(&'static Lint, Words)> {
     (rule.action == Action::Match && rule.quick).then(|| {
         let words = Words::new(
             "`quick` ends the evaluation here, although `match` decides nothing",
@@ -121,11 +117,7 @@ fn match_quick(
     })
 }
 
-fn synproxy(
-    _: &Subject<'_>,
-    rule: &Rule,
-    _: FlagSet,
-) -> Option<(&'static Lint, Words)> {
+fn synproxy(_: &Subject<'_>, rule: &Rule, _: FlagSet) -> Option<(&'static Lint, Words)> {
     let everything = rule.state == KeepState::Synproxy
         && rule.to.address == Address::Any
         && rule.to.port.is_none();
@@ -139,11 +131,7 @@ fn synproxy(
     })
 }
 
-fn overload(
-    subject: &Subject<'_>,
-    rule: &Rule,
-    _: FlagSet,
-) -> Option<(&'static Lint, Words)> {
+fn overload(subject: &Subject<'_>, rule: &Rule, _: FlagSet) -> Option<(&'static Lint, Words)> {
     let table = &*rule.state_options.overload.as_ref()?.table;
     if subject.is_open || subject.asked_tables.contains(table) {
         return None;

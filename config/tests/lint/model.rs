@@ -102,7 +102,12 @@ fn rule(random: &mut Random, line: u32, path: &str) -> Rule {
             // No recursion: an anchor calls only what comes later in the alphabet.
             let call = if *call > *path { call } else { "not/there".to_owned() };
             let wildcard = random.once_in(4);
-            Action::Anchor(AnchorCall { written: call.clone(), path: call, wildcard, inline: false })
+            Action::Anchor(AnchorCall {
+                written: call.clone(),
+                path: call,
+                wildcard,
+                inline: false,
+            })
         }
         2..=5 => Action::Block(Return::Drop),
         _ => Action::Pass,
@@ -144,10 +149,9 @@ fn rule(random: &mut Random, line: u32, path: &str) -> Rule {
         max_packet_rate: random.once_in(15).then_some(Rate { count: 1, seconds: 1 }),
         once: random.once_in(15),
         tag: random.once_in(6).then(|| random.one_of(&TAGS).to_owned()),
-        tagged: random.once_in(5).then(|| Tagged {
-            not: random.once_in(3),
-            tag: random.one_of(&TAGS).to_owned(),
-        }),
+        tagged: random
+            .once_in(5)
+            .then(|| Tagged { not: random.once_in(3), tag: random.one_of(&TAGS).to_owned() }),
         state: if action == Action::Pass { KeepState::Keep } else { KeepState::No },
         action,
         source: Source { file: 0, line },
@@ -253,8 +257,7 @@ pub(crate) struct Packet {
 }
 
 pub(crate) fn packet(random: &mut Random, set: &RuleSet) -> Packet {
-    const HOSTS: [&str; 5] =
-        ["192.0.2.1", "192.0.2.7", "192.0.2.200", "198.51.100.7", "10.0.0.1"];
+    const HOSTS: [&str; 5] = ["192.0.2.1", "192.0.2.7", "192.0.2.200", "198.51.100.7", "10.0.0.1"];
     const HOSTS6: [&str; 4] = ["2001:db8::1", "2001:db8::7", "2001:db8:1::1", "fe80::7"];
     let hosts: &[&str] = if random.once_in(2) { &HOSTS } else { &HOSTS6 };
     let host = |random: &mut Random| -> IpAddr { random.one_of(hosts).parse().unwrap() };
@@ -336,8 +339,7 @@ impl<'s> Evaluation<'s> {
 
     fn matches(&self, rule: &Rule, random: &mut Random) -> bool {
         let packet = self.packet;
-        let family =
-            rule.family.is_none_or(|f| (f == Family::Inet) == packet.source.is_ipv4());
+        let family = rule.family.is_none_or(|f| (f == Family::Inet) == packet.source.is_ipv4());
         let flags = match rule.flags {
             Some(Flags { of: 0, .. }) | None => true,
             Some(Flags { set, of }) => {
@@ -364,9 +366,10 @@ impl<'s> Evaluation<'s> {
             && rule.tos.is_none_or(|tos| tos == packet.tos)
             && rule.prio.is_none_or(|prio| prio == packet.prio)
             && (!rule.fragment || packet.fragment)
-            && rule.tagged.as_ref().is_none_or(|tagged| {
-                (self.tag.as_deref() == Some(&*tagged.tag)) != tagged.not
-            })
+            && rule
+                .tagged
+                .as_ref()
+                .is_none_or(|tagged| (self.tag.as_deref() == Some(&*tagged.tag)) != tagged.not)
             && drawn
             && below_rate
             && still_there

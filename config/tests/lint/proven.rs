@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use weir_config::SourceFile;
 use weir_config::lint::{Ports, lint};
 use weir_config::notes::Notes;
 use weir_config::rules::{Action, Direction, RuleSet};
-use weir_config::SourceFile;
 
 use crate::model::{Evaluation, Random, packet, rules};
 
@@ -25,37 +25,25 @@ fn findings(set: &RuleSet, ports: &Ports) -> BTreeMap<&'static str, Vec<u32>> {
 fn a_dead_rule_never_decides() {
     let mut random = Random(0x5eed);
     let ports = Ports::default();
-    let bridge = Ports {
-        lan: Some("eth0".to_owned()),
-        wan: Some("eth1".to_owned()),
-        others: Vec::new(),
-    };
+    let bridge =
+        Ports { lan: Some("eth0".to_owned()), wan: Some("eth1".to_owned()), others: Vec::new() };
     let mut told: BTreeMap<&str, u32> = BTreeMap::new();
     for round in 0..20_000 {
         let set = rules(&mut random);
         let known = if round % 2 == 0 { &ports } else { &bridge };
         let found = findings(&set, known);
         let lines = |name: &str| found.get(name).map_or(&[][..], |lines| &lines[..]);
-        let context = |packet: &dyn std::fmt::Debug| format!("{}\n{found:?}\n{packet:?}", shown(&set));
+        let context =
+            |packet: &dyn std::fmt::Debug| format!("{}\n{found:?}\n{packet:?}", shown(&set));
         for (name, lines) in &found {
             *told.entry(name).or_default() += lines.len() as u32;
         }
         for _ in 0..60 {
             let packet = packet(&mut random, &set);
-            let arriving = Evaluation::run(
-                &set,
-                &packet,
-                Direction::In,
-                packet.tag.clone(),
-                &mut random,
-            );
-            let leaving = Evaluation::run(
-                &set,
-                &packet,
-                Direction::Out,
-                arriving.tag.clone(),
-                &mut random,
-            );
+            let arriving =
+                Evaluation::run(&set, &packet, Direction::In, packet.tag.clone(), &mut random);
+            let leaving =
+                Evaluation::run(&set, &packet, Direction::Out, arriving.tag.clone(), &mut random);
             let blocked = [&arriving, &leaving]
                 .iter()
                 .any(|half| half.winner.is_some_and(|rule| rule.action != Action::Pass));
@@ -86,9 +74,10 @@ fn a_dead_rule_never_decides() {
 /// The rules by their lines.
 fn shown(set: &RuleSet) -> String {
     let main = set.rules.iter().map(|rule| ("", rule));
-    let inner = set.anchors.iter().flat_map(|(path, anchor)| {
-        anchor.rules.iter().map(move |rule| (&**path, rule))
-    });
+    let inner = set
+        .anchors
+        .iter()
+        .flat_map(|(path, anchor)| anchor.rules.iter().map(move |rule| (&**path, rule)));
     main.chain(inner)
         .map(|(path, rule)| {
             let (tag, tagged, on) = (&rule.tag, &rule.tagged, &rule.received_on);
