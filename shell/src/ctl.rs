@@ -132,7 +132,7 @@ impl<W: Write> Session<W> {
             part: self.options.part,
             merge: self.options.merge,
         };
-        let Gathered { load, mut checked } = source::gather(file, terms, &[])?;
+        let Gathered { load, mut checked } = source::gather(file, terms, &source::prefixes())?;
         if self.options.verbose > 0 {
             for line in &checked.echo {
                 writeln!(self.out, "{line}")?;

@@ -22,6 +22,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
+use weir_config::PortPrefixes;
 use weir_engine::{Engine, PortName, PortNames, Setup, Shared};
 use weir_hw::sys::region::region;
 use weir_hw::{Opened, Prepared};
@@ -163,7 +164,7 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         cpus: crew.cpus,
         shared: crew.shared,
         ports: port_names(settings),
-        prefixes: Vec::new(),
+        prefixes: port_names(settings).0.into_iter().map(prefixes).collect(),
         io,
         reserved: settings.states,
         programs,
@@ -267,9 +268,22 @@ fn open_ports(settings: &Settings) -> Result<([Prepared; 2], Opened), String> {
 
 fn port_names(settings: &Settings) -> PortNames {
     PortNames(vec![
-        PortName { role: "lan".into(), interface: settings.lan.clone(), prefixes: Vec::new() },
-        PortName { role: "wan".into(), interface: settings.wan.clone(), prefixes: Vec::new() },
+        PortName {
+            role: "lan".into(),
+            interface: settings.lan.clone(),
+            prefixes: settings.lan_prefixes.clone(),
+        },
+        PortName {
+            role: "wan".into(),
+            interface: settings.wan.clone(),
+            prefixes: settings.wan_prefixes.clone(),
+        },
     ])
+}
+
+/// What the parser is told of a port.
+fn prefixes(port: PortName) -> PortPrefixes {
+    PortPrefixes { names: vec![port.role, port.interface], nets: port.prefixes }
 }
 
 /// The workers, running, and our ends of everything that leads to them.

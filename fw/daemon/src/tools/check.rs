@@ -142,7 +142,8 @@ fn check_file(
 ) -> Result<bool, Failure> {
     let file = source::read(path.as_os_str()).map_err(|error| error.to_string())?;
     let main = SourceFile::new(file.name, file.text);
-    let environment = Environment { files: &mut Disk, defines, prefixes: &[], anchor: "" };
+    let prefixes = source::prefixes();
+    let environment = Environment { files: &mut Disk, defines, prefixes: &prefixes, anchor: "" };
     let parsed = parse(&main, environment);
     let report = match &parsed.rules {
         Some(rules) => lint::lint(rules, &parsed.notes, &parsed.sources, ports),
