@@ -57,10 +57,33 @@ pub struct Options {
     pub reassemble: Reassemble,
     /// `set src-conn-count` (weir's addition): what `max-src-conn` counts.
     pub src_conn_count: SrcConnCount,
-    /// Where each option was set last, by the word behind `set` (of limits and time-outs, by their
-    /// own names); empty for options that no file set.
-    pub sources: BTreeMap<&'static str, Source>,
+    /// Where each option was set last.
+    pub sources: OptionSources,
 }
+
+/// Where options were set last, by the word behind `set` (limits and time-outs by their own names).
+/// What no file set is not in it. Options that say the same in other places are equal.
+#[derive(Clone, Debug, Default)]
+pub struct OptionSources(BTreeMap<&'static str, Source>);
+
+impl OptionSources {
+    /// The place of the option, if a file set it.
+    pub fn get(&self, name: &str) -> Option<Source> {
+        self.0.get(name).copied()
+    }
+
+    pub(crate) fn insert(&mut self, name: &'static str, source: Source) {
+        self.0.insert(name, source);
+    }
+}
+
+impl PartialEq for OptionSources {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for OptionSources {}
 
 /// What a bare `block` does with the packet (`set block-policy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

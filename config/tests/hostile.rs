@@ -25,6 +25,35 @@ fn first(parsed: &Parsed) -> String {
     found.to_string()
 }
 
+/// Options of rules and of `set` with what belongs to them.
+#[rustfmt::skip]
+const PHRASES: &[&str] = &[
+    "match",
+    "(max 10, max-src-conn 5 overload <t> flush)",
+    "(no-sync sloppy, source-track)",
+    "synproxy",
+    "modulate",
+    "scrub (no-df min-ttl 5)",
+    "set prio (1, 2)",
+    "set tos ef",
+    "(start 9%, end 5%)",
+    "syncookies adaptive",
+    "state-defaults no-sync",
+    "probability 5%",
+    "tag x$nr",
+    "tagged",
+    "received-on",
+    "max-pkt-rate 5/1",
+    "fragment",
+    "allow-opts",
+    "once",
+    "os \"Linux\"",
+    "<t>",
+    "urpf-failed",
+    "tos 0x10",
+    "log (all, to pflog3)",
+];
+
 /// The words of the language and what surrounds them, thrown together.
 fn word_salad() -> impl Strategy<Value = String> {
     const WORDS: &[&str] = &[
@@ -54,30 +83,6 @@ fn word_salad() -> impl Strategy<Value = String> {
         "no",
         "state",
         "label",
-        "match",
-        "(max 10, max-src-conn 5 overload <t> flush)",
-        "(no-sync sloppy, source-track)",
-        "synproxy",
-        "modulate",
-        "scrub (no-df min-ttl 5)",
-        "set prio (1, 2)",
-        "set tos ef",
-        "(start 9%, end 5%)",
-        "syncookies adaptive",
-        "state-defaults no-sync",
-        "probability 5%",
-        "tag x$nr",
-        "tagged",
-        "received-on",
-        "max-pkt-rate 5/1",
-        "fragment",
-        "allow-opts",
-        "once",
-        "os \"Linux\"",
-        "<t>",
-        "urpf-failed",
-        "tos 0x10",
-        "log (all, to pflog3)",
         "return",
         "return-icmp",
         "(",
@@ -121,10 +126,11 @@ fn word_salad() -> impl Strategy<Value = String> {
         "\u{feff}",
         "\\",
     ];
-    vec((0..WORDS.len(), any::<bool>()), 0..60).prop_map(|picks| {
+    let words: Vec<_> = WORDS.iter().chain(PHRASES).copied().collect();
+    vec((0..words.len(), any::<bool>()), 0..60).prop_map(move |picks| {
         let mut text = String::new();
         for (pick, blank) in picks {
-            text.push_str(WORDS[pick]);
+            text.push_str(words[pick]);
             if blank {
                 text.push(' ');
             }

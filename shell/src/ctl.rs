@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use ipnet::IpNet;
+use weir_config::PortPrefixes;
 
 use crate::check::refuse_unbuilt;
 use crate::client::Client;
@@ -124,7 +125,7 @@ impl<W: Write> Session<W> {
 
     /// Reads and checks the file of `-f`; prints the rules if `-v` asks for it.
     fn read_rules(&mut self) -> Result<Load, Failure> {
-        let file = self.options.file.as_deref().unwrap_or_default();
+        let file = self.options.file.clone().unwrap_or_default();
         let terms = Load {
             sources: Vec::new(),
             macros: self.options.macros.clone(),
@@ -132,7 +133,8 @@ impl<W: Write> Session<W> {
             part: self.options.part,
             merge: self.options.merge,
         };
-        let Gathered { load, mut checked } = source::gather(file, terms, &source::prefixes())?;
+        let prefixes = self.prefixes()?;
+        let Gathered { load, mut checked } = source::gather(&file, terms, &prefixes)?;
         if self.options.verbose > 0 {
             for line in &checked.echo {
                 writeln!(self.out, "{line}")?;
@@ -149,6 +151,28 @@ impl<W: Write> Session<W> {
         refuse_unbuilt(&mut checked);
         eprint!("{}", checked.diagnostics);
         if checked.rules.is_some() { Ok(load) } else { Err(Failure::Told) }
+    }
+
+    /// What the daemon knows to be behind the ports; nothing if only -n is asked for and no daemon
+    /// is there.
+    fn prefixes(&mut self) -> Result<Vec<PortPrefixes>, Failure> {
+        let client = match client(&mut self.client, &self.options) {
+            Ok(client) => client,
+            Err(_) if self.options.no_action => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut prefixes = Vec::new();
+        let end = client.ask(Command::Interfaces, |reply| {
+            let Reply::Interfaces(ports) = reply else { return Ok(()) };
+            for port in ports.into_iter().filter(|port| !port.prefixes.is_empty()) {
+                let nets = port.prefixes.iter().map(|net| net.parse().map_err(io::Error::other));
+                let nets = nets.collect::<Result<_, _>>()?;
+                prefixes.push(PortPrefixes { names: vec![port.role, port.name], nets });
+            }
+            Ok(())
+        })?;
+        ended(end)?;
+        Ok(prefixes)
     }
 
     fn kill(&mut self) -> Outcome {

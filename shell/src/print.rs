@@ -357,6 +357,7 @@ mod tests {
             name: "eth1".into(),
             io: "xdp".into(),
             skip: true,
+            prefixes: Vec::new(),
             cleared: 0,
             traffic: [Traffic::default(); 6],
             device: crate::protocol::Device::default(),

@@ -513,6 +513,9 @@ pub struct Interface {
     pub io: String,
     /// `set skip on` it is in force.
     pub skip: bool,
+    /// Networks behind it, as the settings file says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<String>,
     /// Seconds since the counters were cleared.
     pub cleared: u64,
     /// By family and direction: IPv4 in, IPv4 out, IPv6 in, IPv6 out, rest in, rest out.

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 
-use weir_config::{Files, MAX_TABLE_TEXT, MAX_TEXT, Parsed, PortPrefixes, SourceFile, settings};
+use weir_config::{Files, MAX_TABLE_TEXT, MAX_TEXT, Parsed, PortPrefixes, SourceFile};
 
 use crate::check;
 use crate::protocol::{Load, Source};
@@ -33,14 +33,6 @@ pub fn gather(file: &OsStr, terms: Load, prefixes: &[PortPrefixes]) -> io::Resul
     let sources =
         once.map(|file| Source { name: file.name.clone(), text: file.text.clone() }).collect();
     Ok(Gathered { load: Load { sources, ..terms }, checked })
-}
-
-/// What the settings file of this machine says of its ports; nothing if there is none or it is wrong,
-/// which is the daemon's to complain of.
-pub fn prefixes() -> Vec<PortPrefixes> {
-    let text = Disk.read(settings::PATH, "").unwrap_or_default();
-    let settings = settings::parse(&SourceFile::new(settings::PATH, text));
-    settings.map_or_else(|_| Vec::new(), |settings| settings.ports.prefixes())
 }
 
 /// Reads a rule file; `-` is standard input.

@@ -12,6 +12,7 @@ mod anchor;
 mod antispoof;
 mod calls;
 mod consistent;
+mod effects;
 mod entries;
 mod expand;
 mod filter;

@@ -22,7 +22,6 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
-use weir_config::PortPrefixes;
 use weir_engine::{Engine, PortName, PortNames, Setup, Shared};
 use weir_hw::sys::region::region;
 use weir_hw::{Opened, Prepared};
@@ -164,7 +163,6 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         cpus: crew.cpus,
         shared: crew.shared,
         ports: port_names(settings),
-        prefixes: port_names(settings).0.into_iter().map(prefixes).collect(),
         io,
         reserved: settings.states,
         programs,
@@ -279,11 +277,6 @@ fn port_names(settings: &Settings) -> PortNames {
             prefixes: settings.wan_prefixes.clone(),
         },
     ])
-}
-
-/// What the parser is told of a port.
-fn prefixes(port: PortName) -> PortPrefixes {
-    PortPrefixes { names: vec![port.role, port.interface], nets: port.prefixes }
 }
 
 /// The workers, running, and our ends of everything that leads to them.
@@ -406,7 +399,7 @@ fn first_rules(control: &Control, file: &Path) {
 /// Loads the rule file; the error is all that is wrong with it, a line each.
 fn load_file(control: &Control, file: &Path) -> Result<(), String> {
     let name = file.display();
-    let Gathered { load, checked } = gather(file.as_os_str(), Load::default(), control.prefixes())
+    let Gathered { load, checked } = gather(file.as_os_str(), Load::default(), &control.prefixes())
         .map_err(|error| error.to_string())?;
     if checked.rules.is_none() {
         return Err(checked.diagnostics.to_string());

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use weir_config::SourceFile;
-use weir_config::settings::{self, Log, PATH as FILE};
+use weir_config::settings::{self, Log};
 use weir_engine::Engine;
 use weir_hw::Io;
 
 use crate::run::Arguments;
+
+/// The settings file that is read if none is named, and may be absent then.
+const FILE: &str = "/etc/weir/weir.toml";
 
 /// Workers if nobody says how many. Every frame that a NIC without a suitable hash gives to the
 /// wrong worker has to be handed over, so that more are worth it only if they were asked for.
@@ -23,9 +26,9 @@ pub struct Settings {
     pub lan: String,
     /// Interface towards the router.
     pub wan: String,
-    /// The networks behind `lan`.
+    /// Networks behind `lan`.
     pub lan_prefixes: Vec<IpNet>,
-    /// The networks behind `wan`.
+    /// Networks behind `wan`.
     pub wan_prefixes: Vec<IpNet>,
     /// The rule file.
     pub rules: PathBuf,
@@ -131,14 +134,11 @@ mod tests {
     #[test]
     fn the_command_line_wins_over_the_file() {
         let file = "rules = \"/a\"\nlog = \"/l\"\n[ports]\nlan = \"eth1\"\nwan = \"eth0\"\nio = \
-                    \"packet\"\nworkers = 3\nlan_prefixes = [\"10.0.0.0/8\"]\n[memory]\n\
-                    states = 5000\n";
+                    \"packet\"\nworkers = 3\n[memory]\nstates = 5000\n";
         let settings = gather(file, Arguments::default()).unwrap();
         assert_eq!((&*settings.lan, &*settings.wan), ("eth1", "eth0"));
         assert_eq!((settings.io, settings.workers, settings.states), (Io::Packet, 3, 5000));
         assert_eq!(settings.rules, Path::new("/a"));
-        assert_eq!(settings.lan_prefixes, ["10.0.0.0/8".parse().unwrap()]);
-        assert!(settings.wan_prefixes.is_empty());
         assert_eq!(settings.packet_log.as_deref(), Some(Path::new("/l")));
         let arguments = Arguments {
             wan: Some("eth7".into()),

@@ -10,6 +10,7 @@ mod examples;
 mod lifecycle;
 mod limits;
 mod listings;
+mod loading;
 mod traffic;
 mod workers;
 

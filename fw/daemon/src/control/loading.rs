@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use weir_config::check_calls;
 use weir_config::rules::RuleSet;
+use weir_config::{beyond_limit, check_calls};
 use weir_engine::Program;
 use weir_engine::table::Tables;
 use weir_shell::protocol::Load;
@@ -37,7 +37,7 @@ impl Control {
     /// When the rules are wrong, or need more than is reserved.
     pub fn load(&self, load: &Load) -> Result<Loaded, Refused> {
         self.change(|next| {
-            let (piece, warnings) = Piece::read(load, &self.parts.prefixes)?;
+            let (piece, warnings) = Piece::read(load, &self.prefixes())?;
             next.take(piece)?;
             Ok(warnings)
         })
@@ -51,7 +51,7 @@ impl Control {
         let _loading = self.loading.lock();
         let mut next = Composition::default();
         for load in self.parts.last_good.read()? {
-            next.take(Piece::read(&load, &self.parts.prefixes)?.0)?;
+            next.take(Piece::read(&load, &self.prefixes())?.0)?;
         }
         self.put_in_force(next, " (last good)")
     }
@@ -129,6 +129,9 @@ impl Control {
             )));
         }
         check_calls(&rules).map_err(|fault| Refused::Error(fault.message))?;
+        if let Some(message) = beyond_limit(&rules) {
+            return Err(Refused::Error(message));
+        }
         let (unchanged, previous) = {
             let in_force = self.in_force.lock();
             let program = in_force.program.clone();

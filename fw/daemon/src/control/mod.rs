@@ -43,8 +43,6 @@ pub struct Parts {
     pub shared: Arc<Shared>,
     /// Names of the ports.
     pub ports: PortNames,
-    /// What is behind them, for rules that ask.
-    pub prefixes: Vec<PortPrefixes>,
     /// What the ports are.
     pub io: Kind,
     /// States that memory is reserved for.
@@ -126,9 +124,13 @@ impl Control {
         }
     }
 
-    /// What is behind the ports.
-    pub fn prefixes(&self) -> &[PortPrefixes] {
-        &self.parts.prefixes
+    /// What is behind the ports, as rules ask for it.
+    pub fn prefixes(&self) -> Vec<PortPrefixes> {
+        let ports = self.parts.ports.0.iter().map(|port| PortPrefixes {
+            names: vec![port.role.clone(), port.interface.clone()],
+            nets: port.prefixes.clone(),
+        });
+        ports.filter(|port| !port.nets.is_empty()).collect()
     }
 
     /// Sends a letter to every worker, then waits for all answers.

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use weir_config::lint::{self, Ports, Report};
-use weir_config::{Defines, Diagnostic, Environment, Parsed, Places, Severity, SourceFile, parse};
+use weir_config::{
+    Defines, Diagnostic, Environment, Parsed, Places, PortPrefixes, Severity, SourceFile, parse,
+};
 use weir_shell::source::{self, Disk};
 
 use crate::settings;
@@ -114,19 +116,18 @@ fn list(out: &mut impl Write) -> Result<ExitCode, Failure> {
 }
 
 fn check(arguments: &Arguments, out: &mut impl Write) -> Result<ExitCode, Failure> {
-    let file = settings::read_file(arguments.config.as_deref())?;
-    let ports = Ports {
-        lan: arguments.lan.clone().or(file.ports.lan),
-        wan: arguments.wan.clone().or(file.ports.wan),
-        others: Vec::new(),
-    };
+    let mut file = settings::read_file(arguments.config.as_deref())?.ports;
+    file.lan = arguments.lan.clone().or(file.lan);
+    file.wan = arguments.wan.clone().or(file.wan);
+    let prefixes = file.prefixes();
+    let ports = Ports { lan: file.lan, wan: file.wan, others: Vec::new() };
     let mut defines = Defines::default();
     for definition in &arguments.macros {
         defines.define(definition).map_err(|error| format!("-D {error}"))?;
     }
     let mut is_clean = true;
     for path in &arguments.files {
-        is_clean &= check_file(path, &defines, &ports, arguments, out)?;
+        is_clean &= check_file(path, &defines, (&ports, &prefixes), arguments, out)?;
     }
     out.flush()?;
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -136,14 +137,13 @@ fn check(arguments: &Arguments, out: &mut impl Write) -> Result<ExitCode, Failur
 fn check_file(
     path: &Path,
     defines: &Defines,
-    ports: &Ports,
+    (ports, prefixes): (&Ports, &[PortPrefixes]),
     arguments: &Arguments,
     out: &mut impl Write,
 ) -> Result<bool, Failure> {
     let file = source::read(path.as_os_str()).map_err(|error| error.to_string())?;
     let main = SourceFile::new(file.name, file.text);
-    let prefixes = source::prefixes();
-    let environment = Environment { files: &mut Disk, defines, prefixes: &prefixes, anchor: "" };
+    let environment = Environment { files: &mut Disk, defines, prefixes, anchor: "" };
     let parsed = parse(&main, environment);
     let report = match &parsed.rules {
         Some(rules) => lint::lint(rules, &parsed.notes, &parsed.sources, ports),

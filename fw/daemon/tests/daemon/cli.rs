@@ -69,6 +69,68 @@ fn all_errors_are_told_with_file_line_and_column() {
 }
 
 #[test]
+fn files_that_a_file_names_are_read_by_the_client() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let path = file("weir.conf", "block\ninclude \"web.conf\"\n");
+    let web = file("web.conf", "anchor \"web\" in on wan {\n  pass proto tcp to port 80\n}\n");
+    let output = weir(&["ctl", "-nvf", &path], "");
+    assert_eq!(
+        text(&output.stdout),
+        "block drop all\nanchor \"web\" in on wan all {\n  \
+         pass proto tcp from any to any port = 80 flags S/SA\n}\n"
+    );
+    assert_eq!((text(&output.stderr), output.status.code()), ("", Some(0)));
+    // The file of an anchor is shown as what it is.
+    let output = weir(&["ctl", "-a", "web", "-nvf", "-"], "pass out\n");
+    assert_eq!(text(&output.stdout), "pass out all flags S/SA\n");
+    // Errors name the file that they are in.
+    file("web.conf", "pas\n");
+    let output = weir(&["ctl", "-nf", &path], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with(&format!("{web}:1:1: ")), "{output:?}");
+    std::fs::remove_file(&web).unwrap();
+    let output = weir(&["ctl", "-nf", &path], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with(&format!("{path}:2:9: {web}: ")), "{output:?}");
+}
+
+#[test]
+fn what_cannot_be_put_in_force_is_printed_and_refused() {
+    let rules = "pass in proto tcp to port 80 synproxy state\npass out\n";
+    let output = weir(&["ctl", "-nvf", "-"], rules);
+    assert_eq!(
+        text(&output.stdout),
+        "pass in proto tcp from any to any port = 80 flags S/SA synproxy state\n\
+         pass out all flags S/SA\n"
+    );
+    let errors = text(&output.stderr);
+    assert!(errors.starts_with("stdin:1:1: ") && errors.contains("synproxy"), "{errors}");
+    assert_eq!((errors.lines().count(), output.status.code()), (1, Some(1)));
+}
+
+#[test]
+fn files_that_are_too_large_are_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("huge");
+    // A hole takes no room on the disk.
+    std::fs::File::create(&path).unwrap().set_len(100 << 20).unwrap();
+    let path = path.to_str().unwrap();
+    let output = weir(&["ctl", "-nf", path], "");
+    assert_eq!(text(&output.stderr), format!("weir ctl: {path}: longer than 33554432 bytes\n"));
+    assert_eq!(output.status.code(), Some(1));
+    let rules = format!("table <t> file \"{path}\"\n");
+    let output = weir(&["ctl", "-nf", "-"], &rules);
+    let errors = text(&output.stderr);
+    assert!(errors.starts_with("stdin:1:") && errors.contains("longer than"), "{errors}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn without_a_daemon_the_client_says_so() {
     for arguments in [&["-sr"][..], &["-f", "-"], &["-Fs"], &["-k", "192.0.2.1"], &["-e"]] {
         let arguments = [&["ctl", "--socket", "/nonexistent/sock"][..], arguments].concat();

@@ -3,5 +3,7 @@
 mod cli;
 mod control;
 mod house;
+mod loading;
 mod process;
+mod seat;
 mod worker;

@@ -7,6 +7,8 @@ use super::word::Word;
 
 /// What a list is worth in comparisons of one packet with one region: a step down costs this many.
 const STEP: f64 = 2.0;
+/// A longer list is cut even if that gains nothing at once: in smaller cells more rules hide others.
+const LONG: u64 = 32;
 /// A cut may make the list so many times longer in sum, cells counted too.
 const SPREAD: u64 = 4;
 /// The most cells of one cut.
@@ -22,7 +24,7 @@ pub(super) struct Cut<W> {
 }
 
 /// The cut after which a packet that hits one of the regions has the fewest others to be compared
-/// with, if any is worth its step. At most `budget` cells and list items may come of it.
+/// with, if one is worth its step. At most `budget` cells and list items may come of it.
 pub(super) fn best<W: Word>(
     entries: &[Entry<W>],
     cell: &Cell<W>,
@@ -57,7 +59,7 @@ pub(super) fn best<W: Word>(
             }
         }
     }
-    Ok(best.filter(|best| best.cost + STEP < count as f64))
+    Ok(best.filter(|best| count > LONG || best.cost + STEP < count as f64))
 }
 
 struct Finder<'a, W> {
