@@ -86,6 +86,12 @@ pub struct Printed<'r> {
 
 impl Display for Printed<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (number, rule) in self.set.ether.iter().enumerate() {
+            if self.numbered {
+                write!(f, "@{number} ")?;
+            }
+            writeln!(f, "{rule}")?;
+        }
         let listing = self.set.listing("", Bodies::Inline);
         listing.into_iter().flatten().try_for_each(|line| line.print(self.numbered, f))
     }
