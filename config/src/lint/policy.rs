@@ -124,7 +124,7 @@ fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
             "`set skip` holds for both ports: every packet passes unjudged",
             "the rules of this file have no effect",
         );
-        let source = subject.rules.options.sources.get("skip").copied();
+        let source = subject.rules.options.sources.get("skip");
         sink.at(&SKIPS_ALL, source.unwrap_or(first.source), words);
         return;
     }
