@@ -25,7 +25,7 @@ pub(super) const FAMILY: Family = Family { lints: &[CANNOT_HOLD], check };
 fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
     let options = &subject.rules.options;
     if let Some((timeout, words)) = timeouts(|timeout| Some(options.timeouts.get(timeout))) {
-        let source = options.sources.get(timeout.name()).copied();
+        let source = options.sources.get(timeout.name());
         sink.at(&CANNOT_HOLD, source.unwrap_or(Source { file: 0, line: 1 }), words);
     }
     for scope in subject.scopes() {

@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use weir_config::{beyond_limit, check_calls};
 use weir_config::rules::RuleSet;
+use weir_config::{beyond_limit, check_calls};
 use weir_engine::Program;
 use weir_engine::table::Tables;
 use weir_shell::protocol::Load;

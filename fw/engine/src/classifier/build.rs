@@ -230,8 +230,12 @@ impl<'a, W: Word> Builder<'a, W> {
         let root = self.grow(&all, list, budget, 0)?;
         self.place(0, root);
         self.tree.root = self.tree.nodes[0];
-        let nothing =
-            Tree { root: Node::leaf(0, 0), nodes: Vec::new(), entries: Vec::new(), longest: (0, 0) };
+        let nothing = Tree {
+            root: Node::leaf(0, 0),
+            nodes: Vec::new(),
+            entries: Vec::new(),
+            longest: (0, 0),
+        };
         Ok(std::mem::replace(&mut self.tree, nothing))
     }
 

@@ -314,10 +314,8 @@ fn reports_more_rules_than_it_collects_at_once() {
 #[test]
 fn a_rule_of_very_many_regions_is_still_reported() {
     let host = |number: u128| MAPPED | number * 1000;
-    let regions = (0..500).map(|number| Region {
-        source: host(number)..=host(number),
-        ..Region::ALL
-    });
+    let regions =
+        (0..500).map(|number| Region { source: host(number)..=host(number), ..Region::ALL });
     let many = Rule { regions: regions.collect(), places: 1, exact: true, rank: Some(0) };
     let rules = [many, rule(Region::ALL, Some(1))];
     let classifier = Classifier::build(&rules, &Limits::default()).unwrap();
