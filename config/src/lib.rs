@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bounds;
 pub mod diagnostic;
 mod environment;
 pub mod ether;
@@ -29,6 +30,7 @@ mod source;
 pub mod tables;
 mod unbuilt;
 
+pub use bounds::beyond_limit;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use environment::{Environment, Files, PortPrefixes, Texts};
 pub use parse::{

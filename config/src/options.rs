@@ -5,6 +5,7 @@ mod timeouts;
 
 use std::collections::BTreeMap;
 
+use crate::ether::LinkOptions;
 use crate::rules::Source;
 
 pub use self::limits::{Limit, Limits};
@@ -43,6 +44,8 @@ pub struct Options {
     pub state_policy: StatePolicy,
     /// `set skip on`: ports, by role or interface name, whose side abstains.
     pub skip: Vec<String>,
+    /// Control frames and spoof guards of layer 2.
+    pub link: LinkOptions,
     /// `set debug`: how much weir's own log tells.
     pub debug: DebugLevel,
     /// `set fingerprints`: the file of operating system fingerprints.
@@ -57,10 +60,33 @@ pub struct Options {
     pub reassemble: Reassemble,
     /// `set src-conn-count` (weir's addition): what `max-src-conn` counts.
     pub src_conn_count: SrcConnCount,
-    /// Where each option was set last, by the word behind `set` (of limits and time-outs, by their
-    /// own names); empty for options that no file set.
-    pub sources: BTreeMap<&'static str, Source>,
+    /// Where each option was set last.
+    pub sources: OptionSources,
 }
+
+/// Where options were set last, by the word behind `set` (limits and time-outs by their own names).
+/// What no file set is not in it. Options that say the same in other places are equal.
+#[derive(Clone, Debug, Default)]
+pub struct OptionSources(BTreeMap<&'static str, Source>);
+
+impl OptionSources {
+    /// The place of the option, if a file set it.
+    pub fn get(&self, name: &str) -> Option<Source> {
+        self.0.get(name).copied()
+    }
+
+    pub(crate) fn insert(&mut self, name: &'static str, source: Source) {
+        self.0.insert(name, source);
+    }
+}
+
+impl PartialEq for OptionSources {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for OptionSources {}
 
 /// What a bare `block` does with the packet (`set block-policy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,6 +11,8 @@
 //! wan = "eth0"                       # interface towards the router; or --wan
 //! io = "auto"                        # auto, netmap, xdp or packet
 //! workers = 0                        # 0: the daemon decides
+//! lan_prefixes = []                  # networks behind the port, as in ["192.0.2.0/24"]: what
+//! wan_prefixes = []                  # `antispoof for` and `urpf-failed` of the rules go by
 //!
 //! [memory]
 //! states = 1000000                   # how many states memory is reserved for
@@ -19,15 +21,18 @@
 //! Every key may be left out; the values above are the defaults, except that `lan` and `wan` have
 //! none. What is not known is refused. Reading is pure: text in, checked values or findings out.
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::environment::PortPrefixes;
 use crate::parse::nearest;
-use crate::source::{SourceFile, Span};
+use crate::source::{Places, SourceFile, Span};
 
 /// What the settings file says, defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +75,23 @@ pub struct Ports {
     pub io: Io,
     /// 1 to 1024 workers; `None` leaves it to the daemon.
     pub workers: Option<u16>,
+    /// The networks behind `lan`, host bits cleared.
+    pub lan_prefixes: Vec<IpNet>,
+    /// The networks behind `wan`.
+    pub wan_prefixes: Vec<IpNet>,
+}
+
+impl Ports {
+    /// What is behind the ports, by their roles and the names of their interfaces.
+    pub fn prefixes(&self) -> Vec<PortPrefixes> {
+        [("lan", &self.lan, &self.lan_prefixes), ("wan", &self.wan, &self.wan_prefixes)]
+            .into_iter()
+            .map(|(role, interface, nets)| PortPrefixes {
+                names: std::iter::once(role.to_owned()).chain(interface.clone()).collect(),
+                nets: nets.clone(),
+            })
+            .collect()
+    }
 }
 
 /// `io`: how frames are moved. Whether a kind can be had is the daemon's to say.
@@ -120,6 +142,9 @@ impl Default for Memory {
     }
 }
 
+/// Where the settings file is if nobody says otherwise; it may be absent there.
+pub const PATH: &str = "/etc/weir/weir.toml";
+
 /// The most workers that can be asked for.
 pub const MAX_WORKERS: u16 = 1024;
 
@@ -136,6 +161,8 @@ const KEYS: &[(&str, &str)] = &[
     ("ports", "wan"),
     ("ports", "io"),
     ("ports", "workers"),
+    ("ports", "lan_prefixes"),
+    ("ports", "wan_prefixes"),
     ("memory", "states"),
 ];
 
@@ -173,9 +200,9 @@ impl Reader<'_> {
     fn error(&mut self, at: &Range<usize>, message: String) {
         let text = &self.file.text;
         let start = at.start.min(text.len());
-        let line = text.as_bytes()[..start].split(|&byte| byte == b'\n').count() as u32;
         let span = Span { file: 0, start: start as u32, end: at.end.min(text.len()) as u32 };
-        let place = Place::in_text(&self.file.name, text, line, span);
+        let places = Places::new(std::slice::from_ref(self.file));
+        let Some(place) = places.place(span) else { return };
         self.found.push(Diagnostic {
             severity: Severity::Error,
             message,
@@ -260,6 +287,16 @@ impl Reader<'_> {
                     self.settings.ports.workers = (workers != 0).then_some(workers as u16);
                 }
             }
+            "lan_prefixes" => {
+                if let Some(nets) = self.prefixes(name, value) {
+                    self.settings.ports.lan_prefixes = nets;
+                }
+            }
+            "wan_prefixes" => {
+                if let Some(nets) = self.prefixes(name, value) {
+                    self.settings.ports.wan_prefixes = nets;
+                }
+            }
             _ => {
                 if let Some(text) = self.string(name, value) {
                     self.text(name, text, &value.span());
@@ -300,6 +337,31 @@ impl Reader<'_> {
             "socket" => settings.socket = text.into(),
             _ => settings.state_dir = text.into(),
         }
+    }
+
+    /// A list of networks; all that are none are reported.
+    fn prefixes(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Vec<IpNet>> {
+        let Some(items) = value.get_ref().as_array() else {
+            let message = format!("`{name}` must be a list of networks, as in [\"192.0.2.0/24\"]");
+            self.error(&value.span(), message);
+            return None;
+        };
+        let mut nets = Some(Vec::new());
+        for item in items {
+            let text = item.get_ref().as_str().unwrap_or_default();
+            let net = text.parse::<IpNet>().ok();
+            let net = net.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+            match (net, &mut nets) {
+                (Some(net), Some(list)) => list.push(net.trunc()),
+                (Some(_), None) => {}
+                (None, _) => {
+                    let message = format!("`{name}`: a network is written as in \"192.0.2.0/24\"");
+                    self.error(&item.span(), message);
+                    nets = None;
+                }
+            }
+        }
+        nets
     }
 
     fn string<'v>(&mut self, name: &str, value: &'v Spanned<DeValue<'_>>) -> Option<&'v str> {
@@ -355,7 +417,8 @@ mod tests {
     fn everything_can_be_set() {
         let settings = read(
             "rules = \"/r\"\nsocket = \"/s\"\nstate_dir = \"/d\"\nlog = \"/l\"\n[ports]\nlan = \
-             \"eth1\"\nwan = 'eth0'\nio = \"netmap\"\nworkers = 4\n[memory]\nstates = 1_000\n",
+             \"eth1\"\nwan = 'eth0'\nio = \"netmap\"\nworkers = 4\nlan_prefixes = [\"10.1.2.3/8\", \
+             \"::1\"]\n[memory]\nstates = 1_000\n",
         )
         .expect("valid");
         assert_eq!(
@@ -366,6 +429,11 @@ mod tests {
                     wan: Some("eth0".into()),
                     io: Io::Netmap,
                     workers: Some(4),
+                    lan_prefixes: vec![
+                        "10.0.0.0/8".parse().expect("a prefix"),
+                        "::1/128".parse().expect("a prefix"),
+                    ],
+                    wan_prefixes: Vec::new(),
                 },
                 rules: "/r".into(),
                 socket: "/s".into(),
@@ -374,6 +442,15 @@ mod tests {
                 memory: Memory { states: 1000 },
             }
         );
+    }
+
+    #[test]
+    fn ports_are_known_by_role_and_interface() {
+        let settings = read("[ports]\nlan = \"eth1\"\nwan_prefixes = [\"::/0\"]\n").expect("valid");
+        let [lan, wan] = settings.ports.prefixes().try_into().expect("two ports");
+        assert_eq!((lan.names, lan.nets), (vec!["lan".into(), "eth1".into()], vec![]));
+        assert_eq!(wan.names, ["wan"]);
+        assert_eq!(wan.nets, ["::/0".parse().expect("a prefix")]);
     }
 
     #[test]
@@ -404,6 +481,14 @@ mod tests {
             ("[ports]\nworkers = \"two\"", "2:11: `workers` must be a number from 0 to 1024"),
             ("[ports]\nlan = 5", "2:7: `lan` must be a string, not integer"),
             ("[ports]\nlan = \"a b\"", "2:7: `a b` is no name of an interface"),
+            (
+                "[ports]\nlan_prefixes = \"10.0.0.0/8\"",
+                "2:16: `lan_prefixes` must be a list of networks, as in [\"192.0.2.0/24\"]",
+            ),
+            (
+                "[ports]\nwan_prefixes = [\"10.0.0.0/8\", \"10/8\"]",
+                "2:31: `wan_prefixes`: a network is written as in \"192.0.2.0/24\"",
+            ),
             ("[memory]\nstates = 0", "2:10: `states` must be a number from 1 to 4294967295"),
             ("ports = 1", "1:1: `ports` is a section: write `[ports]`"),
             (

@@ -39,13 +39,14 @@ pub struct Span {
 struct Lines(OnceCell<Vec<u32>>);
 
 impl Lines {
-    /// The line of an offset, counted from 1.
-    fn line(&self, text: &str, offset: u32) -> u32 {
+    /// The line of an offset, counted from 1, and where it begins.
+    fn find(&self, text: &str, offset: u32) -> (u32, u32) {
         let starts = self.0.get_or_init(|| {
             let newlines = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
             std::iter::once(0).chain(newlines.map(|(at, _)| at as u32 + 1)).collect()
         });
-        starts.partition_point(|&start| start <= offset) as u32
+        let line = starts.partition_point(|&start| start <= offset);
+        (line as u32, starts[line.saturating_sub(1)])
     }
 }
 
@@ -65,13 +66,14 @@ impl<'s> Places<'s> {
     /// The place of a span; `None` if there is no such file.
     pub fn place(&self, span: Span) -> Option<Place> {
         let file = self.files.get(span.file as usize)?;
-        Some(Place::in_text(&file.name, &file.text, self.line(span)?, span))
+        let line = self.lines.get(span.file as usize)?.find(&file.text, span.start);
+        Some(Place::in_text(&file.name, &file.text, line, span))
     }
 
     /// The line of a span's beginning, from 1; `None` if there is no such file.
     pub fn line(&self, span: Span) -> Option<u32> {
         let file = self.files.get(span.file as usize)?;
-        Some(self.lines.get(span.file as usize)?.line(&file.text, span.start))
+        Some(self.lines.get(span.file as usize)?.find(&file.text, span.start).0)
     }
 }
 
@@ -112,7 +114,7 @@ impl Sources {
     /// The line of an offset, counted from 1.
     pub(crate) fn line(&self, file: u32, offset: u32) -> u32 {
         let reading = self.reading(file);
-        reading.lines.line(&reading.file.text, offset)
+        reading.lines.find(&reading.file.text, offset).0
     }
 
     /// `FILE:LINE`, for messages that name a second place.
@@ -124,7 +126,7 @@ impl Sources {
     pub(crate) fn place(&self, span: Span) -> Place {
         let reading = self.reading(span.file);
         let SourceFile { name, text } = &reading.file;
-        Place::in_text(name, text, self.line(span.file, span.start), span)
+        Place::in_text(name, text, reading.lines.find(text, span.start), span)
     }
 
     /// Where the file was named, where the file of that place was named, and so on.
@@ -145,11 +147,14 @@ impl Sources {
 }
 
 impl Place {
-    /// The place of a span in a text whose line (from 1) is known.
-    pub(crate) fn in_text(name: &str, text: &str, line: u32, span: Span) -> Self {
+    /// The place of a span in a text; its line, from 1, and where that begins are known.
+    pub(crate) fn in_text(name: &str, text: &str, line: (u32, u32), span: Span) -> Self {
+        /// Further than any excerpt reaches: the end of the line does not matter behind that.
+        const AHEAD: usize = 64 * EXCERPT;
         let start = floor_char(text, span.start as usize);
-        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+        let (line, line_start) = (line.0, floor_char(text, line.1 as usize).min(start));
+        let ahead = floor_char(text, start + AHEAD);
+        let line_end = text[start..ahead].find('\n').map_or(ahead, |at| start + at);
         let end = floor_char(text, span.end as usize).clamp(start, line_end);
         let from = window_start(text, line_start, start);
         let to = window_end(text, from, line_end);

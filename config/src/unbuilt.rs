@@ -49,7 +49,7 @@ fn options(options: &Options) -> Vec<(Source, String)> {
         ),
         (
             "reassemble",
-            options.reassemble.on && options.sources.contains_key("reassemble"),
+            options.reassemble.on && options.sources.get("reassemble").is_some(),
             "fragments are not reassembled yet",
         ),
         (
@@ -65,7 +65,7 @@ fn options(options: &Options) -> Vec<(Source, String)> {
     let mut found: Vec<_> = limits
         .chain(others)
         .map(|(name, text, why)| {
-            let source = options.sources.get(name).copied().unwrap_or_default();
+            let source = options.sources.get(name).unwrap_or_default();
             (source, format!("{text} is not built yet: {why}"))
         })
         .collect();

@@ -1,7 +1,7 @@
 //! What is printed parses to itself: random rule sets, printed, read again and compared in
 //! everything but where they stood.
 
-use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -120,7 +120,9 @@ fn rate(most: u32) -> impl Strategy<Value = Rate> {
 fn probability() -> impl Strategy<Value = Probability> {
     (0..=100_000_000_u32).prop_map(|millionths| {
         let share = f64::from(millionths) / 1e6 * 0.01;
-        Probability(((share * f64::from(u32::MAX) + 0.5).floor() as u32).max(1))
+        let draws = (share * f64::from(u32::MAX) + 0.5).floor();
+        #[allow(clippy::cast_sign_loss)]
+        Probability((draws as u32).max(1))
     })
 }
 
@@ -394,7 +396,7 @@ fn options() -> impl Strategy<Value = Options> {
                 // What follows from limits and profile is the parser's business.
                 let mut text = format!("set optimization {}\n", optimization.name());
                 for (limit, value) in limits {
-                    text += &format!("set limit {} {value}\n", limit.name());
+                    let _ = writeln!(text, "set limit {} {value}", limit.name());
                 }
                 let parsed = parse_one(&SourceFile::new("limit", text), &Defines::default());
                 let mut options = parsed.rules.expect("limits").options;
@@ -419,7 +421,6 @@ fn options() -> impl Strategy<Value = Options> {
                     host_id,
                     syncookies,
                     reassemble: Reassemble { on, no_df },
-                    sources: BTreeMap::new(),
                     ..options
                 }
             },
@@ -442,7 +443,6 @@ proptest! {
         let parsed = parse_one(&SourceFile::new("printed", &*text), &Defines::default());
         prop_assert!(!parsed.diagnostics.has_errors(), "{}\n{}", parsed.diagnostics, text);
         let mut again = parsed.rules.expect("no errors");
-        again.options.sources.clear();
         for rule in &mut again.rules {
             rule.source = Source::default();
         }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use ipnet::IpNet;
+use weir_config::PortPrefixes;
 
 use crate::check::refuse_unbuilt;
 use crate::client::Client;
@@ -14,9 +15,12 @@ use crate::print;
 use crate::protocol::{Command, Done, Flush, Kill, Load, Reply};
 use crate::rulesets::{self, Detail};
 use crate::source::{self, Gathered};
+use crate::table;
 
 /// Why the command ended early.
-enum Failure {
+pub(crate) enum Failure {
+    /// `-T test` found addresses that are not in the table.
+    NotAllMatch,
     /// Everything about it is on standard error already.
     Told,
     /// Still to be said.
@@ -29,7 +33,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-type Outcome = Result<(), Failure>;
+pub(crate) type Outcome = Result<(), Failure>;
 
 /// Runs the command; `arguments` are those behind `weir ctl`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -53,6 +57,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(Failure::Error(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
+        Err(Failure::NotAllMatch) => ExitCode::from(2),
         Err(failure) => {
             // What was listed before the failure is worth seeing.
             let _ = session.out.flush();
@@ -64,16 +69,19 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-struct Session<W: Write> {
-    options: Options,
+pub(crate) struct Session<W: Write> {
+    pub(crate) options: Options,
     client: Option<Client>,
-    out: W,
+    pub(crate) out: W,
     /// Headings printed by `-s all`.
     titles: u32,
 }
 
 impl<W: Write> Session<W> {
     fn run(&mut self) -> Outcome {
+        if let Some(command) = self.options.table_command {
+            return self.table(command);
+        }
         if self.options.no_action {
             return self.read_rules().map(drop);
         }
@@ -107,7 +115,7 @@ impl<W: Write> Session<W> {
     }
 
     /// A message that `-q` holds back; pfctl writes them to standard error.
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         if !self.options.quiet {
             eprintln!("{text}");
         }
@@ -124,7 +132,7 @@ impl<W: Write> Session<W> {
 
     /// Reads and checks the file of `-f`; prints the rules if `-v` asks for it.
     fn read_rules(&mut self) -> Result<Load, Failure> {
-        let file = self.options.file.as_deref().unwrap_or_default();
+        let file = self.options.file.clone().unwrap_or_default();
         let terms = Load {
             sources: Vec::new(),
             macros: self.options.macros.clone(),
@@ -132,7 +140,8 @@ impl<W: Write> Session<W> {
             part: self.options.part,
             merge: self.options.merge,
         };
-        let Gathered { load, mut checked } = source::gather(file, terms, &[])?;
+        let prefixes = self.prefixes()?;
+        let Gathered { load, mut checked } = source::gather(&file, terms, &prefixes)?;
         if self.options.verbose > 0 {
             for line in &checked.echo {
                 writeln!(self.out, "{line}")?;
@@ -149,6 +158,28 @@ impl<W: Write> Session<W> {
         refuse_unbuilt(&mut checked);
         eprint!("{}", checked.diagnostics);
         if checked.rules.is_some() { Ok(load) } else { Err(Failure::Told) }
+    }
+
+    /// What the daemon knows to be behind the ports; nothing if only -n is asked for and no daemon
+    /// is there.
+    fn prefixes(&mut self) -> Result<Vec<PortPrefixes>, Failure> {
+        let client = match client(&mut self.client, &self.options) {
+            Ok(client) => client,
+            Err(_) if self.options.no_action => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut prefixes = Vec::new();
+        let end = client.ask(Command::Interfaces, |reply| {
+            let Reply::Interfaces(ports) = reply else { return Ok(()) };
+            for port in ports.into_iter().filter(|port| !port.prefixes.is_empty()) {
+                let nets = port.prefixes.iter().map(|net| net.parse().map_err(io::Error::other));
+                let nets = nets.collect::<Result<_, _>>()?;
+                prefixes.push(PortPrefixes { names: vec![port.role, port.name], nets });
+            }
+            Ok(())
+        })?;
+        ended(end)?;
+        Ok(prefixes)
     }
 
     fn kill(&mut self) -> Outcome {
@@ -175,8 +206,12 @@ impl<W: Write> Session<W> {
     fn flush(&mut self, what: FlushWhat) -> Outcome {
         let each = match what {
             // An anchor has neither states nor statistics of its own.
-            FlushWhat::All if !self.options.anchor.is_empty() => &[FlushWhat::Rules][..],
-            FlushWhat::All => &[FlushWhat::Rules, FlushWhat::States, FlushWhat::Info],
+            FlushWhat::All if !self.options.anchor.is_empty() => {
+                &[FlushWhat::Rules, FlushWhat::Tables][..]
+            }
+            FlushWhat::All => {
+                &[FlushWhat::Rules, FlushWhat::States, FlushWhat::Info, FlushWhat::Tables]
+            }
             _ => &[what],
         };
         for what in each {
@@ -186,6 +221,7 @@ impl<W: Write> Session<W> {
                 FlushWhat::Rules => Flush::RulesIn { anchor, recursive },
                 FlushWhat::States => Flush::States,
                 FlushWhat::Reset => Flush::Options,
+                FlushWhat::Tables => Flush::Tables { anchor, recursive },
                 FlushWhat::Info | FlushWhat::All => Flush::Info,
             };
             let count = self.act(Command::Flush(flush))?.count;
@@ -193,6 +229,7 @@ impl<W: Write> Session<W> {
                 FlushWhat::Rules => self.say("rules cleared"),
                 FlushWhat::States => self.say(&format!("{count} states cleared")),
                 FlushWhat::Reset => self.say("weir: options reset"),
+                FlushWhat::Tables => self.say(&format!("{count} tables deleted.")),
                 FlushWhat::Info | FlushWhat::All => self.say("weir: statistics cleared"),
             }
         }
@@ -200,7 +237,7 @@ impl<W: Write> Session<W> {
     }
 
     fn show(&mut self, show: Show) -> Outcome {
-        const ALL: [(Show, &str); 7] = [
+        const ALL: [(Show, &str); 8] = [
             (Show::Rules, "FILTER RULES:"),
             (Show::States, "STATES:"),
             (Show::Info, "INFO:"),
@@ -208,6 +245,7 @@ impl<W: Write> Session<W> {
             (Show::Interfaces, "INTERFACES:"),
             (Show::Timeouts, "TIMEOUTS:"),
             (Show::Memory, "LIMITS:"),
+            (Show::Tables, "TABLES:"),
         ];
         if show != Show::All {
             self.list(show)?;
@@ -243,6 +281,10 @@ impl<W: Write> Session<W> {
                 Command::RulesIn { anchor, recursive }
             }
             Show::Anchors => Command::Anchors,
+            Show::Tables => {
+                let Options { anchor, recursive, .. } = self.options.clone();
+                Command::Tables { anchor, recursive }
+            }
             Show::States => Command::States,
             Show::Info => Command::Info,
             Show::Interfaces => Command::Interfaces,
@@ -267,6 +309,7 @@ impl<W: Write> Session<W> {
                     }
                     Reply::Rules(listing) => serde_json::to_writer(&mut *out, &listing)?,
                     Reply::Anchors(paths) => serde_json::to_writer(&mut *out, &paths)?,
+                    Reply::Tables(tables) => serde_json::to_writer(&mut *out, &tables)?,
                     Reply::States(states) => {
                         for state in &states {
                             write!(out, "{}", if first { "\n" } else { ",\n" })?;
@@ -278,11 +321,7 @@ impl<W: Write> Session<W> {
                     Reply::Interfaces(ports) => serde_json::to_writer(&mut *out, &ports)?,
                     Reply::Timeouts(timeouts) => serde_json::to_writer(&mut *out, &timeouts)?,
                     Reply::Memory(limits) => serde_json::to_writer(&mut *out, &limits)?,
-                    // An explanation is asked for by `weir explain` alone.
-                    Reply::Explanation(_)
-                    | Reply::Done(_)
-                    | Reply::Error(_)
-                    | Reply::Diagnostics(_) => {}
+                    _ => {}
                 }
                 return Ok(());
             }
@@ -305,10 +344,8 @@ impl<W: Write> Session<W> {
                 Reply::Memory(limits) => {
                     limits.iter().try_for_each(|limit| print::limit(out, limit))
                 }
-                Reply::Explanation(_)
-                | Reply::Done(_)
-                | Reply::Error(_)
-                | Reply::Diagnostics(_) => Ok(()),
+                Reply::Tables(tables) => table::tables(out, &tables, verbose, debug),
+                _ => Ok(()),
             }
         })?;
         ended(end)?;
@@ -316,6 +353,17 @@ impl<W: Write> Session<W> {
             write!(out, "{}]", if first { "" } else { "\n" })?;
         }
         Ok(())
+    }
+
+    /// Sends a command; each line of the answer goes to `each` with the output.
+    pub(crate) fn ask(
+        &mut self,
+        command: Command,
+        mut each: impl FnMut(&mut W, Reply) -> io::Result<()>,
+    ) -> Outcome {
+        let Self { client: connection, options, out, .. } = self;
+        let end = client(connection, options)?.ask(command, |reply| each(out, reply))?;
+        ended(end).map(drop)
     }
 
     /// Sends a command without a listing.

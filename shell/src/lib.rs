@@ -11,3 +11,4 @@ mod print;
 pub mod protocol;
 mod rulesets;
 pub mod source;
+mod table;

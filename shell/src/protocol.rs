@@ -21,11 +21,16 @@
 //!    "errors":1,"omitted":0}}
 //! ```
 
+mod tables;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_config::Diagnostics;
 
+pub use tables::{
+    Feedback, Table, TableAction, TableChange, TableEntry, TableFeedback, TableOutcome,
+};
 use crate::explanation::Explanation;
 
 /// The version of the protocol that this crate speaks.
@@ -118,6 +123,31 @@ pub enum Command {
     ///
     /// `{"version":1,"command":"memory"}`
     Memory,
+    /// Changes a table, or asks about it. Answer: `table-outcome`, any number of `table-feedback` if
+    /// the request asks for it, `done`; `error` if nothing was done.
+    ///
+    /// `{"version":1,"command":{"table":{"name":"bad","action":"add","addresses":["192.0.2.1"]}}}`
+    Table(TableChange),
+    /// Lists the tables of an anchor (`""` is the main rule set), with `recursive` also those of all
+    /// anchors below it. Answer: `tables`, `done`.
+    ///
+    /// `{"version":1,"command":{"tables":{"anchor":"","recursive":true}}}`
+    Tables {
+        /// Its path.
+        anchor: String,
+        /// Those below it, too.
+        recursive: bool,
+    },
+    /// Lists what is in a table. Answer: any number of `table-entries`, `done`; `error` if there is
+    /// no such table.
+    ///
+    /// `{"version":1,"command":{"table-entries":{"anchor":"","name":"bad"}}}`
+    TableEntries {
+        /// Path of the anchor that it is in.
+        anchor: String,
+        /// Its name.
+        name: String,
+    },
     /// Removes states. Answer: `done` with how many.
     ///
     /// `{"version":1,"command":{"kill":{"hosts":{"from":"192.0.2.0/24","to":"198.51.100.2"}}}}`
@@ -272,6 +302,15 @@ pub enum Flush {
     },
     /// The `set` options: their defaults hold again.
     Options,
+    /// The tables of an anchor (`""` is the main rule set): they are deleted, as by `kill`.
+    ///
+    /// `{"tables":{"anchor":"","recursive":false}}`
+    Tables {
+        /// Its path.
+        anchor: String,
+        /// And those of all anchors below it.
+        recursive: bool,
+    },
 }
 
 /// One line from the daemon.
@@ -294,6 +333,14 @@ pub enum Reply {
     Rules(RuleListing),
     /// Paths of anchors, in order.
     Anchors(Vec<String>),
+    /// How a change of a table went.
+    TableOutcome(TableOutcome),
+    /// What became of some addresses.
+    TableFeedback(Vec<TableFeedback>),
+    /// Tables, by anchor and name.
+    Tables(Vec<Table>),
+    /// Some entries of a table, in order.
+    TableEntries(Vec<TableEntry>),
     /// Some states.
     States(Vec<State>),
     /// Status and counters.
@@ -536,6 +583,9 @@ pub struct Interface {
     pub io: String,
     /// `set skip on` it is in force.
     pub skip: bool,
+    /// Networks behind it, as the settings file says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<String>,
     /// Seconds since the counters were cleared.
     pub cleared: u64,
     /// By family and direction: IPv4 in, IPv4 out, IPv6 in, IPv6 out, rest in, rest out.

@@ -57,7 +57,8 @@ impl<'s> Lines<'s> {
         match self.files.get(span.file as usize) {
             Some(file) => {
                 let line = self.line(span.file, span.start);
-                Place::in_text(&file.name, &file.text, line, span)
+                let (start, _) = self.text(span.file, line);
+                Place::in_text(&file.name, &file.text, (line, start), span)
             }
             None => Place::nowhere(),
         }

@@ -315,10 +315,7 @@ impl Reader<'_, '_> {
         let at = &words[2];
         let anchor = match name(&at.text, &self.scope.path) {
             Ok(name) if name.wildcard => Err("a file is loaded into one anchor".to_owned()),
-            Ok(Name { path, .. }) => {
-                let again = format!("the anchor `{}` gets its rules twice", shorten(&path));
-                self.fill(&path, again).map(|()| path)
-            }
+            Ok(Name { path, .. }) => Ok(path),
             Err(message) => Err(message),
         };
         let anchor = match anchor {
@@ -330,8 +327,11 @@ impl Reader<'_, '_> {
         };
         let file = self.file_name(words, 4);
         let ends = file.is_some().then(|| self.statement_ends(words, 5)).flatten();
-        if let (Some(anchor), Some(file), Some(())) = (anchor, file, ends) {
-            self.agenda.loads.push_back(Load { anchor, file, at: words[4].span });
+        let (Some(anchor), Some(file), Some(())) = (anchor, file, ends) else { return };
+        let again = format!("the anchor `{}` gets its rules twice", shorten(&anchor));
+        match self.fill(&anchor, again) {
+            Ok(()) => self.agenda.loads.push_back(Load { anchor, file, at: words[4].span }),
+            Err(message) => self.report.error_at(at, message, &self.macros),
         }
     }
 }

@@ -104,7 +104,7 @@ fn state(line: &RuleLine<'_, '_>, rule: &Resolved, resolver: &mut Resolver<'_, '
 /// `anchorrule`).
 fn anchor(line: &RuleLine<'_, '_>, resolver: &mut Resolver<'_, '_>) {
     let options = &line.options;
-    let set = options.set.first().map(super::filter::SetItem::keyword);
+    let set = options.set.first().map(super::effects::SetItem::keyword);
     let effects: [Option<&Token<'_>>; 5] = [
         line.log.as_ref().map(|log| log.keyword),
         set,

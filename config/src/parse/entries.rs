@@ -170,8 +170,8 @@ fn no_address(text: &str) -> String {
         format!("`{shown}` is no address")
     } else {
         format!(
-            "`{shown}` is no address: names of hosts and interfaces stand for none on a \
-             transparent bridge"
+            "`{shown}` is no address: names of hosts are not looked up, and ports of a transparent \
+             bridge have none"
         )
     }
 }
@@ -219,8 +219,8 @@ mod tests {
             wrong,
             [
                 "10.0.0.1-10.0.0.9|a table holds addresses and prefixes, no ranges",
-                "host.example|`host.example` is no address: names of hosts and interfaces stand \
-                 for none on a transparent bridge",
+                "host.example|`host.example` is no address: names of hosts are not looked up, and \
+                 ports of a transparent bridge have none",
                 "10.1|`10.1` is no whole address: write `10.1.0.0`, or `10.1/16` for a network",
                 "1.2.3.4/33|`33` is no prefix length: expected 0 to 32",
                 "1.2.3.4 timeout 0|`0` is no time-out: expected 1 to 2592000 seconds, or a number \

@@ -9,7 +9,7 @@ use super::consistent::{consistent, family_fits};
 use super::grammar::{RuleLine, Verb};
 use super::label;
 use super::lexer::Token;
-use super::resolve::{ResolvedHost, Resolver};
+use super::resolve::{Resolved as Found, ResolvedHost, Resolver};
 use super::set::Settings;
 use crate::names::TCP;
 use crate::options::BlockPolicy;
@@ -115,7 +115,7 @@ fn expand_as(
 }
 
 /// A thing that was not written is there and none; one that is wrong is not there.
-fn written<I, T>(item: Option<I>, look_up: impl FnOnce(I) -> Option<T>) -> Option<Option<T>> {
+fn written<I, T>(item: Option<I>, look_up: impl FnOnce(I) -> Found<T>) -> Found<Option<T>> {
     match item {
         Some(item) => look_up(item).map(Some),
         None => Some(None),

@@ -3,20 +3,19 @@
 
 use nom::Err;
 use nom::Parser;
-use nom::branch::alt;
 use nom::combinator::{map, opt};
 use nom::sequence::{delimited, pair, preceded};
 
+use super::effects::{self, ScrubSpec, SetItem};
 use super::grammar::{
-    Fault, Input, InterfaceItem, Parsed, cut, first, interface, list, plain, separated, symbol,
-    word,
+    Fault, Input, InterfaceItem, Parsed, cut, interface, list, plain, separated, symbol, word,
 };
 use super::lexer::{Kind, Token};
 use super::resolve::{Resolved, Resolver, decimal};
 use super::state::{self, StateItem};
 use super::words::{self, nearest, shorten, with_hint};
 use crate::names;
-use crate::rules::{KeepState, Probability, Rate, Scrub, SetFields, Tagged};
+use crate::rules::{KeepState, Probability, Rate, Tagged};
 
 /// The options of a rule as written.
 #[derive(Debug, Default)]
@@ -72,34 +71,6 @@ pub(super) struct State<'t, 's> {
     pub(super) options: Vec<StateItem<'t, 's>>,
 }
 
-/// What `set` changes in a packet.
-#[derive(Debug)]
-pub(super) enum SetItem<'t, 's> {
-    Prio { keyword: &'t Token<'s>, prio: &'t Token<'s>, low_delay: Option<&'t Token<'s>> },
-    Tos { keyword: &'t Token<'s>, tos: &'t Token<'s> },
-}
-
-impl<'t, 's> SetItem<'t, 's> {
-    pub(super) const fn keyword(&self) -> &'t Token<'s> {
-        match self {
-            Self::Prio { keyword, .. } | Self::Tos { keyword, .. } => keyword,
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct ScrubSpec<'t, 's> {
-    pub(super) keyword: &'t Token<'s>,
-    pub(super) items: Vec<ScrubItem<'t, 's>>,
-}
-
-/// A word of `scrub (...)` and what follows it.
-#[derive(Debug)]
-pub(super) struct ScrubItem<'t, 's> {
-    word: &'t Token<'s>,
-    value: Option<&'t Token<'s>>,
-}
-
 #[derive(Debug)]
 pub(super) struct TaggedSpec<'t, 's> {
     not: bool,
@@ -117,127 +88,99 @@ pub(super) fn options<'t, 's>(mut input: Input<'t, 's>) -> Parsed<'t, 's, Option
         }
         let not = input[0].is_symbol("!");
         let at = &input[usize::from(not)];
-        let (Kind::Word, negatable) = (&at.kind, matches!(&*at.text, "received-on" | "tagged"))
-        else {
-            return Ok((input, found));
-        };
-        if not && !negatable {
+        if at.kind != Kind::Word || not && !matches!(&*at.text, "received-on" | "tagged") {
             return Ok((input, found));
         }
-        let rest = &input[1 + usize::from(not)..];
+        let Some(rest) = option(at, not, &input[1 + usize::from(not)..], &mut found)? else {
+            return Ok((input, found));
+        };
+        input = rest;
         continued = &*at.text == "probability"
             && found
                 .state
                 .as_ref()
                 .is_some_and(|state| state.keep != KeepState::No && state.options.is_empty());
-        input = match &*at.text {
-            "received-on" => {
-                let (rest, item) = cut(interface).parse(rest)?;
-                fill(&mut found.received_on, at, InterfaceItem { not, ..item })?;
-                rest
-            }
-            "flags" => {
-                let (rest, masks) = cut(flags).parse(rest)?;
-                fill(&mut found.flags, at, Flags { keyword: at, masks })?;
-                rest
-            }
-            "icmp-type" | "icmp6-type" if found.icmp.is_some() => {
-                let message = "a rule has one `icmp-type` or `icmp6-type`; several types go into a \
-                               list";
-                return Err(Err::Failure(Fault::message(at, message)));
-            }
-            "icmp-type" | "icmp6-type" => {
-                let (rest, items) = cut(list(icmp_item)).parse(rest)?;
-                found.icmp = Some(Icmp { keyword: at, items });
-                rest
-            }
-            "tos" => {
-                let (rest, tos) = cut(plain(TOS)).parse(rest)?;
-                fill(&mut found.tos, at, tos)?;
-                rest
-            }
-            "prio" => {
-                let (rest, prio) = cut(plain(PRIO)).parse(rest)?;
-                fill(&mut found.prio, at, prio)?;
-                rest
-            }
-            "max-pkt-rate" => {
-                let (rest, rate) = cut(rate).parse(rest)?;
-                fill(&mut found.max_packet_rate, at, rate)?;
-                rest
-            }
-            "set" => {
-                let (rest, items) = cut(set_items).parse(rest)?;
-                found.set.extend(items);
-                rest
-            }
-            "keep" | "no" | "modulate" | "synproxy" if found.state.is_some() => {
-                let message = "a rule says once what it does about state";
-                return Err(Err::Failure(Fault::message(at, message)));
-            }
-            "keep" | "no" | "modulate" | "synproxy" => {
-                let (rest, state) = cut(|rest| state(at, rest)).parse(rest)?;
-                found.state = Some(state);
-                rest
-            }
-            "probability" => {
-                let (rest, value) = cut(plain("a probability")).parse(rest)?;
-                fill(&mut found.probability, at, value)?;
-                rest
-            }
-            "fragment" => {
-                fill(&mut found.fragment, at, at)?;
-                rest
-            }
-            "scrub" => {
-                let items = delimited(symbol("("), separated(scrub_item), symbol(")"));
-                let (rest, items) = cut(items).parse(rest)?;
-                fill(&mut found.scrub, at, ScrubSpec { keyword: at, items })?;
-                rest
-            }
-            "allow-opts" => {
-                fill(&mut found.allow_opts, at, at)?;
-                rest
-            }
-            "label" => {
-                let (rest, label) = cut(plain("a label")).parse(rest)?;
-                fill(&mut found.label, at, label)?;
-                rest
-            }
-            "once" => {
-                fill(&mut found.once, at, at)?;
-                rest
-            }
-            "tag" => {
-                let (rest, tag) = cut(plain("a tag")).parse(rest)?;
-                fill(&mut found.tag, at, tag)?;
-                rest
-            }
-            "tagged" => {
-                let (rest, tag) = cut(plain("a tag")).parse(rest)?;
-                fill(&mut found.tagged, at, TaggedSpec { not, tag })?;
-                rest
-            }
-            _ => return Ok((input, found)),
-        };
     }
 }
 
-const TOS: &str = "a type of service";
-const PRIO: &str = "a priority, 0 to 7";
+/// Reads the option that begins with `at`, `input` being what follows; `None` if it begins none.
+fn option<'t, 's>(
+    at: &'t Token<'s>,
+    not: bool,
+    input: Input<'t, 's>,
+    found: &mut Options<'t, 's>,
+) -> Result<Option<Input<'t, 's>>, Err<Fault<'t, 's>>> {
+    let alone = Ok((input, at));
+    let rest = match &*at.text {
+        "received-on" => {
+            let item = map(cut(interface), |item| InterfaceItem { not, ..item }).parse(input);
+            fill(&mut found.received_on, at, item)?
+        }
+        "flags" => {
+            let flags = map(cut(flags), |masks| Flags { keyword: at, masks }).parse(input);
+            fill(&mut found.flags, at, flags)?
+        }
+        "icmp-type" | "icmp6-type" if found.icmp.is_some() => {
+            let message =
+                "a rule has one `icmp-type` or `icmp6-type`; several types go into a list";
+            return Err(Err::Failure(Fault::message(at, message)));
+        }
+        "icmp-type" | "icmp6-type" => {
+            let icmp = map(cut(list(icmp_item)), |items| Icmp { keyword: at, items }).parse(input);
+            fill(&mut found.icmp, at, icmp)?
+        }
+        "tos" => fill(&mut found.tos, at, cut(plain(TOS)).parse(input))?,
+        "prio" => fill(&mut found.prio, at, cut(plain(PRIO)).parse(input))?,
+        "max-pkt-rate" => fill(&mut found.max_packet_rate, at, cut(rate).parse(input))?,
+        "set" => {
+            let (rest, items) = cut(effects::set_items).parse(input)?;
+            found.set.extend(items);
+            rest
+        }
+        "keep" | "no" | "modulate" | "synproxy" if found.state.is_some() => {
+            let message = "a rule says once what it does about state";
+            return Err(Err::Failure(Fault::message(at, message)));
+        }
+        "keep" | "no" | "modulate" | "synproxy" => {
+            fill(&mut found.state, at, cut(|input| state(at, input)).parse(input))?
+        }
+        "probability" => {
+            fill(&mut found.probability, at, cut(plain("a probability")).parse(input))?
+        }
+        "fragment" => fill(&mut found.fragment, at, alone)?,
+        "scrub" => {
+            let items = cut(effects::scrub_items);
+            let scrub = map(items, |items| ScrubSpec { keyword: at, items }).parse(input);
+            fill(&mut found.scrub, at, scrub)?
+        }
+        "allow-opts" => fill(&mut found.allow_opts, at, alone)?,
+        "label" => fill(&mut found.label, at, cut(plain("a label")).parse(input))?,
+        "once" => fill(&mut found.once, at, alone)?,
+        "tag" => fill(&mut found.tag, at, cut(plain("a tag")).parse(input))?,
+        "tagged" => {
+            let tagged = map(cut(plain("a tag")), |tag| TaggedSpec { not, tag }).parse(input);
+            fill(&mut found.tagged, at, tagged)?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(rest))
+}
+
+pub(super) const TOS: &str = "a type of service";
+pub(super) const PRIO: &str = "a priority, 0 to 7";
 
 /// Each option stands once in a rule.
 fn fill<'t, 's, T>(
     slot: &mut Option<T>,
     at: &'t Token<'s>,
-    value: T,
-) -> Result<(), Err<Fault<'t, 's>>> {
-    if slot.is_some() {
+    parsed: Parsed<'t, 's, T>,
+) -> Result<Input<'t, 's>, Err<Fault<'t, 's>>> {
+    let (rest, value) = parsed?;
+    if slot.replace(value).is_some() {
         let message = format!("`{}` stands twice in this rule", at.text);
         return Err(Err::Failure(Fault::message(at, message)));
     }
-    *slot = Some(value);
-    Ok(())
+    Ok(rest)
 }
 
 #[allow(clippy::type_complexity)]
@@ -269,35 +212,6 @@ pub(super) fn rate<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, RateSpec<'t, 
     .parse(input)
 }
 
-/// `set prio 5`, or several in parentheses.
-fn set_items<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Vec<SetItem<'t, 's>>> {
-    alt((
-        delimited(symbol("("), cut(separated(set_item)), cut(symbol(")"))),
-        map(set_item, |item| vec![item]),
-    ))
-    .parse(input)
-}
-
-fn set_item<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, SetItem<'t, 's>> {
-    let (input, keyword) = first(input)?;
-    let two = delimited(
-        symbol("("),
-        cut(pair(plain(PRIO), preceded(opt(symbol(",")), plain(PRIO)))),
-        cut(symbol(")")),
-    );
-    let prio =
-        alt((map(two, |(one, two)| (one, Some(two))), map(plain(PRIO), |prio| (prio, None))));
-    alt((
-        map(preceded(word("prio"), cut(prio)), move |(prio, low_delay)| SetItem::Prio {
-            keyword,
-            prio,
-            low_delay,
-        }),
-        map(preceded(word("tos"), cut(plain(TOS))), move |tos| SetItem::Tos { keyword, tos }),
-    ))
-    .parse(input)
-}
-
 /// What follows `keep`, `no`, `modulate` or `synproxy`.
 fn state<'t, 's>(keyword: &'t Token<'s>, input: Input<'t, 's>) -> Parsed<'t, 's, State<'t, 's>> {
     let keep = match &*keyword.text {
@@ -315,25 +229,6 @@ fn state<'t, 's>(keyword: &'t Token<'s>, input: Input<'t, 's>) -> Parsed<'t, 's,
 
 fn state_options<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Vec<StateItem<'t, 's>>> {
     delimited(symbol("("), cut(separated(state::item)), cut(symbol(")"))).parse(input)
-}
-
-const SCRUB: &[&str] = &["no-df", "random-id", "min-ttl", "max-mss", "reassemble"];
-
-fn scrub_item<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, ScrubItem<'t, 's>> {
-    let (input, word) = plain("a `scrub` option")(input)?;
-    let wanted = match &*word.text {
-        "min-ttl" => "a time to live",
-        "max-mss" => "a maximum segment size",
-        "reassemble" => "`tcp`",
-        "no-df" | "random-id" => return Ok((input, ScrubItem { word, value: None })),
-        text => {
-            let message = format!("unknown `scrub` option `{}`", shorten(text));
-            let message = words::refusal(text)
-                .unwrap_or_else(|| with_hint(message, "", nearest(text, SCRUB.iter().copied())));
-            return Err(Err::Failure(Fault::message(word, message)));
-        }
-    };
-    map(cut(plain(wanted)), move |value| ScrubItem { word, value: Some(value) }).parse(input)
 }
 
 impl Resolver<'_, '_> {
@@ -380,43 +275,6 @@ impl Resolver<'_, '_> {
         }
     }
 
-    /// What `set` writes; each field once in a rule.
-    pub(super) fn set_fields(&mut self, items: &[SetItem<'_, '_>]) -> Resolved<SetFields> {
-        let mut fields = SetFields::default();
-        let mut fine = true;
-        for item in items {
-            let keyword = item.keyword();
-            let twice = match item {
-                SetItem::Prio { prio, low_delay, .. } => {
-                    let prio = self.prio(prio);
-                    let low_delay = match low_delay {
-                        Some(at) => self.prio(at).map(Some),
-                        None => Some(None),
-                    };
-                    let (Some(prio), Some(low_delay)) = (prio, low_delay) else {
-                        fine = false;
-                        continue;
-                    };
-                    let low_delay = low_delay.filter(|&low_delay| low_delay != prio);
-                    fields.prio.replace((prio, low_delay)).is_some()
-                }
-                SetItem::Tos { tos, .. } => {
-                    let Some(tos) = self.tos(tos) else {
-                        fine = false;
-                        continue;
-                    };
-                    fields.tos.replace(tos).is_some()
-                }
-            };
-            if twice {
-                let message = format!("`set {}` stands twice in this rule", keyword.text);
-                self.error::<()>(keyword, message);
-                fine = false;
-            }
-        }
-        fine.then_some(fields)
-    }
-
     /// `20%` or `0.2`, as pf rounds it.
     pub(super) fn probability(&mut self, at: &Token<'_>) -> Resolved<Probability> {
         let (text, scale) = match at.text.strip_suffix('%') {
@@ -429,7 +287,8 @@ impl Resolver<'_, '_> {
         match text.parse::<f64>() {
             Ok(share) if plain && share * scale <= 1.0 => {
                 let draws = (share * scale * f64::from(u32::MAX) + 0.5).floor();
-                // At most u32::MAX, since the share is at most 1.
+                // From 0 to u32::MAX, since the share is between 0 and 1.
+                #[allow(clippy::cast_sign_loss)]
                 Some(Probability((draws as u32).max(1)))
             }
             _ => {
@@ -440,38 +299,6 @@ impl Resolver<'_, '_> {
                 self.error(at, message)
             }
         }
-    }
-
-    /// What `scrub (...)` asks for, each thing once.
-    pub(super) fn scrub(&mut self, spec: &ScrubSpec<'_, '_>) -> Resolved<Scrub> {
-        let mut scrub = Scrub::default();
-        self.all(&spec.items, |resolver, ScrubItem { word, value }| {
-            let twice = match (&*word.text, value) {
-                ("no-df", _) => std::mem::replace(&mut scrub.no_df, true),
-                ("random-id", _) => std::mem::replace(&mut scrub.random_id, true),
-                ("min-ttl", Some(at)) => {
-                    let ttl = resolver.positive(at, "time to live", 255)?;
-                    scrub.min_ttl.replace(ttl as u8).is_some()
-                }
-                ("max-mss", Some(at)) => {
-                    let size = resolver.positive(at, "maximum segment size", 65_535)?;
-                    scrub.max_mss.replace(size as u16).is_some()
-                }
-                (_, Some(at)) if !at.text.eq_ignore_ascii_case("tcp") => {
-                    let message = format!(
-                        "`reassemble` only goes with `tcp` here, not with `{}`",
-                        shorten(&at.text)
-                    );
-                    return resolver.error(at, message);
-                }
-                _ => std::mem::replace(&mut scrub.reassemble_tcp, true),
-            };
-            if twice {
-                return resolver.error(word, format!("`{}` stands twice here", word.text));
-            }
-            Some(())
-        })?;
-        Some(scrub)
     }
 
     /// `[!] tagged`.

@@ -5,7 +5,7 @@
 //! The slice always ends with [`Kind::End`], which no parser consumes: `input[0]` exists.
 
 use nom::branch::alt;
-use nom::combinator::{map, opt, peek, value};
+use nom::combinator::{map, opt, value};
 use nom::error::{ErrorKind, ParseError};
 use nom::sequence::{delimited, pair, preceded};
 use nom::{Err, IResult, Parser};
@@ -290,7 +290,7 @@ fn answer<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Answer<'t, 's>> {
     .parse(input)
 }
 
-fn direction<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Direction> {
+pub(super) fn direction<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Direction> {
     alt((value(Direction::In, word("in")), value(Direction::Out, word("out")))).parse(input)
 }
 
@@ -310,25 +310,25 @@ fn log<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Log<'t, 's>> {
     if !input[0].is_symbol("(") {
         return Ok((input, Log { keyword, items: Vec::new() }));
     }
-    let to = preceded(word("to"), cut(plain("a log interface, `pflog0` to `pflog15`")));
-    let item =
-        map(pair(peek(first), alt((map(to, Some), map(log_word, |_| None)))), |(word, target)| {
-            LogItem { word, target }
-        });
-    map(delimited(symbol("("), cut(separated(item)), cut(symbol(")"))), move |items| Log {
+    map(delimited(symbol("("), cut(separated(log_item)), cut(symbol(")"))), move |items| Log {
         keyword,
         items,
     })
     .parse(input)
 }
 
-fn log_word<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
-    alt((word("all"), word("matches"), plain("another option"))).parse(input)
+fn log_item<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, LogItem<'t, 's>> {
+    let word_at_hand = &input[0];
+    let to = preceded(word("to"), cut(plain("a log interface, `pflog0` to `pflog15`")));
+    map(alt((map(to, Some), map(log_word, |_| None))), move |target| LogItem {
+        word: word_at_hand,
+        target,
+    })
+    .parse(input)
 }
 
-/// The word at hand.
-pub(super) fn first<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
-    Ok((input, &input[0]))
+fn log_word<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, &'t Token<'s>> {
+    alt((word("all"), word("matches"), plain("another option"))).parse(input)
 }
 
 pub(super) fn interface<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, InterfaceItem<'t, 's>> {
@@ -388,14 +388,15 @@ pub(super) fn host<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Host<'t, 's>>
         let message = "`!` cannot stand before a list: it belongs to a single address";
         return Err(Err::Failure(Fault::message(&input[0], message)));
     }
-    let dynamic = delimited(symbol("("), cut(plain("an interface")), cut(symbol(")")));
-    let (input, (kind, first)) = alt((
-        map(alt((word("any"), word("urpf-failed"), plain("an address"))), |first| {
-            (HostKind::Address, first)
-        }),
-        map(dynamic, |first| (HostKind::Dynamic, first)),
-    ))
-    .parse(input)?;
+    let (input, (kind, first)) = if input[0].is_symbol("(") {
+        let name = delimited(symbol("("), cut(plain("an interface")), cut(symbol(")")));
+        map(name, |name| (HostKind::Dynamic, name)).parse(input)?
+    } else if input[0].is_word("urpf-failed") {
+        (&input[1..], (HostKind::Address, &input[0]))
+    } else {
+        let address = alt((word("any"), plain("an address")));
+        map(address, |first| (HostKind::Address, first)).parse(input)?
+    };
     let rest = alt((
         map(preceded(symbol("/"), cut(plain("a prefix length"))), HostRest::Mask),
         map(preceded(symbol("-"), cut(plain("the last address"))), HostRest::RangeEnd),

@@ -103,7 +103,9 @@ impl Reader<'_, '_> {
                 return self.open(file);
             }
         }
+        let first = self.report.found.kept();
         self.close_forgotten(open.outer);
+        self.report.found.sort_from(first);
     }
 
     /// Reads a file into an anchor. As in pf it knows the macros of -D only, and has its own

@@ -477,16 +477,12 @@ impl Resolver<'_, '_> {
     /// `pflog0` to `pflog15` (pf's `PFLOGIFS_MAX`).
     fn log_interface(&mut self, at: &Token<'_>) -> Resolved<u8> {
         let number = at.text.strip_prefix("pflog").and_then(decimal);
-        match number {
-            Some(number @ 0..=15) => Some(number as u8),
-            _ => {
-                let message = format!(
-                    "`{}` is no log interface: expected `pflog0` to `pflog15`",
-                    shorten(&at.text)
-                );
-                self.error(at, message)
-            }
+        if let Some(number @ 0..=15) = number {
+            return Some(number as u8);
         }
+        let message =
+            format!("`{}` is no log interface: expected `pflog0` to `pflog15`", shorten(&at.text));
+        self.error(at, message)
     }
 
     /// The name of an operating system; which there are is not known here.

@@ -13,7 +13,7 @@ use super::grammar::{self, Host, HostRest, Input, Parsed, list, plain, word};
 use super::lexer::{Kind, Token};
 use super::notes::{Notes, TableMention};
 use super::resolve::Resolver;
-use super::words::{nearest, shorten, with_hint};
+use super::words::{self, nearest, shorten, with_hint};
 use super::{Reader, shown};
 use crate::rules::{Address, Family, Source};
 use crate::source::{SourceFile, Span};
@@ -107,6 +107,9 @@ impl Reader<'_, '_> {
         let message = match name.kind {
             Kind::Word | Kind::Quoted if name.text.len() > LONGEST_NAME => {
                 format!("table name too long, max {LONGEST_NAME} chars")
+            }
+            Kind::Word if words::is_keyword(&name.text) => {
+                format!("`{}` is a word of the language and cannot name a table", name.text)
             }
             Kind::Word | Kind::Quoted if is_name(&name.text) => return Some(name),
             _ => format!("{} is no name of a table", shown(name)),

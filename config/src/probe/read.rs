@@ -188,7 +188,9 @@ impl<'t> Reader<'t> {
     }
 
     pub(super) fn error(&mut self, span: Span, message: impl Into<String>, expected: &[&str]) {
-        let place = Place::in_text(self.name, self.text, self.line, span);
+        let before = &self.text[..span.start as usize];
+        let line_start = before.rfind('\n').map_or(0, |at| at as u32 + 1);
+        let place = Place::in_text(self.name, self.text, (self.line, line_start), span);
         self.found.push(Diagnostic {
             severity: Severity::Error,
             message: message.into(),

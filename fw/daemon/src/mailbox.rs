@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use weir_engine::table::Tables;
+use weir_engine::table::{EntryCounters, Hit, TableTally, Tables};
 use weir_engine::{Counters, Instant, Program, Replaced, RuleCounters, StateView};
 use weir_hw::Stats;
 
@@ -32,6 +32,10 @@ pub enum Letter {
     Install(Arc<Program>, Arc<Tables>, Sender<Replaced>),
     /// Go on with these tables.
     Tables(Arc<Tables>, Sender<Replaced>),
+    /// Tell what was counted for each table, by its id.
+    TableTallies(Sender<Vec<TableTally>>),
+    /// Tell what was counted for entries of a table. They come back, so that one list serves all.
+    EntryCounters(u32, Vec<Hit>, Sender<(Vec<Hit>, Vec<EntryCounters>)>),
     /// Pass everything until then; `None`: judge.
     Open(Option<Instant>, Sender<()>),
     /// Tell the counters.

@@ -163,7 +163,6 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         cpus: crew.cpus,
         shared: crew.shared,
         ports: port_names(settings),
-        prefixes: Vec::new(),
         io,
         reserved: settings.states,
         programs,
@@ -178,6 +177,7 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
     server.start(Arc::clone(&control), Bounds::default()).map_err(|error| error.to_string())?;
     let reload = start_loader(&control, &settings.rules)?;
     start_deadline(&control)?;
+    start_sweeping(&control)?;
 
     let code = attend(&happened, &reload, settings);
     let _ = notify("STOPPING=1");
@@ -233,6 +233,16 @@ fn start_deadline(control: &Arc<Control>) -> Result<(), String> {
         .map_err(|error| format!("cannot watch the deadline: {error}"))
 }
 
+/// Starts the thread that takes expired entries out of tables.
+fn start_sweeping(control: &Arc<Control>) -> Result<(), String> {
+    let control = Arc::clone(control);
+    std::thread::Builder::new()
+        .name("weir-tables".into())
+        .spawn(move || control.sweep_tables())
+        .map(drop)
+        .map_err(|error| format!("cannot sweep tables: {error}"))
+}
+
 /// Signals become events.
 fn watch_signals(events: Sender<Event>) -> Result<(), String> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])
@@ -267,8 +277,16 @@ fn open_ports(settings: &Settings) -> Result<([Prepared; 2], Opened), String> {
 
 fn port_names(settings: &Settings) -> PortNames {
     PortNames(vec![
-        PortName { role: "lan".into(), interface: settings.lan.clone(), prefixes: Vec::new() },
-        PortName { role: "wan".into(), interface: settings.wan.clone(), prefixes: Vec::new() },
+        PortName {
+            role: "lan".into(),
+            interface: settings.lan.clone(),
+            prefixes: settings.lan_prefixes.clone(),
+        },
+        PortName {
+            role: "wan".into(),
+            interface: settings.wan.clone(),
+            prefixes: settings.wan_prefixes.clone(),
+        },
     ])
 }
 
@@ -392,7 +410,7 @@ fn first_rules(control: &Control, file: &Path) {
 /// Loads the rule file; the error is all that is wrong with it, a line each.
 fn load_file(control: &Control, file: &Path) -> Result<(), String> {
     let name = file.display();
-    let Gathered { load, checked } = gather(file.as_os_str(), Load::default(), control.prefixes())
+    let Gathered { load, checked } = gather(file.as_os_str(), Load::default(), &control.prefixes())
         .map_err(|error| error.to_string())?;
     if checked.rules.is_none() {
         return Err(checked.diagnostics.to_string());

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use weir_config::SourceFile;
 use weir_config::settings::{self, Log};
 use weir_engine::Engine;
@@ -25,6 +26,10 @@ pub struct Settings {
     pub lan: String,
     /// Interface towards the router.
     pub wan: String,
+    /// Networks behind `lan`.
+    pub lan_prefixes: Vec<IpNet>,
+    /// Networks behind `wan`.
+    pub wan_prefixes: Vec<IpNet>,
     /// The rule file.
     pub rules: PathBuf,
     /// How frames are moved.
@@ -58,6 +63,8 @@ impl Settings {
         let settings = Self {
             lan: arguments.lan.or(file.ports.lan).ok_or_else(|| missing("lan"))?,
             wan: arguments.wan.or(file.ports.wan).ok_or_else(|| missing("wan"))?,
+            lan_prefixes: file.ports.lan_prefixes,
+            wan_prefixes: file.ports.wan_prefixes,
             rules: arguments.rules.unwrap_or(file.rules),
             io: arguments.io.unwrap_or(match file.ports.io {
                 settings::Io::Auto => Io::Auto,

@@ -314,6 +314,15 @@ impl Worker {
             Letter::Tables(tables, done) => {
                 let _ = done.try_send(self.engine.set_tables(tables));
             }
+            Letter::TableTallies(reply) => {
+                let _ = reply.try_send(self.engine.table_counters().tables());
+            }
+            Letter::EntryCounters(table, entries, reply) => {
+                let counters = self.engine.table_counters();
+                let counted = entries.iter().map(|&hit| counters.entry(table, hit));
+                let counted = counted.map(Option::unwrap_or_default).collect();
+                let _ = reply.try_send((entries, counted));
+            }
             Letter::Open(until, done) => {
                 self.engine.open_until(until);
                 let _ = done.try_send(());

@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_config::PortPrefixes;
 use weir_config::options::Options;
 use weir_config::rules::{Anchor, RuleSet};
+use weir_config::{PortPrefixes, anchor_path};
 use weir_shell::check::{check, refuse_unbuilt};
 use weir_shell::protocol::{Load, Part, Source};
 
@@ -39,6 +39,13 @@ impl Piece {
     ) -> Result<(Self, Vec<String>), Refused> {
         if load.sources.is_empty() {
             return Err(Refused::Error("a load needs a rule file".into()));
+        }
+        if !load.anchor.is_empty() {
+            let path = anchor_path(&load.anchor).map_err(Refused::Error)?;
+            if path != load.anchor {
+                let text = "the path of an anchor begins without a slash here";
+                return Err(Refused::Error(text.into()));
+            }
         }
         let mut checked = check(load, prefixes).map_err(Refused::Error)?;
         refuse_unbuilt(&mut checked);
@@ -166,6 +173,25 @@ impl Composition {
         match path {
             "" => self.rules.as_deref().map(Piece::name),
             _ => self.filler(path).map(Piece::name),
+        }
+    }
+
+    /// Whether the tables that an anchor (`""`: the main rule set) declares come from another load
+    /// than before.
+    pub(super) fn declares_anew(&self, before: &Self, path: &str) -> bool {
+        let own = self.declares(path).map(std::ptr::from_ref);
+        own.is_some() && own != before.declares(path).map(std::ptr::from_ref)
+    }
+
+    /// The load that the tables of an anchor come from.
+    fn declares(&self, path: &str) -> Option<&Piece> {
+        let main = self.tables.as_deref();
+        match path {
+            "" => main,
+            _ => self.filler(path).and_then(|piece| match piece.load.anchor.as_str() {
+                "" => main,
+                _ => Some(piece),
+            }),
         }
     }
 

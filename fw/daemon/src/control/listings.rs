@@ -140,6 +140,7 @@ impl Control {
                     name: port.interface.clone(),
                     io: self.parts.io.to_string(),
                     skip: skip.iter().any(|name| *name == port.role || *name == port.interface),
+                    prefixes: port.prefixes.iter().map(ToString::to_string).collect(),
                     cleared: self.parts.clock.now().since(in_force.cleared).as_secs(),
                     traffic: std::array::from_fn(|i| {
                         let [passed, blocked] = traffic[i].map(|t| [t.packets, t.bytes]);

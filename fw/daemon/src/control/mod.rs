@@ -1,6 +1,6 @@
 //! What can be asked of the running firewall, one file an idea: rule sets put in force (`loading`),
-//! the bridge held open (`opening`), states listed and killed (`states`), the rest listed
-//! (`listings`). What is in force is put together from its loads in `composition`.
+//! tables changed (`tables`), the bridge held open (`opening`), states listed and killed (`states`),
+//! the rest listed (`listings`). What is in force is put together from its loads in `composition`.
 //!
 //! Runs on the threads of clients and of `weir run`. Changes are made one at a time; listings take
 //! no lock while they run, and ask each worker for a piece at a time.
@@ -11,6 +11,7 @@ mod listings;
 mod loading;
 mod opening;
 mod states;
+mod tables;
 
 use std::fmt;
 use std::io;
@@ -26,6 +27,7 @@ use weir_hw::Kind;
 use weir_shell::protocol::Flush;
 
 use self::composition::Composition;
+use self::tables::TableStore;
 use crate::clock::Clock;
 use crate::last_good::LastGood;
 use crate::mailbox::{Letter, Mailbox, Report, RuleMatcher};
@@ -45,8 +47,6 @@ pub struct Parts {
     pub shared: Arc<Shared>,
     /// Names of the ports.
     pub ports: PortNames,
-    /// What is behind them, for rules that ask.
-    pub prefixes: Vec<PortPrefixes>,
     /// What the ports are.
     pub io: Kind,
     /// States that memory is reserved for.
@@ -74,6 +74,10 @@ pub struct Control {
     /// Held while rules change, until they are kept: what is in force last is what is kept last.
     loading: Mutex<()>,
     in_force: Mutex<InForce>,
+    /// Locked before `in_force` by whoever needs both.
+    tables: Mutex<TableStore>,
+    /// An entry of a table may expire earlier than was known.
+    tables_changed: Condvar,
     /// [`InForce::open_until`] has changed.
     deadline_moved: Condvar,
 }
@@ -126,13 +130,19 @@ impl Control {
             announce: Mutex::new(Some(announce)),
             loading: Mutex::default(),
             in_force: Mutex::default(),
+            tables: Mutex::default(),
+            tables_changed: Condvar::new(),
             deadline_moved: Condvar::new(),
         }
     }
 
-    /// What is behind the ports.
-    pub fn prefixes(&self) -> &[PortPrefixes] {
-        &self.parts.prefixes
+    /// What is behind the ports, as rules ask for it.
+    pub fn prefixes(&self) -> Vec<PortPrefixes> {
+        let ports = self.parts.ports.0.iter().map(|port| PortPrefixes {
+            names: vec![port.role.clone(), port.interface.clone()],
+            nets: port.prefixes.clone(),
+        });
+        ports.filter(|port| !port.nets.is_empty()).collect()
     }
 
     /// Sends a letter to every worker, then waits for all answers.
@@ -190,6 +200,7 @@ impl Control {
             Flush::RuleCounters { anchor, recursive } => {
                 self.clear_rule_counters(anchor, *recursive).map(|()| 0)
             }
+            Flush::Tables { anchor, recursive } => self.flush_tables(anchor, *recursive),
             Flush::Options => self.reset_options().map(|()| 0),
         }
     }

@@ -3,5 +3,8 @@
 mod cli;
 mod control;
 mod house;
+mod loading;
 mod process;
+mod seat;
+mod tables;
 mod worker;

@@ -1,8 +1,9 @@
 //! Growing the trees.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
-use super::tree::{Entry, GROUPS, Node, Tree, Trees};
+use super::tree::{Entry, Node, Tree, Trees};
 use super::word::Word;
 use super::{Classifier, Limits, Region, Rule, SMALL, TooComplex, cut, group};
 
@@ -16,8 +17,12 @@ const SHORT: usize = 3;
 const PAIRS: usize = 16;
 /// Steps that a walk takes at most.
 const DEEPEST: u32 = 48;
-/// Cells and list items that a tree may have for each of its regions, and for none at all.
-const BUDGET: (u64, u64) = (32, 256);
+/// Cells and list items that a tree may have for each of its regions: more if a try has left lists
+/// longer than [`LONG`].
+const BUDGETS: [u64; 3] = [32, 256, 2048];
+/// And for none at all.
+const BUDGET: u64 = 256;
+const LONG: usize = 64;
 /// A rule of more regions is known by the one around them all.
 const MOST_REGIONS: usize = 48;
 
@@ -85,16 +90,13 @@ impl Known {
 fn is_empty(region: &Region) -> bool {
     region.source.is_empty()
         || region.destination.is_empty()
-        || region.ports.iter().any(|ports| ports.is_empty())
+        || region.ports.iter().any(RangeInclusive::is_empty)
         || region.protocol.is_empty()
 }
 
 /// The smallest region around two.
 fn around(a: &Region, b: &Region) -> Region {
-    fn span<T: Ord + Copy>(
-        a: &std::ops::RangeInclusive<T>,
-        b: &std::ops::RangeInclusive<T>,
-    ) -> std::ops::RangeInclusive<T> {
+    fn span<T: Ord + Copy>(a: &RangeInclusive<T>, b: &RangeInclusive<T>) -> RangeInclusive<T> {
         *a.start().min(b.start())..=*a.end().max(b.end())
     }
     Region {
@@ -189,6 +191,32 @@ impl<'a, W: Word> Builder<'a, W> {
 
     /// The tree of all entries.
     pub(super) fn tree(mut self) -> Result<Tree<W>, TooComplex> {
+        let regions = self.tree.entries.clone();
+        let mut best = self.attempt(BUDGETS[0]);
+        for budget in &BUDGETS[1..] {
+            let longest = match &best {
+                Ok(tree) => tree.longest.0,
+                Err(TooComplex::Overlap { .. }) => usize::MAX,
+                Err(_) => break,
+            };
+            if longest <= LONG {
+                break;
+            }
+            self.tree.entries.clone_from(&regions);
+            match self.attempt(*budget) {
+                Ok(tree) if tree.longest.0 <= longest / 2 => best = Ok(tree),
+                Err(error) if best.is_err() => best = Err(error),
+                _ => break,
+            }
+        }
+        best
+    }
+
+    /// Grows a tree of the entries, and takes it out.
+    fn attempt(&mut self, budget: u64) -> Result<Tree<W>, TooComplex> {
+        self.known.clear();
+        self.tree.nodes.clear();
+        self.tree.longest = (0, 0);
         let mut all = [(W::of(0), W::MAX); 8];
         let others = [u16::MAX.into(), u16::MAX.into(), u8::MAX.into(), 1];
         for (range, last) in all[..W::DIMENSIONS].iter_mut().rev().zip(others.iter().rev()) {
@@ -196,11 +224,17 @@ impl<'a, W: Word> Builder<'a, W> {
         }
         self.nodes(1)?;
         let list: Vec<u32> = (0..self.tree.entries.len() as u32).collect();
-        let budget = list.len() as u64 * BUDGET.0 + BUDGET.1;
+        let budget = list.len() as u64 * budget + BUDGET;
         let root = self.grow(&all, list, budget, 0)?;
         self.place(0, root);
         self.tree.root = self.tree.nodes[0];
-        Ok(self.tree)
+        let nothing = Tree {
+            root: Node::leaf(0, 0),
+            nodes: Vec::new(),
+            entries: Vec::new(),
+            longest: (0, 0),
+        };
+        Ok(std::mem::replace(&mut self.tree, nothing))
     }
 
     /// Makes the node that answers for a cell, and all below it.
@@ -215,11 +249,6 @@ impl<'a, W: Word> Builder<'a, W> {
         if list.len() <= SHORT || depth == DEEPEST {
             return self.leaf(list);
         }
-        let budget = if list.len() > self.limits.compared / GROUPS {
-            budget.max(list.len() as u64 * 4)
-        } else {
-            budget
-        };
         let Some(cut) = cut::best(&self.tree.entries, cell, &list, budget, self.work)? else {
             return self.leaf(list);
         };

@@ -1,5 +1,8 @@
 //! Choosing how a cell is cut: in which dimension, where and how finely.
 
+// Costs are estimates.
+#![allow(clippy::cast_precision_loss)]
+
 use super::TooComplex;
 use super::build::{Cell, Work};
 use super::tree::{Entry, Node};
@@ -7,6 +10,8 @@ use super::word::Word;
 
 /// What a list is worth in comparisons of one packet with one region: a step down costs this many.
 const STEP: f64 = 2.0;
+/// A longer list is cut even if that gains nothing at once: in smaller cells more rules hide others.
+const LONG: u64 = 32;
 /// A cut may make the list so many times longer in sum, cells counted too.
 const SPREAD: u64 = 4;
 /// The most cells of one cut.
@@ -22,7 +27,7 @@ pub(super) struct Cut<W> {
 }
 
 /// The cut after which a packet that hits one of the regions has the fewest others to be compared
-/// with, if any is worth its step. At most `budget` cells and list items may come of it.
+/// with, if one is worth its step. At most `budget` cells and list items may come of it.
 pub(super) fn best<W: Word>(
     entries: &[Entry<W>],
     cell: &Cell<W>,
@@ -33,9 +38,8 @@ pub(super) fn best<W: Word>(
     let count = list.len() as u64;
     let mut best: Option<Cut<W>> = None;
     let mut finder = Finder { ranges: Vec::new(), counts: Vec::new(), budget, count, work };
-    for dimension in 0..W::DIMENSIONS {
+    for (dimension, &(low, high)) in cell[..W::DIMENSIONS].iter().enumerate() {
         finder.work.spend(count)?;
-        let (low, high) = cell[dimension];
         finder.ranges.clear();
         finder.ranges.extend(list.iter().map(|&entry| {
             let range = entries[entry as usize].range(dimension);
@@ -57,7 +61,7 @@ pub(super) fn best<W: Word>(
             }
         }
     }
-    Ok(best.filter(|best| best.cost + STEP < count as f64))
+    Ok(best.filter(|best| count > LONG || best.cost + STEP < count as f64))
 }
 
 struct Finder<'a, W> {

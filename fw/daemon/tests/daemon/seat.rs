@@ -1,0 +1,180 @@
+//! A running firewall on the memory port behind its control socket, and a client that speaks the
+//! protocol by hand.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use weir_daemon::control::{Control, Parts};
+use weir_daemon::last_good::LastGood;
+use weir_daemon::rules::Programs;
+use weir_daemon::server::{Bounds, Server};
+use weir_hw::Kind;
+use weir_shell::protocol::{
+    Command, Done, Info, Load, Reply, Request, RuleListing, Source, State, VERSION,
+};
+
+use crate::house::{Arrivals, House, Running, datagram, names, wait_for};
+
+/// A running firewall on the memory port with its control socket.
+pub(crate) struct Seat {
+    pub(crate) running: Running,
+    pub(crate) control: Arc<Control>,
+    _server: Server,
+    pub(crate) directory: TempDir,
+    /// Origins that were announced.
+    pub(crate) announced: Arc<Mutex<Vec<String>>>,
+}
+
+/// States that memory is said to be reserved for.
+pub(crate) const RESERVED: u32 = 100_000;
+
+/// Longest request in these tests.
+pub(crate) const MAX_REQUEST: usize = 2 << 20;
+
+/// How long a slow client has in these tests.
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(300);
+
+impl Seat {
+    pub(crate) fn new() -> Self {
+        Self::in_directory(tempfile::tempdir().unwrap())
+    }
+
+    /// With what another has kept there.
+    pub(crate) fn in_directory(directory: TempDir) -> Self {
+        let running = House::new(2, 1024).start();
+        let announced: Arc<Mutex<Vec<String>>> = Arc::default();
+        let paper = Arc::clone(&announced);
+        let house = &running.house;
+        let parts = Parts {
+            clock: house.clock,
+            mailboxes: house.mailboxes.clone(),
+            cpus: vec![None, Some(3)],
+            shared: Arc::clone(&house.shared),
+            ports: names(),
+            io: Kind::Memory,
+            reserved: RESERVED,
+            programs: Arc::new(Programs::default()),
+            held_back: Arc::new(AtomicU64::new(0)),
+            last_good: LastGood::new(directory.path().join("state")),
+            give_up: Box::new(|why| panic!("{why}")),
+        };
+        let announce = Box::new(move |origin: &str| paper.lock().push(origin.to_owned()));
+        let control = Arc::new(Control::new(parts, announce));
+        let server = Server::bind(&directory.path().join("sock")).unwrap();
+        let bounds = Bounds {
+            timeout: TIMEOUT,
+            idle: Duration::from_secs(10),
+            clients: 8,
+            request: MAX_REQUEST,
+            requests: MAX_REQUEST + (MAX_REQUEST >> 1),
+        };
+        server.start(Arc::clone(&control), bounds).unwrap();
+        Self { running, control, _server: server, directory, announced }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("sock")
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let stream = UnixStream::connect(self.path()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Client(BufReader::new(stream))
+    }
+
+    /// Sends datagrams of so many flows from the LAN and waits until they have left.
+    pub(crate) fn make_states(&self, flows: u16) {
+        let mut there = Arrivals::default();
+        for flow in 0..flows {
+            assert!(self.running.house.lan.put(0, &datagram(flow, 0)));
+            wait_for("a datagram", || there.take(&self.running.house.wan, 2) > 0);
+        }
+    }
+}
+
+pub(crate) struct Client(pub(crate) BufReader<UnixStream>);
+
+impl Client {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// The next line; `None` at the end of the connection.
+    pub(crate) fn read(&mut self) -> Option<Reply> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"))),
+            // What we sent and the daemon did not want to read.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The whole answer to a command.
+    pub(crate) fn ask(&mut self, command: Command) -> Vec<Reply> {
+        let mut line = serde_json::to_vec(&Request { version: VERSION, command }).unwrap();
+        line.push(b'\n');
+        self.write(&line);
+        let mut replies = vec![self.read().expect("an answer")];
+        while !replies[replies.len() - 1].ends() {
+            replies.push(self.read().expect("more of the answer"));
+        }
+        replies
+    }
+
+    /// The last line of the answer.
+    pub(crate) fn end(&mut self, command: Command) -> Reply {
+        self.ask(command).pop().unwrap()
+    }
+
+    pub(crate) fn error(&mut self) -> String {
+        match self.read() {
+            Some(Reply::Error(text)) => text,
+            other => panic!("{other:?} is no error"),
+        }
+    }
+
+    pub(crate) fn info(&mut self) -> Info {
+        match self.ask(Command::Info).swap_remove(0) {
+            Reply::Info(info) => *info,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn states(&mut self) -> Vec<State> {
+        let listed = self.ask(Command::States).into_iter().filter_map(|reply| match reply {
+            Reply::States(states) => Some(states),
+            _ => None,
+        });
+        listed.flatten().collect()
+    }
+
+    /// The texts of the rules in force.
+    pub(crate) fn rules(&mut self) -> Vec<String> {
+        self.listing("", false).rules.into_iter().map(|rule| rule.text).collect()
+    }
+
+    pub(crate) fn listing(&mut self, anchor: &str, recursive: bool) -> RuleListing {
+        let command = Command::RulesIn { anchor: anchor.into(), recursive };
+        match self.ask(command).swap_remove(0) {
+            Reply::Rules(listing) => listing,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(crate) fn load(text: &str) -> Command {
+    let sources = vec![Source { name: "test.conf".into(), text: text.into() }];
+    Command::Load(Load { sources, ..Load::default() })
+}
+
+pub(crate) fn done(count: u64) -> Reply {
+    Reply::Done(Done { count, note: None })
+}
