@@ -102,18 +102,27 @@ impl Teller<'_> {
         };
         let passes = fate.reason != Some(Reason::BlockRule);
         let does = if passes { "passes" } else { "blocks" };
-        let by_rules = match rules.map(|rule| rule.map(|rule| self.name(rule))) {
+        let by_rules = match rules {
+            [Some(arriving), Some(leaving)] if arriving == leaving => {
+                format!("{} {does} it arriving and leaving", self.name(arriving))
+            }
+            _ => self.by_rules(rules, does),
+        };
+        match fate.reason {
+            None | Some(Reason::BlockRule) => by_rules,
+            Some(Reason::NoRule) => format!("{by_rules}, and what no rule passes is blocked"),
+            Some(reason) => format!("{by_rules}, but ({reason}): {}", said(reason)),
+        }
+    }
+
+    fn by_rules(&self, rules: [Option<u32>; 2], does: &str) -> String {
+        match rules.map(|rule| rule.map(|rule| self.name(rule))) {
             [Some(arriving), Some(leaving)] => {
                 format!("{arriving} {does} it arriving, {leaving} leaving")
             }
             [Some(arriving), None] => format!("{arriving} {does} it arriving"),
             [None, Some(leaving)] => format!("{leaving} {does} it leaving"),
             [None, None] => "no rule decides".to_owned(),
-        };
-        match fate.reason {
-            None | Some(Reason::BlockRule) => by_rules,
-            Some(Reason::NoRule) => format!("{by_rules}, and what no rule passes is blocked"),
-            Some(reason) => format!("{by_rules}, but ({reason}): {}", said(reason)),
         }
     }
 

@@ -222,7 +222,10 @@ fn differs(case: &Case, port: PortIndex, fate: &Fate, policy: &Policy) -> (Strin
         _ => format!("expected {expected}, got {got}"),
     };
     let mut text = format!("  {got}: {}\n", teller.because(fate));
-    for rule in fate.deciding(&policy.program).into_iter().flatten() {
+    let mut deciding: Vec<_> = fate.deciding(&policy.program).into_iter().flatten().collect();
+    // It may be the same on both sides.
+    deciding.dedup();
+    for rule in deciding {
         text += &line(&teller, rule);
     }
     ask(case, port, |question| {

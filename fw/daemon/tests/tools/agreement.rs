@@ -88,11 +88,15 @@ fn rule_set(random: &mut Random) -> RuleSet {
     set.options.skip = skip[random.below(5)].iter().map(ToString::to_string).collect();
     let count = random.below(8);
     set.rules = some_rules(random, count);
+    // Otherwise most packets would meet no rule at all.
+    let first = ["", "", "block\n", "pass allow-opts\n", "pass no state\n"][random.below(5)];
+    let parsed = parse_one(&SourceFile::new("first", first), &Defines::default());
+    set.rules.splice(0..0, parsed.rules.into_iter().flat_map(|set| set.rules));
     for (path, parent) in [("a/b", "a"), ("a", "")] {
         let count = random.below(4);
         let content = some_rules(random, count);
         let tables = vec![table("u", &["198.51.100.7/32"])];
-        let anchor = set.anchors.entry(path.into()).or_insert_with(Anchor::default);
+        let anchor: &mut Anchor = set.anchors.entry(path.into()).or_default();
         anchor.rules.splice(0..0, content);
         anchor.tables = if path == "a" { tables } else { Vec::new() };
         let mut call = some_rules(random, 1).remove(0);
@@ -109,7 +113,7 @@ fn rule_set(random: &mut Random) -> RuleSet {
         };
         let within = match parent {
             "" => &mut set.rules,
-            parent => &mut set.anchors.entry(parent.into()).or_insert_with(Anchor::default).rules,
+            parent => &mut set.anchors.entry(parent.into()).or_default().rules,
         };
         let at = random.below(within.len() + 1);
         within.insert(at, call);
@@ -124,11 +128,14 @@ fn probe(random: &mut Random) -> Probe {
     } else {
         (&["2001:db8::1", "2001:db8::2", "fe80::7", "ff02::1"], true)
     };
-    let (source, destination) = (random.one_of(hosts), random.one_of(hosts));
-    let port = random.one_of(&["53", "80", "1023", "1", "0"]);
+    // The last is no host: as a source it is refused before the rules.
+    let hosts_only = random.below(8);
+    let sources = if hosts_only > 0 { &hosts[..hosts.len() - 1] } else { hosts };
+    let (source, destination) = (random.one_of(sources), random.one_of(hosts));
+    let port = random.one_of(&["53", "53", "80", "1023", "1", "1", "0"]);
     let transport = match (random.below(6), v6) {
         (0 | 1, _) => {
-            let flags = random.one_of(&["S", "S", "SA", "A", "FA", "R", "none", "SF"]);
+            let flags = random.one_of(&["S", "S", "S", "SA", "A", "FA", "R", "SF"]);
             format!("to {destination} port {port} flags {flags}")
         }
         (2 | 3, _) => format!("to {destination} port {port} proto udp"),
@@ -145,8 +152,8 @@ fn probe(random: &mut Random) -> Probe {
     let mut words = format!("in on {} from {source} {transport}", random.one_of(&["lan", "wan"]));
     for choice in [
         &["", "", "", "vlan 5", "vlan 9.5", "vlan 5 prio 5", "prio 5"][..],
-        &["", "", "", "options"],
-        &["", "", "", "", "", "fragment"],
+        &["", "", "", "", "", "", "options"],
+        &["", "", "", "", "", "", "", "", "", "", "", "fragment"],
         &["", "", "tos 0x10"],
         &["", "", "", "length 600", "ttl 1"],
     ] {

@@ -125,7 +125,6 @@ fn each_criterion_is_told_in_words() {
         let line = said.out.lines().find(|line| line.contains(" @0 ")).unwrap_or_default();
         let why = why.replace("tcp is not 99", "99 is not tcp");
         assert!(line.ends_with(&format!(": {why}")), "{rule}: {why}\n{}{}", said.out, said.errors);
-        assert_eq!(said.status, Some(1), "{rule}");
     }
 }
 
@@ -162,7 +161,7 @@ fn what_happens_before_and_after_the_rules() {
         (
             "pass\n",
             "proto 99 from 10.0.0.1 to 10.0.0.2 options",
-            "block: @0 passes it arriving, @0 leaving, but (ip-options): IPv4 options or IPv6 \
+            "block: @0 passes it arriving and leaving, but (ip-options): IPv4 options or IPv6 \
              extension headers that need allow-opts\n",
             1,
         ),
@@ -175,14 +174,14 @@ fn what_happens_before_and_after_the_rules() {
         (
             "pass\n",
             "icmp-type unreach from 10.0.0.1 to 10.0.0.2",
-            "block: @0 passes it arriving, @0 leaving, but (icmp-unmatched): an ICMP error about a \
+            "block: @0 passes it arriving and leaving, but (icmp-unmatched): an ICMP error about a \
              packet that no state knows\n",
             1,
         ),
         (
             "pass no state\n",
             "icmp-type unreach from 10.0.0.1 to 10.0.0.2",
-            "pass: @0 passes it arriving, @0 leaving\nno state: @0 says `no state`\n",
+            "pass: @0 passes it arriving and leaving\nno state: @0 says `no state`\n",
             0,
         ),
         (
@@ -230,7 +229,7 @@ fn rules_tags_and_macros_from_standard_input() {
          \x20 match @1 pass all flags S/SA tagged red\n\
          \x20 pass by @1, the last that matches (stdin:2)\n\
          \x20 tagged red\n\
-         pass: @1 passes it arriving, @1 leaving\n\
+         pass: @1 passes it arriving and leaving\n\
          keep state: lan 99 10.0.0.2 <- 10.0.0.1\n"
     );
     assert_eq!((said.errors.as_str(), said.status), ("", Some(0)));
@@ -266,7 +265,7 @@ fn errors_end_with_2() {
             "no port is called `em1`: there are `lan` (`em0`) and `wan`\n",
         ),
         ("--rules none.conf in on lan", "none.conf: No such file or directory (os error 2)\n"),
-        ("--rules weir.conf -D 1=2 in on lan", "-D "),
+        ("--rules weir.conf -D colour in on lan", "-D "),
         (
             "--live --socket /nonexistent/sock in on lan",
             "weir explain: cannot reach `weir run` at /nonexistent/sock",

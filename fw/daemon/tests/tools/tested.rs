@@ -68,7 +68,7 @@ fn what_differs_is_told_with_the_reason() {
          \x20   @3 pass in on lan inet from 10.0.0.0/8 to any flags S/SA (weir.conf:3)\n\
          bad.cases:6: expected pass, got block: in on wan inet proto tcp from 192.0.2.1 port 40000 \
          to 198.51.100.2 port 80 flags SA\n\
-         \x20 block: @0 \"default\" blocks it arriving\n\
+         \x20 block: @0 \"default\" blocks it arriving and leaving\n\
          \x20   @0 block drop log all label \"default\" (weir.conf:1)\n\
          bad.cases:7: expected pass, got block: in on wan inet proto tcp from 192.0.2.1 port 40000 \
          to 198.51.100.2 port 80 flags none\n\
