@@ -15,13 +15,15 @@ const NO_DEFAULT: Lint = Lint {
     name: "no-default-block",
     summary: "no rule says what becomes of packets that no other rule speaks about",
     explanation: "\
-A policy is easiest to trust if its first rule blocks everything and the others say what may pass.
+A packet that no rule speaks about is blocked by weir, but silently: nothing is logged, no `return` is
+sent. (pf would pass it.)
 
-    block in log
+    pass in on lan
+    pass in on wan proto tcp to any port ssh
 
-Without it one of two things happens. If no rule speaks about a packet, weir blocks it, but silently:
-nothing is logged, no `return` is sent. (pf would pass it.) And if there is a broad `pass`, everything
-passes that no other rule thinks of.",
+And if the last word is a broad `pass`, everything passes that no other rule thinks of. A policy is
+easiest to trust if its first rule blocks everything and the others say what may pass: begin with
+`block in log`.",
 };
 
 const BARE_PASS_OUT: Lint = Lint {
@@ -122,7 +124,8 @@ fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
             "`set skip` holds for both ports: every packet passes unjudged",
             "the rules of this file have no effect",
         );
-        sink.at(&SKIPS_ALL, first.source, words);
+        let source = subject.rules.options.sources.get("skip");
+        sink.at(&SKIPS_ALL, source.unwrap_or(first.source), words);
         return;
     }
     let halves = Halves::new(subject, skips);
@@ -343,12 +346,9 @@ fn one_sided(subject: &Subject<'_>, halves: &Halves<'_>, sink: &mut Sink<'_>) {
         // Of a list, one item that gets through is enough.
         let mut found = None;
         for rule in part {
-            match blocked_beyond(subject, halves, rule, passing, &mut budget) {
-                Some(blocked) => found = found.or(Some(blocked)),
-                None => {
-                    found = None;
-                    break;
-                }
+            found = blocked_beyond(subject, halves, rule, passing, &mut budget);
+            if found.is_none() {
+                break;
             }
         }
         if budget.is_spent() {
