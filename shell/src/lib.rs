@@ -5,6 +5,7 @@
 pub mod check;
 mod client;
 pub mod ctl;
+pub mod explanation;
 pub mod options;
 mod print;
 pub mod protocol;

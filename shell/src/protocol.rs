@@ -31,6 +31,7 @@ use weir_config::Diagnostics;
 pub use tables::{
     Feedback, Table, TableAction, TableChange, TableEntry, TableFeedback, TableOutcome,
 };
+use crate::explanation::Explanation;
 
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u32 = 1;
@@ -167,6 +168,25 @@ pub enum Command {
         /// When filtering comes back by itself, in seconds from now.
         seconds: u32,
     },
+    /// Tells what becomes of a packet in words: by a state that exists, else by the rules and tables
+    /// in force. Changes and counts nothing. Answer: `explanation`, `done`; `diagnostics` if the
+    /// words are wrong.
+    ///
+    /// `{"version":1,"command":{"explain":{"packet":"in on wan proto udp from ::1 to ::2 port 53"}}}`
+    Explain(Explain),
+}
+
+/// A packet to be explained.
+///
+/// `{"packet":"in on wan proto udp from ::1 to ::2 port 53","all":true}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// In the words of [`weir_config::probe`].
+    pub packet: String,
+    /// Tell every rule, not just those that match.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
 }
 
 /// A rule set as text. The daemon opens no file that a client names: it parses again from exactly
@@ -331,6 +351,8 @@ pub enum Reply {
     Timeouts(Vec<Timeout>),
     /// The pools.
     Memory(Vec<Limit>),
+    /// What becomes of a packet.
+    Explanation(Box<Explanation>),
 }
 
 impl Reply {
@@ -651,7 +673,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&request).unwrap(), example);
             seen += 1;
         }
-        assert_eq!(seen, 14, "one example for each command and one for the request");
+        assert_eq!(seen, 15, "one example for each command and one for the request");
     }
 
     #[test]

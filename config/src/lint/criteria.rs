@@ -256,6 +256,9 @@ impl PortSet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FlagSet([u64; 4]);
 
+/// `flags S/SA`.
+const SYN_OF_SYN_ACK: (u8, u8) = (SYN, SYN | ACK);
+
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
@@ -374,6 +377,19 @@ impl<'r> Criteria<'r> {
             || part(self.flags, other.flags, |mine, other| flag_set(mine).covers(flag_set(other)))
     }
 
+    /// As [`Self::covers`], but only of the packets that begin a connection: of TCP the first SYN,
+    /// of the rest all but fragments. For rules that make a state from such a packet the later ones
+    /// are no question.
+    pub(super) fn covers_beginnings(&self, other: &Self) -> bool {
+        let takes_beginnings = |flags: Option<(u8, u8)>| {
+            flags.is_none_or(|flags| flag_set(flags).covers(flag_set(SYN_OF_SYN_ACK)))
+        };
+        takes_beginnings(self.flags)
+            && takes_beginnings(other.flags)
+            && !other.fragment
+            && Self { flags: None, ..*self }.covers(&Self { flags: None, ..*other })
+    }
+
     /// Whether no packet matches both, in whatever evaluation: direction and ports are left out.
     pub(super) fn disjoint(&self, other: &Self) -> bool {
         differ(self.family, other.family)
@@ -415,7 +431,7 @@ fn flag_set((set, of): (u8, u8)) -> FlagSet {
 }
 
 /// A criterion that is a single value.
-fn asks_no_more<T: PartialEq>(mine: Option<T>, other: Option<T>) -> bool {
+fn asks_no_more<T: PartialEq + Copy>(mine: Option<T>, other: Option<T>) -> bool {
     mine.is_none() || mine == other
 }
 
@@ -427,7 +443,7 @@ fn part<T>(mine: Option<T>, other: Option<T>, covers: impl Fn(T, T) -> bool) -> 
     }
 }
 
-fn differ<T: PartialEq>(mine: Option<T>, other: Option<T>) -> bool {
+fn differ<T: PartialEq + Copy>(mine: Option<T>, other: Option<T>) -> bool {
     both(mine, other, |mine, other| mine != other)
 }
 

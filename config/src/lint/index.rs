@@ -24,16 +24,9 @@ impl Budget {
 
     /// Whether it was enough, and is less from now on.
     pub(super) const fn spend(&mut self, units: u64) -> bool {
-        match self.0.checked_sub(units) {
-            Some(rest) => {
-                self.0 = rest;
-                true
-            }
-            None => {
-                self.0 = 0;
-                false
-            }
-        }
+        let is_enough = units <= self.0;
+        self.0 = self.0.saturating_sub(units);
+        is_enough
     }
 
     pub(super) const fn is_spent(self) -> bool {
@@ -51,6 +44,8 @@ enum HostShape {
 
 /// What the rules of a group have in common: which criteria they ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+// One for each criterion that is a single value.
+#[allow(clippy::struct_excessive_bools)]
 struct Shape {
     direction: bool,
     interface: bool,
@@ -110,7 +105,7 @@ impl HostShape {
     }
 
     /// The key that a rule of this shape has if it covers these hosts.
-    fn key<'r>(self, hosts: Hosts<'r>) -> Option<HostKey<'r>> {
+    fn key(self, hosts: Hosts<'_>) -> Option<HostKey<'_>> {
         match (self, hosts) {
             (Self::Open, _) => Some(HostKey::Open),
             (Self::Prefix(bits, length), Hosts::Span { not: false, first, last }) => {
@@ -142,23 +137,25 @@ impl Shape {
     /// The key that a rule of this shape has if it covers these criteria; `None` if none does.
     fn key<'r>(&self, criteria: &Criteria<'r>) -> Option<Key<'r>> {
         let interface = criteria.interface.filter(|on| !on.not).map(|on| on.name);
-        let port = |set: Option<PortSet>| set.and_then(|set| set.single());
+        let port = |set: Option<PortSet>| set.and_then(PortSet::single);
         Some(Key {
-            direction: asked(self.direction, criteria.direction)?,
-            interface: asked(self.interface, interface)?,
-            family: asked(self.family, criteria.family)?,
-            protocol: asked(self.protocol, criteria.protocol)?,
+            direction: asked(self.direction, criteria.direction).ok()?,
+            interface: asked(self.interface, interface).ok()?,
+            family: asked(self.family, criteria.family).ok()?,
+            protocol: asked(self.protocol, criteria.protocol).ok()?,
             from: self.from.key(criteria.from)?,
             to: self.to.key(criteria.to)?,
-            from_port: asked(self.from_port, port(criteria.from_port))?,
-            to_port: asked(self.to_port, port(criteria.to_port))?,
+            from_port: asked(self.from_port, port(criteria.from_port)).ok()?,
+            to_port: asked(self.to_port, port(criteria.to_port)).ok()?,
         })
     }
 }
 
-/// `None` if a value is asked for and there is none.
-fn asked<T>(asked: bool, value: Option<T>) -> Option<Option<T>> {
-    if asked { value.map(Some) } else { Some(None) }
+/// The rule does not ask for a value that all rules of the shape ask for.
+struct Lacks;
+
+fn asked<T>(asked: bool, value: Option<T>) -> Result<Option<T>, Lacks> {
+    if asked { value.map(Some).ok_or(Lacks) } else { Ok(None) }
 }
 
 /// The rules that may cover others.
@@ -177,6 +174,27 @@ struct Candidate<'r> {
     rule: u32,
     /// How many rules that set a tag came before; a criterion on tags holds until the next.
     tags: u32,
+    /// It makes states: whoever begins a connection there is not asked about again.
+    keeps_state: bool,
+}
+
+/// A rule that is to be put into an [`Index`].
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'r> {
+    pub(super) rule: u32,
+    pub(super) criteria: Criteria<'r>,
+    /// The count of tag-setting rules so far.
+    pub(super) tags: u32,
+    pub(super) keeps_state: bool,
+}
+
+/// What a rule was found to cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Every packet.
+    All,
+    /// Every packet that begins a connection; it makes a state for those.
+    Beginnings,
 }
 
 impl<'r> Index<'r> {
@@ -185,14 +203,9 @@ impl<'r> Index<'r> {
         self.groups.clear();
     }
 
-    /// Adds a rule. `tags` is the count of tag-setting rules so far.
-    pub(super) fn insert(
-        &mut self,
-        rule: u32,
-        criteria: Criteria<'r>,
-        tags: u32,
-        budget: &mut Budget,
-    ) {
+    /// Adds a rule.
+    pub(super) fn insert(&mut self, entry: Entry<'r>, budget: &mut Budget) {
+        let Entry { rule, criteria, tags, keeps_state } = entry;
         let shape = Shape::of(&criteria);
         let Some(key) = shape.key(&criteria) else { return };
         let at = *self.shapes.entry(shape).or_insert(self.groups.len());
@@ -203,22 +216,28 @@ impl<'r> Index<'r> {
         if !budget.spend(1 + group.len() as u64) {
             return;
         }
-        let candidate = Candidate { criteria, rule, tags };
+        let candidate = Candidate { criteria, rule, tags, keeps_state };
         // Of equal ones the first found is enough, and the newer one if tags have changed.
-        match group.iter_mut().find(|known| known.criteria == criteria) {
+        let same = |known: &&mut Candidate<'_>| {
+            known.criteria == criteria && known.keeps_state == keeps_state
+        };
+        match group.iter_mut().find(same) {
             Some(known) if criteria.tagged.is_some() => *known = candidate,
             Some(_) => {}
             None => group.push(candidate),
         }
     }
 
-    /// A rule that covers these criteria.
+    /// A rule that covers these criteria, one that covers all of them if there is one. `Beginnings`
+    /// is an answer only if they are those of a block.
     pub(super) fn covering(
         &self,
         criteria: &Criteria<'r>,
         tags: u32,
+        is_block: bool,
         budget: &mut Budget,
-    ) -> Option<u32> {
+    ) -> Option<(u32, Extent)> {
+        let mut beginnings = None;
         if !budget.spend(self.groups.len() as u64) {
             return None;
         }
@@ -231,11 +250,21 @@ impl<'r> Index<'r> {
                     return None;
                 }
                 let tags_hold = candidate.criteria.tagged.is_none() || candidate.tags == tags;
-                if tags_hold && candidate.criteria.covers(criteria) {
-                    return Some(candidate.rule);
+                if !tags_hold {
+                    continue;
+                }
+                if candidate.criteria.covers(criteria) {
+                    return Some((candidate.rule, Extent::All));
+                }
+                if is_block
+                    && candidate.keeps_state
+                    && beginnings.is_none()
+                    && candidate.criteria.covers_beginnings(criteria)
+                {
+                    beginnings = Some((candidate.rule, Extent::Beginnings));
                 }
             }
         }
-        None
+        beginnings
     }
 }

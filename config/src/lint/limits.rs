@@ -24,9 +24,9 @@ pub(super) const FAMILY: Family = Family { lints: &[CANNOT_HOLD], check };
 
 fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
     let options = &subject.rules.options;
-    let first = subject.all_rules().next().map(|rule| rule.source);
-    if let Some(words) = timeouts(|timeout| Some(options.timeouts.get(timeout))) {
-        sink.at(&CANNOT_HOLD, first.unwrap_or(Source { file: 0, line: 1 }), words);
+    if let Some((timeout, words)) = timeouts(|timeout| Some(options.timeouts.get(timeout))) {
+        let source = options.sources.get(timeout.name());
+        sink.at(&CANNOT_HOLD, source.unwrap_or(Source { file: 0, line: 1 }), words);
     }
     for scope in subject.scopes() {
         let mut last = None;
@@ -78,11 +78,11 @@ fn of_rule(rule: &Rule, states: u32) -> Option<Words> {
         let set = options.timeouts.iter().find(|(timeout, _)| *timeout == wanted);
         set.map(|(_, value)| *value)
     };
-    timeouts(given)
+    timeouts(given).map(|(_, words)| words)
 }
 
 /// What is wrong with these time-outs.
-fn timeouts(given: impl Fn(Timeout) -> Option<u32>) -> Option<Words> {
+fn timeouts(given: impl Fn(Timeout) -> Option<u32>) -> Option<(Timeout, Words)> {
     // Nothing for `adaptive.*` and `src.track` switches these off.
     let may_be_nothing = |timeout| {
         matches!(
@@ -98,18 +98,20 @@ fn timeouts(given: impl Fn(Timeout) -> Option<u32>) -> Option<Words> {
         .into_iter()
         .find(|&timeout| !may_be_nothing(timeout) && given(timeout) == Some(0));
     if let Some(timeout) = nothing {
-        return Some(Words::new(
+        let words = Words::new(
             format!("`{timeout} 0` ends states as soon as they are made"),
             "a life-time of 0 seconds keeps nothing",
-        ));
+        );
+        return Some((timeout, words));
     }
     let (start, end) = (given(Timeout::AdaptiveStart)?, given(Timeout::AdaptiveEnd)?);
     (end != 0 && start >= end).then(|| {
-        Words::new(
+        let words = Words::new(
             format!("`adaptive.start {start}` is not below `adaptive.end {end}`"),
             "between the two numbers of states the time-outs shrink to nothing: there is no \
              between",
-        )
+        );
+        (Timeout::AdaptiveStart, words)
     })
 }
 

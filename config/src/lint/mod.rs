@@ -164,6 +164,12 @@ impl Sink<'_> {
             .push(Found { finding: Finding { name: lint.name, message, place, why, help }, span });
     }
 
+    /// How many names a misspelt one may be compared with; none for what will not be shown.
+    fn compared(&self) -> usize {
+        const MOST: usize = 1000;
+        if self.found.len() < MAX_FINDINGS { MOST } else { 0 }
+    }
+
     /// Says that something was too much work.
     fn unchecked(&mut self, what: impl Into<String>) {
         self.unchecked.push(what.into());

@@ -67,11 +67,10 @@ fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
 
 /// The tables that a rule names, with what for.
 fn names(rule: &Rule) -> impl Iterator<Item = (&str, bool)> {
-    let address = |address| match address {
-        &Address::Table(ref name) => Some(&**name),
+    let asked = [&rule.from, &rule.to].map(|end| match &end.address {
+        Address::Table(name) => Some(&**name),
         _ => None,
-    };
-    let asked = [address(&rule.from.address), address(&rule.to.address)];
+    });
     let filled = rule.state_options.overload.as_ref().map(|overload| &*overload.table);
     asked.into_iter().flatten().map(|name| (name, false)).chain(filled.map(|name| (name, true)))
 }
@@ -88,7 +87,8 @@ fn tables(subject: &Subject<'_>, sink: &mut Sink<'_>) {
                 } else if told.insert(name) {
                     let at = places.get(name).copied();
                     let span = at.unwrap_or_else(|| subject.span(rule.source));
-                    sink.span(&UNDECLARED_TABLE, span, undeclared(subject, name, is_overload));
+                    let words = undeclared(subject, name, is_overload, sink.compared());
+                    sink.span(&UNDECLARED_TABLE, span, words);
                 }
             }
         }
@@ -102,7 +102,8 @@ fn tables(subject: &Subject<'_>, sink: &mut Sink<'_>) {
             } else if told.insert(name) {
                 let at = places.get(&**name).copied();
                 let span = at.unwrap_or_else(|| subject.span(rule.source));
-                sink.span(&UNDECLARED_TABLE, span, undeclared(subject, name, false));
+                let words = undeclared(subject, name, false, sink.compared());
+                sink.span(&UNDECLARED_TABLE, span, words);
             }
         }
     }
@@ -130,7 +131,7 @@ fn mentions<'s>(subject: &Subject<'s>) -> HashMap<&'s str, Span> {
     places
 }
 
-fn undeclared(subject: &Subject<'_>, name: &str, is_overload: bool) -> Words {
+fn undeclared(subject: &Subject<'_>, name: &str, is_overload: bool, compared: usize) -> Words {
     let why = if is_overload {
         "it comes into being empty, and goes with the rules that name it"
     } else {
@@ -138,7 +139,7 @@ fn undeclared(subject: &Subject<'_>, name: &str, is_overload: bool) -> Words {
     };
     let words = Words::new(format!("table <{name}> is declared nowhere"), why);
     let known = subject.scopes().flat_map(|scope| scope.tables).map(|table| &*table.name);
-    match nearest(name, known.take(1000)) {
+    match nearest(name, known.take(compared)) {
         Some(near) => words.help(format!("did you mean <{near}>?")),
         None => words.help(format!("declare it: `table <{name}> persist`")),
     }
@@ -164,7 +165,7 @@ fn tags(subject: &Subject<'_>, sink: &mut Sink<'_>) {
             format!("no rule asks for the tag `{tag}`"),
             "a tag has an effect only through rules with `tagged`",
         );
-        let near = nearest(tag, asked.iter().copied().take(1000));
+        let near = nearest(tag, asked.iter().copied().take(sink.compared()));
         sink.at(
             &UNUSED_TAG,
             source,

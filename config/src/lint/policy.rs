@@ -9,19 +9,21 @@ use super::index::Budget;
 use super::subject::{Side, Subject};
 use super::{Family as Group, Lint, Sink, Words};
 use crate::names::ICMP6;
-use crate::rules::{Action, Direction, Family, Rule};
+use crate::rules::{Action, Direction, Family, Rule, Source};
 
 const NO_DEFAULT: Lint = Lint {
     name: "no-default-block",
     summary: "no rule says what becomes of packets that no other rule speaks about",
     explanation: "\
-A policy is easiest to trust if its first rule blocks everything and the others say what may pass.
+A packet that no rule speaks about is blocked by weir, but silently: nothing is logged, no `return` is
+sent. (pf would pass it.)
 
-    block in log
+    pass in on lan
+    pass in on wan proto tcp to any port ssh
 
-Without it one of two things happens. If no rule speaks about a packet, weir blocks it, but silently:
-nothing is logged, no `return` is sent. (pf would pass it.) And if there is a broad `pass`, everything
-passes that no other rule thinks of.",
+And if the last word is a broad `pass`, everything passes that no other rule thinks of. A policy is
+easiest to trust if its first rule blocks everything and the others say what may pass: begin with
+`block in log`.",
 };
 
 const BARE_PASS_OUT: Lint = Lint {
@@ -113,16 +115,16 @@ const FAMILIES: [Family; 2] = [Family::Inet, Family::Inet6];
 const UNITS: u64 = 20_000_000;
 
 fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
-    let Some(first) = subject.rules.rules.first() else { return };
     let skips = |side| {
         subject.rules.options.skip.iter().any(|name| subject.ports.is(name, side) == Some(true))
     };
     if Side::BOTH.into_iter().all(skips) {
         let words = Words::new(
             "`set skip` holds for both ports: every packet passes unjudged",
-            "the rules of this file have no effect",
+            "no rule has an effect while both abstain",
         );
-        sink.at(&SKIPS_ALL, first.source, words);
+        let source = subject.rules.options.sources.get("skip");
+        sink.at(&SKIPS_ALL, source.unwrap_or(Source { file: 0, line: 1 }), words);
         return;
     }
     let halves = Halves::new(subject, skips);
@@ -343,12 +345,9 @@ fn one_sided(subject: &Subject<'_>, halves: &Halves<'_>, sink: &mut Sink<'_>) {
         // Of a list, one item that gets through is enough.
         let mut found = None;
         for rule in part {
-            match blocked_beyond(subject, halves, rule, passing, &mut budget) {
-                Some(blocked) => found = found.or(Some(blocked)),
-                None => {
-                    found = None;
-                    break;
-                }
+            found = blocked_beyond(subject, halves, rule, passing, &mut budget);
+            if found.is_none() {
+                break;
             }
         }
         if budget.is_spent() {

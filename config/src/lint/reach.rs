@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 
 use super::criteria::Criteria;
-use super::index::{Budget, Index};
+use super::index::{Budget, Entry, Extent, Index};
 use super::subject::{Scope, Subject};
 use super::{Family, Lint, Sink, Words};
-use crate::rules::{Action, Rule, Source};
+use crate::rules::{Action, KeepState, Rule, Source};
 
 const SHADOWED: Lint = Lint {
     name: "shadowed-rule",
@@ -82,19 +82,20 @@ const NAMED: usize = 3;
 
 /// Why a rule never decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dead {
-    /// That `quick` rule comes first.
-    Shadowed(u32),
-    /// That rule has the last word.
-    Overridden(u32),
+struct Dead {
+    why: Why,
+    /// The other rule.
+    by: u32,
+    /// What it never decides about.
+    extent: Extent,
 }
 
-impl Dead {
-    const fn by(self) -> u32 {
-        match self {
-            Self::Shadowed(by) | Self::Overridden(by) => by,
-        }
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// A `quick` rule comes first.
+    Shadowed,
+    /// A later rule has the last word.
+    Overridden,
 }
 
 fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
@@ -182,14 +183,23 @@ const fn decides(rule: &Rule) -> bool {
 /// For each rule whether and why it is dead.
 fn find(rules: &[Rule], effects: &Effects<'_>, budget: &mut Budget) -> Vec<Option<Dead>> {
     let criteria: Vec<_> = rules.iter().map(Criteria::new).collect();
+    let is_block = |rule: &Rule| matches!(rule.action, Action::Block(_));
+    let entry = |at: usize, tags| Entry {
+        rule: at as u32,
+        criteria: criteria[at],
+        tags,
+        keeps_state: rules[at].action == Action::Pass && rules[at].state != KeepState::No,
+    };
     let mut dead = vec![None; rules.len()];
+    let is_dead = |dead: Option<Dead>| dead.is_some_and(|dead| dead.extent == Extent::All);
     let mut index = Index::default();
     let mut tags = 0;
-    for (i, (rule, criteria)) in rules.iter().zip(&criteria).enumerate() {
-        dead[i] = index.covering(criteria, tags, budget).map(Dead::Shadowed);
+    for (i, rule) in rules.iter().enumerate() {
+        let found = index.covering(&criteria[i], tags, is_block(rule), budget);
+        dead[i] = found.map(|(by, extent)| Dead { why: Why::Shadowed, by, extent });
         tags += u32::from(effects.of_rule(rule).tags);
-        if rule.quick && !matches!(rule.action, Action::Anchor(_)) && dead[i].is_none() {
-            index.insert(i as u32, *criteria, tags, budget);
+        if rule.quick && !matches!(rule.action, Action::Anchor(_)) && !is_dead(dead[i]) {
+            index.insert(entry(i, tags), budget);
         }
         if budget.is_spent() {
             return dead;
@@ -197,19 +207,23 @@ fn find(rules: &[Rule], effects: &Effects<'_>, budget: &mut Budget) -> Vec<Optio
     }
     index.clear();
     tags = 0;
-    for (i, (rule, criteria)) in rules.iter().zip(&criteria).enumerate().rev() {
+    for (i, rule) in rules.iter().enumerate().rev() {
         // A tag and `log (matches)` have their effect although another rule decides.
         let has_effect = rule.tag.is_some() || rule.log.is_some_and(|log| log.matches);
-        if decides(rule) && !rule.quick && !has_effect && dead[i].is_none() {
-            dead[i] = index.covering(criteria, tags, budget).map(Dead::Overridden);
+        if decides(rule) && !rule.quick && !has_effect && !is_dead(dead[i]) {
+            let found = index.covering(&criteria[i], tags, is_block(rule), budget);
+            let found = found.map(|(by, extent)| Dead { why: Why::Overridden, by, extent });
+            if dead[i].is_none() || is_dead(found) {
+                dead[i] = found;
+            }
         }
         let effect = effects.of_rule(rule);
         if effect.ends {
             index.clear();
         }
         tags += u32::from(effect.tags);
-        if decides(rule) && dead[i].is_none() {
-            index.insert(i as u32, *criteria, tags, budget);
+        if decides(rule) && !is_dead(dead[i]) {
+            index.insert(entry(i, tags), budget);
         }
         if budget.is_spent() {
             return dead;
@@ -240,13 +254,13 @@ fn report(subject: &Subject<'_>, scope: &Scope<'_>, dead: &[Option<Dead>], sink:
             continue;
         }
         let by_others: Vec<Dead> =
-            reasons.iter().copied().filter(|dead| !part.contains(&(dead.by() as usize))).collect();
+            reasons.iter().copied().filter(|dead| !part.contains(&(dead.by as usize))).collect();
         let Some(&main) = by_others.first() else { continue };
-        let killer = &rules[main.by() as usize];
-        if matches!(main, Dead::Shadowed(_)) && matches_all(killer) {
+        let killer = &rules[main.by as usize];
+        if main.why == Why::Shadowed && matches_all(killer) {
             match behind_all.last_mut() {
-                Some((by, hidden)) if *by == main.by() => *hidden += 1,
-                _ => behind_all.push((main.by(), 1)),
+                Some((by, hidden)) if *by == main.by => *hidden += 1,
+                _ => behind_all.push((main.by, 1)),
             }
             continue;
         }
@@ -283,11 +297,11 @@ fn written(
     sink: &mut Sink<'_>,
 ) {
     let rule = &rules[part.start];
-    let killer = &rules[main.by() as usize];
+    let killer = &rules[main.by as usize];
     if part.len() == 1 && are_equal(rule, killer) {
         // The later of the two is the surprise.
         let (earlier, later) =
-            if main.by() as usize > part.start { (rule, killer) } else { (killer, rule) };
+            if main.by as usize > part.start { (rule, killer) } else { (killer, rule) };
         let words = Words::new(
             format!("this rule is the same as that in {}", subject.name(earlier.source)),
             "one of the two never decides anything",
@@ -298,7 +312,7 @@ fn written(
     }
     let mut killers: Vec<&Rule> = Vec::new();
     for dead in by_others {
-        let killer = &rules[dead.by() as usize];
+        let killer = &rules[dead.by as usize];
         if !killers.iter().any(|known| known.source == killer.source) {
             killers.push(killer);
         }
@@ -310,8 +324,9 @@ fn written(
         names.push(format!("{more} more"));
     }
     let names = names.join(", ");
-    let words = match main {
-        Dead::Shadowed(_) => {
+    let beginnings = by_others.iter().any(|dead| dead.extent == Extent::Beginnings);
+    let words = match (main.why, beginnings) {
+        (Why::Shadowed, false) => {
             let what = match rule.action {
                 Action::Anchor(_) => "this anchor is never asked",
                 _ => "this rule is never reached",
@@ -320,15 +335,27 @@ fn written(
                 format!("{what}: a `quick` rule before it takes all its packets"),
                 format!("{names} matches everything that this one could match, and is `quick`"),
             )
-            .help("put the more special rule first, or remove `quick` from the other")
         }
-        Dead::Overridden(_) => Words::new(
+        (Why::Shadowed, true) => Words::new(
+            "no new connection is ever blocked by this rule: a `quick` rule before it passes them",
+            format!("{names} matches all packets that could begin one here, and is `quick`"),
+        ),
+        (Why::Overridden, false) => Words::new(
             "this rule never decides anything: a later rule always has the last word",
             format!("{names} matches everything that this one matches, and the last match wins"),
-        )
-        .help("put the general rule first, or give this one `quick`"),
+        ),
+        (Why::Overridden, true) => Words::new(
+            "no new connection is ever blocked by this rule: a later rule always passes them",
+            format!("{names} matches all packets that could begin one, and the last match wins"),
+        ),
     };
-    let lint = if matches!(main, Dead::Shadowed(_)) { &SHADOWED } else { &OVERRIDDEN };
+    let words = match main.why {
+        Why::Shadowed => {
+            words.help("put the more special rule first, or remove `quick` from the other")
+        }
+        Why::Overridden => words.help("put the general rule first, or give this one `quick`"),
+    };
+    let lint = if main.why == Why::Shadowed { &SHADOWED } else { &OVERRIDDEN };
     sink.at(lint, rule.source, words);
 }
 
@@ -341,7 +368,7 @@ fn twice_in_one(
 ) {
     let twice = part.clone().find(|&i| {
         dead[i].is_some_and(|dead| {
-            let by = dead.by() as usize;
+            let by = dead.by as usize;
             part.contains(&by) && are_equal(&rules[i], &rules[by])
         })
     });

@@ -72,13 +72,16 @@ fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
     for scope in subject.scopes() {
         let mut last = [None; 4];
         for rule in scope.rules {
-            let checks: [fn(&Subject<'_>, &Rule, FlagSet) -> Option<(&'static Lint, Words)>; 4] =
-                [mid_connection, match_quick, synproxy, overload];
-            for (check, last) in checks.into_iter().zip(&mut last) {
-                if *last == Some(rule.source) {
-                    continue;
-                }
-                if let Some((lint, words)) = check(subject, rule, first_packets) {
+            let traps = [
+                mid_connection(rule, first_packets),
+                match_quick(rule),
+                synproxy(rule),
+                overload(subject, rule),
+            ];
+            for (trap, last) in traps.into_iter().zip(&mut last) {
+                if let Some((lint, words)) = trap
+                    && *last != Some(rule.source)
+                {
                     *last = Some(rule.source);
                     sink.at(lint, rule.source, words);
                 }
@@ -87,11 +90,9 @@ fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-fn mid_connection(
-    _: &Subject<'_>,
-    rule: &Rule,
-    first_packets: FlagSet,
-) -> Option<(&'static Lint, Words)> {
+type Trap = Option<(&'static Lint, Words)>;
+
+fn mid_connection(rule: &Rule, first_packets: FlagSet) -> Trap {
     let keeps = rule.action == Action::Pass && rule.state != KeepState::No;
     let tcp = matches!(rule.protocol, None | Some(TCP));
     let flags = rule.flags.filter(|_| keeps && tcp && !rule.state_options.sloppy)?;
@@ -107,7 +108,7 @@ fn mid_connection(
     Some((&MID_CONNECTION, words.help("leave `flags` out, or write `no state`")))
 }
 
-fn match_quick(_: &Subject<'_>, rule: &Rule, _: FlagSet) -> Option<(&'static Lint, Words)> {
+fn match_quick(rule: &Rule) -> Trap {
     (rule.action == Action::Match && rule.quick).then(|| {
         let words = Words::new(
             "`quick` ends the evaluation here, although `match` decides nothing",
@@ -117,7 +118,7 @@ fn match_quick(_: &Subject<'_>, rule: &Rule, _: FlagSet) -> Option<(&'static Lin
     })
 }
 
-fn synproxy(_: &Subject<'_>, rule: &Rule, _: FlagSet) -> Option<(&'static Lint, Words)> {
+fn synproxy(rule: &Rule) -> Trap {
     let everything = rule.state == KeepState::Synproxy
         && rule.to.address == Address::Any
         && rule.to.port.is_none();
@@ -131,7 +132,7 @@ fn synproxy(_: &Subject<'_>, rule: &Rule, _: FlagSet) -> Option<(&'static Lint, 
     })
 }
 
-fn overload(subject: &Subject<'_>, rule: &Rule, _: FlagSet) -> Option<(&'static Lint, Words)> {
+fn overload(subject: &Subject<'_>, rule: &Rule) -> Trap {
     let table = &*rule.state_options.overload.as_ref()?.table;
     if subject.is_open || subject.asked_tables.contains(table) {
         return None;

@@ -204,6 +204,7 @@ fn layer_2(tag: &str) -> EtherRule {
         l3_to: None,
         label: None,
         tag: Some(tag.to_owned()),
+        tagged: None,
         source: Source { file: 0, line: 90 },
     }
 }
@@ -212,7 +213,7 @@ fn layer_2(tag: &str) -> EtherRule {
 fn relative(random: &mut Random, known: Rule, fresh: Rule) -> Rule {
     let mut rule = Rule { source: fresh.source, ..known };
     for _ in 0..=random.below(2) {
-        match random.below(9) {
+        match random.below(10) {
             0 => rule.direction = fresh.direction,
             1 => rule.interface.clone_from(&fresh.interface),
             2 => rule.quick = fresh.quick,
@@ -228,12 +229,18 @@ fn relative(random: &mut Random, known: Rule, fresh: Rule) -> Rule {
             }
             6 => rule.tagged.clone_from(&fresh.tagged),
             7 => rule.tag.clone_from(&fresh.tag),
+            8 if matches!(rule.protocol, None | Some(6)) && rule.action != Action::Match => {
+                rule.action = Action::Pass;
+                rule.flags = Some(Flags { set: 0x02, of: 0x12 });
+            }
             _ if !matches!(rule.action, Action::Anchor(_)) => {
                 rule.action = random.one_of(&[Action::Pass, Action::Block(Return::Drop)]);
             }
             _ => {}
         }
     }
+    let keeps = rule.action == Action::Pass;
+    rule.state = if keeps { KeepState::Keep } else { KeepState::No };
     rule
 }
 
@@ -254,6 +261,13 @@ pub(crate) struct Packet {
     pub(crate) tag: Option<String>,
     /// Which of the addresses are in which table.
     in_tables: [[bool; 2]; 2],
+}
+
+impl Packet {
+    /// Whether a connection can begin with it.
+    pub(crate) fn may_begin(&self) -> bool {
+        !self.fragment && (self.protocol != 6 || self.flags & 0x12 == 0x02)
+    }
 }
 
 pub(crate) fn packet(random: &mut Random, set: &RuleSet) -> Packet {

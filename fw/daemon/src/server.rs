@@ -477,6 +477,13 @@ impl Session {
                 warn!("user {uid} enabled filtering");
                 done(0)
             }),
+            Command::Explain(explain) => match control.explain(&explain) {
+                Ok(explanation) => {
+                    self.send(&Reply::Explanation(Box::new(explanation)))?;
+                    Ok(done(1))
+                }
+                Err(refused) => Err(refused),
+            },
             Command::Disable { .. } if uid != 0 => {
                 Err(Refused::Error("permission denied: only root may disable filtering".into()))
             }

@@ -9,6 +9,7 @@ mod blocking;
 mod examples;
 mod lifecycle;
 mod limits;
+mod link;
 mod listings;
 mod loading;
 mod tables;

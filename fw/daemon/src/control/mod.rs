@@ -6,6 +6,7 @@
 //! no lock while they run, and ask each worker for a piece at a time.
 
 mod composition;
+mod explain;
 mod listings;
 mod loading;
 mod opening;
@@ -20,6 +21,7 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex};
 use weir_config::{Diagnostics, PortPrefixes};
+use weir_engine::table::Tables;
 use weir_engine::{Instant, PortNames, Program, Shared};
 use weir_hw::Kind;
 use weir_shell::protocol::Flush;
@@ -84,6 +86,8 @@ pub struct Control {
 struct InForce {
     /// `None` before the first load.
     program: Option<Arc<Program>>,
+    /// What is in its tables.
+    tables: Arc<Tables>,
     /// Of its rules.
     places: Arc<Places>,
     /// What it is made of.

@@ -8,8 +8,10 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use weir_config::lint::{self, Ports, Report};
-use weir_config::{Defines, Diagnostic, Environment, Parsed, Places, Severity, SourceFile, parse};
-use weir_shell::source::{self, Disk};
+use weir_config::{Diagnostic, Parsed, Places, PortPrefixes, Severity};
+use weir_shell::check::refuse_unbuilt;
+use weir_shell::protocol::Load;
+use weir_shell::source;
 
 use crate::settings;
 
@@ -114,45 +116,48 @@ fn list(out: &mut impl Write) -> Result<ExitCode, Failure> {
 }
 
 fn check(arguments: &Arguments, out: &mut impl Write) -> Result<ExitCode, Failure> {
-    let file = settings::read_file(arguments.config.as_deref())?;
-    let ports = Ports {
-        lan: arguments.lan.clone().or(file.ports.lan),
-        wan: arguments.wan.clone().or(file.ports.wan),
-        others: Vec::new(),
-    };
-    let mut defines = Defines::default();
-    for definition in &arguments.macros {
-        defines.define(definition).map_err(|error| format!("-D {error}"))?;
-    }
+    let mut file = settings::read_file(arguments.config.as_deref())?;
+    file.ports.lan = arguments.lan.clone().or(file.ports.lan);
+    file.ports.wan = arguments.wan.clone().or(file.ports.wan);
+    let prefixes = file.ports.prefixes();
+    let ports = Ports { lan: file.ports.lan, wan: file.ports.wan, others: Vec::new() };
+    let behind = Behind { ports, prefixes };
     let mut is_clean = true;
     for path in &arguments.files {
-        is_clean &= check_file(path, &defines, &ports, arguments, out)?;
+        is_clean &= check_file(path, &behind, arguments, out)?;
     }
     out.flush()?;
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What is known of the ports.
+struct Behind {
+    ports: Ports,
+    /// The networks behind them.
+    prefixes: Vec<PortPrefixes>,
+}
+
 /// Whether there is nothing to complain of.
 fn check_file(
     path: &Path,
-    defines: &Defines,
-    ports: &Ports,
+    behind: &Behind,
     arguments: &Arguments,
     out: &mut impl Write,
 ) -> Result<bool, Failure> {
-    let file = source::read(path.as_os_str()).map_err(|error| error.to_string())?;
-    let main = SourceFile::new(file.name, file.text);
-    let environment = Environment { files: &mut Disk, defines, prefixes: &[], anchor: "" };
-    let parsed = parse(&main, environment);
+    let terms = Load { macros: arguments.macros.clone(), ..Load::default() };
+    let gathered = source::gather(path.as_os_str(), terms, &behind.prefixes);
+    let mut parsed = gathered.map_err(|error| error.to_string())?.checked;
     let report = match &parsed.rules {
-        Some(rules) => lint::lint(rules, &parsed.notes, &parsed.sources, ports),
+        Some(rules) => lint::lint(rules, &parsed.notes, &parsed.sources, &behind.ports),
         None => Report::default(),
     };
+    refuse_unbuilt(&mut parsed);
     let said: Vec<_> = said_by_parser(&parsed).collect();
     let warns = !report.findings.is_empty()
         || said.iter().any(|diagnostic| diagnostic.severity == Severity::Warning);
     if arguments.json {
-        let checked = Checked { file: &main.name, diagnostics: &said, lint: &report };
+        let file = parsed.sources.first().map_or("", |file| &file.name);
+        let checked = Checked { file, diagnostics: &said, lint: &report };
         serde_json::to_writer(&mut *out, &checked).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {

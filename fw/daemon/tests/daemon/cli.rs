@@ -143,7 +143,7 @@ fn without_a_daemon_the_client_says_so() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    for name in ["check", "explain", "test", "replay", "nics", "shell", "capture", "top"] {
+    for name in ["replay", "nics", "shell", "capture", "top"] {
         let output = weir(&[name, "--whatever", "x"], "");
         assert_eq!(output.status.code(), Some(2));
         assert_eq!(text(&output.stderr), format!("weir: `weir {name}` is not built yet\n"));
@@ -151,6 +151,77 @@ fn what_is_not_built_yet_is_refused_by_name() {
     let output = weir(&["ctl", "-t", "bad", "-T", "show"], "");
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(text(&output.stderr), "weir ctl: `-t` is not built yet\n");
+}
+
+const TRAP: &str = "block in log\npass in on lan\npass in on lan proto tcp flags any\n";
+
+#[test]
+fn check_warns_of_traps_and_fails_if_asked_to() {
+    let output = weir(&["check", "-"], TRAP);
+    let said = text(&output.stdout);
+    assert!(said.starts_with("stdin:3:1: warning[mid-connection-state]: `flags any` "), "{said}");
+    assert!(said.contains("  3 | pass in on lan proto tcp flags any\n    | ^^^^"), "{said}");
+    assert!(said.contains("\n  why: ") && said.contains("\n  help: "), "{said}");
+    assert_eq!((text(&output.stderr), output.status.code()), ("", Some(0)));
+    assert_eq!(weir(&["check", "--strict", "-"], TRAP).status.code(), Some(1));
+    let silenced = format!("# lint: allow-file mid-connection-state\n{TRAP}");
+    let output = weir(&["check", "--strict", "-"], &silenced);
+    assert_eq!((text(&output.stdout), output.status.code()), ("", Some(0)));
+}
+
+#[test]
+fn check_tells_errors_as_ctl_does() {
+    let rules = "pas\npass in on lan synproxy state\n";
+    let check = weir(&["check", "-"], rules);
+    assert_eq!((text(&check.stdout), check.status.code()), ("", Some(1)));
+    assert_eq!(text(&check.stderr), text(&weir(&["ctl", "-nf", "-"], rules).stderr));
+    // What could not be put in force is an error too, and its traps are told all the same.
+    let check = weir(&["check", "-"], "block in\npass in on wan synproxy state\n");
+    assert!(text(&check.stderr).starts_with("stdin:2:1: "), "{}", text(&check.stderr));
+    assert!(text(&check.stdout).contains("warning[synproxy-everything]"));
+    assert_eq!(check.status.code(), Some(1));
+    let check = weir(&["check", "/nonexistent/weir.conf"], "");
+    assert_eq!((text(&check.stdout), check.status.code()), ("", Some(2)));
+    assert!(text(&check.stderr).starts_with("weir check: /nonexistent/weir.conf: "));
+}
+
+#[test]
+fn check_knows_macros_and_ports() {
+    let rules = "block in\npass in on $side\n";
+    assert_eq!(weir(&["check", "-D", "side=lan", "-"], rules).status.code(), Some(0));
+    let ports = ["check", "-D", "side=eth7", "--lan", "eth0", "--wan", "eth1", "-"];
+    let output = weir(&ports, rules);
+    let said = text(&output.stdout);
+    assert!(said.contains("2:1: warning[unknown-interface]: `eth7` is no port"), "{said}");
+    let directory = tempfile::tempdir().unwrap();
+    let settings = directory.path().join("weir.toml");
+    std::fs::write(&settings, "[ports]\nlan = \"eth7\"\nwan = \"eth1\"\n").unwrap();
+    let settings = settings.to_str().unwrap();
+    let output = weir(&["check", "--config", settings, "-D", "side=eth7", "-"], rules);
+    assert_eq!((text(&output.stdout), output.status.code()), ("", Some(0)));
+}
+
+#[test]
+fn check_explains_lists_and_speaks_json() {
+    let list = weir(&["check", "--list"], "");
+    for line in text(&list.stdout).lines() {
+        let (name, summary) = line.split_once(' ').unwrap();
+        let told = weir(&["check", "--explain", name], "");
+        assert!(text(&told.stdout).starts_with(&format!("{name}: {}\n\n", summary.trim())));
+    }
+    assert!(text(&list.stdout).lines().count() >= 20);
+    assert_eq!(weir(&["check", "--explain", "nothing"], "").status.code(), Some(2));
+    assert_eq!(weir(&["check"], "").status.code(), Some(2));
+    let output = weir(&["check", "--json", "-"], TRAP);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["file"], "stdin");
+    let finding = &json["lint"]["findings"][0];
+    assert_eq!((&finding["name"], &finding["line"]), (&"mid-connection-state".into(), &3.into()));
+    assert_eq!(json["diagnostics"], serde_json::json!([]));
+    let output = weir(&["check", "--json", "-"], "pas\n");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["diagnostics"][0]["column"], 1);
+    assert_eq!((text(&output.stderr), output.status.code()), ("", Some(1)));
 }
 
 #[test]
