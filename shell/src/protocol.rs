@@ -28,10 +28,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weir_config::Diagnostics;
 
+use crate::explanation::Explanation;
 pub use tables::{
     Feedback, Table, TableAction, TableChange, TableEntry, TableFeedback, TableOutcome,
 };
-use crate::explanation::Explanation;
 
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u32 = 1;
