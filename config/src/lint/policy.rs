@@ -9,7 +9,7 @@ use super::index::Budget;
 use super::subject::{Side, Subject};
 use super::{Family as Group, Lint, Sink, Words};
 use crate::names::ICMP6;
-use crate::rules::{Action, Direction, Family, Rule};
+use crate::rules::{Action, Direction, Family, Rule, Source};
 
 const NO_DEFAULT: Lint = Lint {
     name: "no-default-block",
@@ -115,17 +115,16 @@ const FAMILIES: [Family; 2] = [Family::Inet, Family::Inet6];
 const UNITS: u64 = 20_000_000;
 
 fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
-    let Some(first) = subject.rules.rules.first() else { return };
     let skips = |side| {
         subject.rules.options.skip.iter().any(|name| subject.ports.is(name, side) == Some(true))
     };
     if Side::BOTH.into_iter().all(skips) {
         let words = Words::new(
             "`set skip` holds for both ports: every packet passes unjudged",
-            "the rules of this file have no effect",
+            "no rule has an effect while both abstain",
         );
         let source = subject.rules.options.sources.get("skip");
-        sink.at(&SKIPS_ALL, source.unwrap_or(first.source), words);
+        sink.at(&SKIPS_ALL, source.unwrap_or(Source { file: 0, line: 1 }), words);
         return;
     }
     let halves = Halves::new(subject, skips);

@@ -323,3 +323,26 @@ fn shipped_rule_files_are_clean() {
     }
     assert!(checked >= 5, "{checked}");
 }
+
+/// Whatever can be typed can be looked at; what is said points into the text.
+#[test]
+fn the_whole_corpus_can_be_looked_at() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/corpus");
+    let (mut files, mut findings) = (0, 0);
+    for path in fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()) {
+        let is_typed = path.extension().is_some_and(|end| end == "in");
+        let Some(text) = fs::read_to_string(&path).ok().filter(|_| is_typed) else { continue };
+        let parsed = parse_one(&SourceFile::new("corpus", text), &Defines::default());
+        let Some(rules) = &parsed.rules else { continue };
+        let report = lint(rules, &parsed.notes, &parsed.sources, &Ports::default());
+        let text = &parsed.sources[0].text;
+        for finding in &report.findings {
+            let place = &finding.place;
+            let line = text.lines().nth(place.line as usize - 1).unwrap_or_default();
+            assert!(line.contains(place.excerpt.trim_end()), "{}: {finding}", path.display());
+            findings += 1;
+        }
+        files += 1;
+    }
+    assert!(files > 60 && findings > 60, "{files} {findings}");
+}

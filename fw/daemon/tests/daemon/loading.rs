@@ -259,13 +259,14 @@ fn what_is_kept_makes_the_same_again() {
     let mut client = seat.client();
     let sources = vec![
         source("main.conf", "include \"more\"\nanchor web\nanchor mail {\n pass\n}\n"),
-        source("more", "pass in proto udp to port $port\n"),
+        source("more", "pass in proto udp to port $dns\n"),
     ];
-    let macros = vec!["port=53".into()];
-    client.end(Command::Load(Load { sources, macros, ..Load::default() }));
-    client.end(into_anchor("web", "block in\n"));
-    client.end(into_anchor("mail", "block out\n"));
-    client.end(part(Part::Options, "set timeout udp.first 99\n"));
+    let macros = vec!["dns=53".into()];
+    let main = Command::Load(Load { sources, macros, ..Load::default() });
+    assert_eq!(client.end(main), done(4));
+    assert_eq!(client.end(into_anchor("web", "block in\n")), done(5));
+    assert_eq!(client.end(into_anchor("mail", "block out\n")), done(5));
+    assert_eq!(client.end(part(Part::Options, "set timeout udp.first 99\n")), done(5));
     let before = client.listing("", true);
     seat.running.stop();
     let directory = tempfile::tempdir().unwrap();

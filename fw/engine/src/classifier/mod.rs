@@ -135,7 +135,7 @@ pub struct Limits {
 impl Default for Limits {
     /// A million rules for single hosts take 75 MiB.
     fn default() -> Self {
-        Self { bytes: 512 << 20, work: 4_000_000_000, compared: 1024 }
+        Self { bytes: 512 << 20, work: 4_000_000_000, compared: 4096 }
     }
 }
 
