@@ -23,6 +23,7 @@ pub mod names;
 pub mod options;
 mod parse;
 mod print;
+pub mod probe;
 pub mod rules;
 pub mod settings;
 mod source;

@@ -1,7 +1,7 @@
 //! Rules with the anchors they call, in the order in which pfctl lists them: line by line, so that a
 //! caller can put counters between.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Formatter};
 
 use crate::rules::{Action, Anchor, AnchorCall, Rule, RuleSet};
 use crate::tables::Table;
@@ -72,11 +72,28 @@ impl RuleSet {
 
     /// The rules as `-nvf` prints them behind what it echoes, one a line, `@N` before each if
     /// `numbered`.
-    pub fn printed(&self, numbered: bool) -> impl Display + '_ {
-        fmt::from_fn(move |f| {
-            let listing = self.listing("", Bodies::Inline);
-            listing.into_iter().flatten().try_for_each(|line| line.print(numbered, f))
-        })
+    pub const fn printed(&self, numbered: bool) -> Printed<'_> {
+        Printed { set: self, numbered }
+    }
+}
+
+/// What [`RuleSet::printed`] prints.
+#[derive(Clone, Copy, Debug)]
+pub struct Printed<'r> {
+    set: &'r RuleSet,
+    numbered: bool,
+}
+
+impl Display for Printed<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (number, rule) in self.set.ether.iter().enumerate() {
+            if self.numbered {
+                write!(f, "@{number} ")?;
+            }
+            writeln!(f, "{rule}")?;
+        }
+        let listing = self.set.listing("", Bodies::Inline);
+        listing.into_iter().flatten().try_for_each(|line| line.print(self.numbered, f))
     }
 }
 

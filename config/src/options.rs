@@ -5,6 +5,7 @@ mod timeouts;
 
 use std::collections::BTreeMap;
 
+use crate::ether::LinkOptions;
 use crate::rules::Source;
 
 pub use self::limits::{Limit, Limits};
@@ -43,6 +44,8 @@ pub struct Options {
     pub state_policy: StatePolicy,
     /// `set skip on`: ports, by role or interface name, whose side abstains.
     pub skip: Vec<String>,
+    /// Control frames and spoof guards of layer 2.
+    pub link: LinkOptions,
     /// `set debug`: how much weir's own log tells.
     pub debug: DebugLevel,
     /// `set fingerprints`: the file of operating system fingerprints.

@@ -142,6 +142,9 @@ impl Default for Memory {
     }
 }
 
+/// Where the settings file is if nobody says otherwise; it may be absent there.
+pub const PATH: &str = "/etc/weir/weir.toml";
+
 /// The most workers that can be asked for.
 pub const MAX_WORKERS: u16 = 1024;
 

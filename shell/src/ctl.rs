@@ -15,9 +15,12 @@ use crate::print;
 use crate::protocol::{Command, Done, Flush, Kill, Load, Reply};
 use crate::rulesets::{self, Detail};
 use crate::source::{self, Gathered};
+use crate::table;
 
 /// Why the command ended early.
-enum Failure {
+pub(crate) enum Failure {
+    /// `-T test` found addresses that are not in the table.
+    NotAllMatch,
     /// Everything about it is on standard error already.
     Told,
     /// Still to be said.
@@ -30,7 +33,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-type Outcome = Result<(), Failure>;
+pub(crate) type Outcome = Result<(), Failure>;
 
 /// Runs the command; `arguments` are those behind `weir ctl`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -54,6 +57,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(Failure::Error(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
+        Err(Failure::NotAllMatch) => ExitCode::from(2),
         Err(failure) => {
             // What was listed before the failure is worth seeing.
             let _ = session.out.flush();
@@ -65,16 +69,19 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-struct Session<W: Write> {
-    options: Options,
+pub(crate) struct Session<W: Write> {
+    pub(crate) options: Options,
     client: Option<Client>,
-    out: W,
+    pub(crate) out: W,
     /// Headings printed by `-s all`.
     titles: u32,
 }
 
 impl<W: Write> Session<W> {
     fn run(&mut self) -> Outcome {
+        if let Some(command) = self.options.table_command {
+            return self.table(command);
+        }
         if self.options.no_action {
             return self.read_rules().map(drop);
         }
@@ -108,7 +115,7 @@ impl<W: Write> Session<W> {
     }
 
     /// A message that `-q` holds back; pfctl writes them to standard error.
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         if !self.options.quiet {
             eprintln!("{text}");
         }
@@ -199,8 +206,12 @@ impl<W: Write> Session<W> {
     fn flush(&mut self, what: FlushWhat) -> Outcome {
         let each = match what {
             // An anchor has neither states nor statistics of its own.
-            FlushWhat::All if !self.options.anchor.is_empty() => &[FlushWhat::Rules][..],
-            FlushWhat::All => &[FlushWhat::Rules, FlushWhat::States, FlushWhat::Info],
+            FlushWhat::All if !self.options.anchor.is_empty() => {
+                &[FlushWhat::Rules, FlushWhat::Tables][..]
+            }
+            FlushWhat::All => {
+                &[FlushWhat::Rules, FlushWhat::States, FlushWhat::Info, FlushWhat::Tables]
+            }
             _ => &[what],
         };
         for what in each {
@@ -210,6 +221,7 @@ impl<W: Write> Session<W> {
                 FlushWhat::Rules => Flush::RulesIn { anchor, recursive },
                 FlushWhat::States => Flush::States,
                 FlushWhat::Reset => Flush::Options,
+                FlushWhat::Tables => Flush::Tables { anchor, recursive },
                 FlushWhat::Info | FlushWhat::All => Flush::Info,
             };
             let count = self.act(Command::Flush(flush))?.count;
@@ -217,6 +229,7 @@ impl<W: Write> Session<W> {
                 FlushWhat::Rules => self.say("rules cleared"),
                 FlushWhat::States => self.say(&format!("{count} states cleared")),
                 FlushWhat::Reset => self.say("weir: options reset"),
+                FlushWhat::Tables => self.say(&format!("{count} tables deleted.")),
                 FlushWhat::Info | FlushWhat::All => self.say("weir: statistics cleared"),
             }
         }
@@ -224,7 +237,8 @@ impl<W: Write> Session<W> {
     }
 
     fn show(&mut self, show: Show) -> Outcome {
-        const ALL: [(Show, &str); 7] = [
+        const ALL: [(Show, &str); 9] = [
+            (Show::Ether, "ETHER RULES:"),
             (Show::Rules, "FILTER RULES:"),
             (Show::States, "STATES:"),
             (Show::Info, "INFO:"),
@@ -232,6 +246,7 @@ impl<W: Write> Session<W> {
             (Show::Interfaces, "INTERFACES:"),
             (Show::Timeouts, "TIMEOUTS:"),
             (Show::Memory, "LIMITS:"),
+            (Show::Tables, "TABLES:"),
         ];
         if show != Show::All {
             self.list(show)?;
@@ -244,6 +259,7 @@ impl<W: Write> Session<W> {
             if self.options.json {
                 let name =
                     title.trim_end_matches(':').replace("FILTER ", "").replace(" COUNTERS", "");
+                let name = name.replace("ETHER RULES", "ether");
                 let name = name.to_lowercase();
                 write!(self.out, "{}\"{name}\":", if i == 0 { "{" } else { "," })?;
             } else {
@@ -266,7 +282,12 @@ impl<W: Write> Session<W> {
                 let Options { anchor, recursive, .. } = self.options.clone();
                 Command::RulesIn { anchor, recursive }
             }
+            Show::Ether => Command::EtherRules,
             Show::Anchors => Command::Anchors,
+            Show::Tables => {
+                let Options { anchor, recursive, .. } = self.options.clone();
+                Command::Tables { anchor, recursive }
+            }
             Show::States => Command::States,
             Show::Info => Command::Info,
             Show::Interfaces => Command::Interfaces,
@@ -291,6 +312,7 @@ impl<W: Write> Session<W> {
                     }
                     Reply::Rules(listing) => serde_json::to_writer(&mut *out, &listing)?,
                     Reply::Anchors(paths) => serde_json::to_writer(&mut *out, &paths)?,
+                    Reply::Tables(tables) => serde_json::to_writer(&mut *out, &tables)?,
                     Reply::States(states) => {
                         for state in &states {
                             write!(out, "{}", if first { "\n" } else { ",\n" })?;
@@ -302,7 +324,7 @@ impl<W: Write> Session<W> {
                     Reply::Interfaces(ports) => serde_json::to_writer(&mut *out, &ports)?,
                     Reply::Timeouts(timeouts) => serde_json::to_writer(&mut *out, &timeouts)?,
                     Reply::Memory(limits) => serde_json::to_writer(&mut *out, &limits)?,
-                    Reply::Done(_) | Reply::Error(_) | Reply::Diagnostics(_) => {}
+                    _ => {}
                 }
                 return Ok(());
             }
@@ -325,7 +347,8 @@ impl<W: Write> Session<W> {
                 Reply::Memory(limits) => {
                     limits.iter().try_for_each(|limit| print::limit(out, limit))
                 }
-                Reply::Done(_) | Reply::Error(_) | Reply::Diagnostics(_) => Ok(()),
+                Reply::Tables(tables) => table::tables(out, &tables, verbose, debug),
+                _ => Ok(()),
             }
         })?;
         ended(end)?;
@@ -333,6 +356,17 @@ impl<W: Write> Session<W> {
             write!(out, "{}]", if first { "" } else { "\n" })?;
         }
         Ok(())
+    }
+
+    /// Sends a command; each line of the answer goes to `each` with the output.
+    pub(crate) fn ask(
+        &mut self,
+        command: Command,
+        mut each: impl FnMut(&mut W, Reply) -> io::Result<()>,
+    ) -> Outcome {
+        let Self { client: connection, options, out, .. } = self;
+        let end = client(connection, options)?.ask(command, |reply| each(out, reply))?;
+        ended(end).map(drop)
     }
 
     /// Sends a command without a listing.

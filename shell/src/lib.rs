@@ -5,8 +5,10 @@
 pub mod check;
 mod client;
 pub mod ctl;
+pub mod explanation;
 pub mod options;
 mod print;
 pub mod protocol;
 mod rulesets;
 pub mod source;
+mod table;

@@ -5,12 +5,14 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::protocol::{DISABLE_SECONDS, MAX_DISABLE_SECONDS, Part, SOCKET};
+use crate::table::TableCommand;
 
 /// How to call it.
 pub const USAGE: &str = "\
 usage: weir ctl [--socket PATH] [--json] [-deghmNnOqRvz] [-a anchor]
                 [-D macro=value] [-F modifier] [-f file]
                 [-k host | network | label | id] [-o level] [-s modifier] [-T load]
+       weir ctl [-nqv] [-a anchor] [-f file] -t table -T command [address ...]
   -f FILE          put the rules of FILE in force (- is standard input)
   -n               only check them; needs no daemon
   -v, -vv          tell more; with -f print the rules
@@ -18,13 +20,15 @@ usage: weir ctl [--socket PATH] [--json] [-deghmNnOqRvz] [-a anchor]
   -a ANCHOR        do it to this anchor: -f -F -s -z; with * at its end also to those below
   -R, -O, -T load  of the file only the rules, the options, the tables
   -m               options that the file does not set stay as they are
-  -s MODIFIER      show: rules Anchors states info Interfaces labels timeouts memory all
+  -s MODIFIER      show: rules ether Anchors states info Interfaces labels timeouts memory Tables all
   -g               show rule numbers, as -vv does
   -z               set the counters of the rules to zero; with -s rules behind the listing
+  -t TABLE -T COMMAND   show, add, delete, replace, test, zero, expire SECONDS, flush or
+                   kill a table; addresses as arguments or from the file of -f
   -k HOST [-k HOST]     remove states from (and to) an address or prefix
   -k label -k LABEL     remove states that rules with this label made
   -k id -k ID           remove the state with this id (see -vvss)
-  -F MODIFIER      flush: rules states info Reset all; without rules everything is blocked
+  -F MODIFIER      flush: rules states info Tables Reset all; without rules everything is blocked
   -d [SECONDS]     pass EVERYTHING, unjudged, for SECONDS (300 if not given); root only
   -e               judge again
   -q               print only errors and what was asked for
@@ -60,6 +64,12 @@ pub struct Options {
     pub debug: bool,
     /// `-z`.
     pub zero: bool,
+    /// `-t`.
+    pub table: Option<String>,
+    /// `-T`, but for `load`.
+    pub table_command: Option<TableCommand>,
+    /// What stands behind the options: addresses, for `-T`.
+    pub arguments: Vec<String>,
     /// `-D name=value`, in order.
     pub macros: Vec<String>,
     /// `-s`.
@@ -79,6 +89,8 @@ pub struct Options {
 pub enum Show {
     /// `rules`.
     Rules,
+    /// `ether`.
+    Ether,
     /// `states`.
     States,
     /// `info`.
@@ -87,6 +99,8 @@ pub enum Show {
     Anchors,
     /// `labels`.
     Labels,
+    /// `Tables`.
+    Tables,
     /// `Interfaces`.
     Interfaces,
     /// `timeouts`.
@@ -108,6 +122,8 @@ pub enum FlushWhat {
     Info,
     /// `Reset`: the options.
     Reset,
+    /// `Tables`.
+    Tables,
     /// `all`: each of these but the options.
     All,
 }
@@ -151,6 +167,7 @@ use Modifier::{Is, NotBuilt, NotHere};
 /// pfctl's modifiers of `-s`, in the order in which it looks for one that begins with what was
 /// typed. `interfaces` is weir's own, behind `info`.
 const SHOW: &[(&str, Modifier<Show>)] = &[
+    ("ether", Is(Show::Ether)),
     ("queue", NotHere),
     ("rules", Is(Show::Rules)),
     ("Anchors", Is(Show::Anchors)),
@@ -162,7 +179,7 @@ const SHOW: &[(&str, Modifier<Show>)] = &[
     ("labels", Is(Show::Labels)),
     ("timeouts", Is(Show::Timeouts)),
     ("memory", Is(Show::Memory)),
-    ("Tables", NotBuilt),
+    ("Tables", Is(Show::Tables)),
     ("osfp", NotBuilt),
     ("nat", NotHere),
     ("Running", NotBuilt),
@@ -175,7 +192,7 @@ const FLUSH: &[(&str, Modifier<FlushWhat>)] = &[
     ("Sources", NotBuilt),
     ("states", Is(FlushWhat::States)),
     ("info", Is(FlushWhat::Info)),
-    ("Tables", NotBuilt),
+    ("Tables", Is(FlushWhat::Tables)),
     ("osfp", NotBuilt),
     ("nat", NotHere),
     ("queue", NotHere),
@@ -188,7 +205,7 @@ const OPTIMISE: &[(&str, Modifier<()>)] =
     &[("none", Is(())), ("basic", Is(())), ("profile", Is(()))];
 
 /// pfctl's flags that take an argument and are not built yet.
-const NOT_BUILT_WITH_ARGUMENT: &str = "iIKLpStVx";
+const NOT_BUILT_WITH_ARGUMENT: &str = "iIKLpSVx";
 
 /// pfctl's flags that take none and are not built yet.
 const NOT_BUILT: &str = "MPr";
@@ -222,7 +239,8 @@ impl Options {
                 continue;
             }
             let Some(cluster) = text.strip_prefix('-').filter(|cluster| !cluster.is_empty()) else {
-                return Err(Refusal::Usage(format!("`{text}` belongs to no option")));
+                options.arguments.push(text.to_owned());
+                continue;
             };
             for (at, flag) in cluster.char_indices() {
                 let rest = &cluster[at + flag.len_utf8()..];
@@ -275,7 +293,7 @@ impl Options {
             'R' => self.only(Part::Rules)?,
             'O' => self.only(Part::Options)?,
             'h' => return Err(Refusal::Help),
-            'a' | 'd' | 'f' | 'D' | 's' | 'F' | 'k' | 'o' | 'T' => return Ok(false),
+            'a' | 'd' | 'f' | 't' | 'D' | 's' | 'F' | 'k' | 'o' | 'T' => return Ok(false),
             'A' => return Err(Refusal::NotHere("-A".into())),
             _ if NOT_BUILT.contains(flag) || NOT_BUILT_WITH_ARGUMENT.contains(flag) => {
                 return Err(Refusal::NotBuilt(format!("-{flag}")));
@@ -297,7 +315,12 @@ impl Options {
             'a' => self.within(&value),
             'o' => modifier("-o", OPTIMISE, &value),
             'T' if !value.is_empty() && "load".starts_with(&*value) => self.only(Part::Tables),
-            'T' => Err(Refusal::NotBuilt(format!("-T {value}"))),
+            'T' => {
+                let command = TableCommand::from_typed(&value);
+                let unknown = || Refusal::Usage(format!("unknown command `-T {value}`"));
+                once(&mut self.table_command, command.ok_or_else(unknown)?, "-T")
+            }
+            't' => once(&mut self.table, value, "-t"),
             'D' if value.contains('=') => {
                 self.macros.push(value);
                 Ok(())
@@ -344,6 +367,15 @@ impl Options {
             || !self.kill.is_empty()
             || self.enable
             || self.disable.is_some();
+        if let Some(command) = self.table_command {
+            return self.check_table(command, acts);
+        }
+        if self.table.is_some() {
+            return Err(missing("-t", "-T with a command"));
+        }
+        if let Some(argument) = self.arguments.first() {
+            return Err(Refusal::Usage(format!("`{argument}` belongs to no option")));
+        }
         if !acts && self.file.is_none() {
             return Err(Refusal::Usage("nothing to do".into()));
         }
@@ -370,10 +402,8 @@ impl Options {
             ));
         }
         let changes = self.file.is_some() || self.flush.is_some();
-        if changes && (self.anchor.starts_with('_') || self.anchor.contains("/_")) {
-            return Err(Refusal::Usage(
-                "anchor names beginning with `_` cannot be modified from the command line".into(),
-            ));
+        if changes && is_unnamed(&self.anchor) {
+            return Err(unnamed());
         }
         if self.recursive && self.file.is_some() {
             return Err(Refusal::Usage("-f loads one anchor: -a must not end in `*`".into()));
@@ -395,6 +425,40 @@ impl Options {
         }
         Ok(self)
     }
+
+    /// What goes with `-t TABLE -T COMMAND`.
+    fn check_table(self, command: TableCommand, acts: bool) -> Result<Self, Refusal> {
+        if self.table.as_ref().is_none_or(String::is_empty) {
+            return Err(missing("-T", "-t with a table"));
+        }
+        if acts || self.part != Part::All || self.merge || !self.macros.is_empty() {
+            return Err(Refusal::Usage("-T with a table goes with -a -f -n -q -v only".into()));
+        }
+        if is_unnamed(&self.anchor) && command != TableCommand::Show {
+            return Err(unnamed());
+        }
+        if self.recursive {
+            return Err(Refusal::Usage("-T is for one table: -a must not end in `*`".into()));
+        }
+        if self.json && command != TableCommand::Show {
+            return Err(Refusal::Usage("--json needs -s or -T show".into()));
+        }
+        let arguments = !self.arguments.is_empty() || self.file.is_some();
+        if arguments && !command.takes_arguments() {
+            return Err(Refusal::Usage("this command takes no addresses".into()));
+        }
+        Ok(self)
+    }
+}
+
+/// Whether an anchor, or one above it, has no name of its own.
+fn is_unnamed(anchor: &str) -> bool {
+    anchor.starts_with('_') || anchor.contains("/_")
+}
+
+fn unnamed() -> Refusal {
+    let text = "anchor names beginning with `_` cannot be modified from the command line";
+    Refusal::Usage(text.into())
 }
 
 fn missing(flag: &str, what: &str) -> Refusal {
@@ -432,7 +496,8 @@ fn deadline(text: &str) -> Result<u32, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::{FlushWhat, Options, Refusal, Show};
-    use crate::protocol::Part;
+    use crate::protocol::{Part, TableAction};
+    use crate::table::TableCommand;
 
     fn parse(line: &str) -> Result<Options, Refusal> {
         Options::parse(line.split_whitespace().map(Into::into))
@@ -464,6 +529,7 @@ mod tests {
             ("-st", Show::Timeouts),
             ("-sm", Show::Memory),
             ("-s mem", Show::Memory),
+            ("-s ether", Show::Ether),
             ("-sA", Show::Anchors),
             ("-sl", Show::Labels),
             ("-sa", Show::All),
@@ -485,13 +551,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused_by_name() {
-        for (line, name) in [
-            ("-t bad -T show", "-t"),
-            ("-sT", "-s Tables"),
-            ("-s osfp", "-s osfp"),
-            ("-F Tables", "-F Tables"),
-            ("-k key -k x", "-k key"),
-        ] {
+        for (line, name) in [("-s osfp", "-s osfp"), ("-k key -k x", "-k key")] {
             assert_eq!(parse(line), Err(Refusal::NotBuilt(name.into())), "{line}");
         }
         for (line, name) in
@@ -532,6 +592,34 @@ mod tests {
         let options = parse("-mNf x -o none -obasic").unwrap();
         assert!(options.merge);
         for line in ["-ROf x", "-R", "-m", "-T load", "-f x -o fast", "-a b -Of x"] {
+            assert!(matches!(parse(line), Err(Refusal::Usage(_))), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn tables_are_named_with_what_is_done_to_them() {
+        let options = parse("-t bad -Tadd 192.0.2.1 !192.0.2.2 -v timeout 1h").unwrap();
+        assert_eq!(options.table.as_deref(), Some("bad"));
+        assert_eq!(options.table_command, Some(TableCommand::Change(TableAction::Add)));
+        assert_eq!(options.arguments, ["192.0.2.1", "!192.0.2.2", "timeout", "1h"]);
+        assert_eq!(options.verbose, 1);
+        let options = parse("-nqt bad -T replace -f hosts -a web").unwrap();
+        assert!(options.no_action && options.file.is_some() && options.anchor == "web");
+        assert_eq!(parse("-t x -T exp 60").unwrap().table_command, Some(TableCommand::Expire));
+        assert_eq!(parse("-vvsT").unwrap().show, Some(Show::Tables));
+        assert_eq!(parse("-FT").unwrap().flush, Some(FlushWhat::Tables));
+        for line in [
+            "-t bad",
+            "-T add 192.0.2.1",
+            "-t bad -T range",
+            "-t bad -T show 192.0.2.1",
+            "-t bad -T flush -f x",
+            "-t bad -T add -sr",
+            "-t bad -T add -a web/*",
+            "-t bad -T add -a _1",
+            "-t bad -T add --json",
+            "-t a -t b -T show",
+        ] {
             assert!(matches!(parse(line), Err(Refusal::Usage(_))), "{line:?}");
         }
     }

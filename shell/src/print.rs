@@ -99,6 +99,16 @@ impl fmt::Display for Window<'_> {
     }
 }
 
+/// `1 days 01:01:01 ago`.
+pub(crate) fn ago(seconds: u64) -> String {
+    format!("{} days {} ago", seconds / 86_400, Clock((seconds % 86_400) as u32))
+}
+
+/// `in 0 days 00:00:59`.
+pub(crate) fn within(seconds: u64) -> String {
+    format!("in {} days {}", seconds / 86_400, Clock((seconds % 86_400) as u32))
+}
+
 /// `23:59:58`.
 struct Clock(u32);
 
@@ -179,8 +189,7 @@ pub(crate) fn interface(out: &mut impl Write, port: &Interface, verbose: u8) -> 
     if verbose < 2 {
         return Ok(());
     }
-    let (days, rest) = (port.cleared / 86_400, (port.cleared % 86_400) as u32);
-    writeln!(out, "\tCleared:     {days} days {} ago", Clock(rest))?;
+    writeln!(out, "\tCleared:     {}", ago(port.cleared))?;
     for (name, traffic) in NAMES.iter().zip(&port.traffic) {
         for (verdict, [packets, bytes]) in [("Pass", traffic.passed), ("Block", traffic.blocked)] {
             let name = format!("{name}/{verdict}:");

@@ -21,10 +21,17 @@
 //!    "errors":1,"omitted":0}}
 //! ```
 
+mod tables;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_config::Diagnostics;
+
+use crate::explanation::Explanation;
+pub use tables::{
+    Feedback, Table, TableAction, TableChange, TableEntry, TableFeedback, TableOutcome,
+};
 
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u32 = 1;
@@ -91,6 +98,10 @@ pub enum Command {
         /// Those of all other anchors, too.
         recursive: bool,
     },
+    /// Lists the rules of layer 2 with their counters. Answer: `rules`, `done`.
+    ///
+    /// `{"version":1,"command":"ether-rules"}`
+    EtherRules,
     /// Lists the paths of all anchors, whether they have rules or are only called. Answer:
     /// `anchors`, `done`.
     ///
@@ -116,6 +127,31 @@ pub enum Command {
     ///
     /// `{"version":1,"command":"memory"}`
     Memory,
+    /// Changes a table, or asks about it. Answer: `table-outcome`, any number of `table-feedback` if
+    /// the request asks for it, `done`; `error` if nothing was done.
+    ///
+    /// `{"version":1,"command":{"table":{"name":"bad","action":"add","addresses":["192.0.2.1"]}}}`
+    Table(TableChange),
+    /// Lists the tables of an anchor (`""` is the main rule set), with `recursive` also those of all
+    /// anchors below it. Answer: `tables`, `done`.
+    ///
+    /// `{"version":1,"command":{"tables":{"anchor":"","recursive":true}}}`
+    Tables {
+        /// Its path.
+        anchor: String,
+        /// Those below it, too.
+        recursive: bool,
+    },
+    /// Lists what is in a table. Answer: any number of `table-entries`, `done`; `error` if there is
+    /// no such table.
+    ///
+    /// `{"version":1,"command":{"table-entries":{"anchor":"","name":"bad"}}}`
+    TableEntries {
+        /// Path of the anchor that it is in.
+        anchor: String,
+        /// Its name.
+        name: String,
+    },
     /// Removes states. Answer: `done` with how many.
     ///
     /// `{"version":1,"command":{"kill":{"hosts":{"from":"192.0.2.0/24","to":"198.51.100.2"}}}}`
@@ -136,6 +172,25 @@ pub enum Command {
         /// When filtering comes back by itself, in seconds from now.
         seconds: u32,
     },
+    /// Tells what becomes of a packet in words: by a state that exists, else by the rules and tables
+    /// in force. Changes and counts nothing. Answer: `explanation`, `done`; `diagnostics` if the
+    /// words are wrong.
+    ///
+    /// `{"version":1,"command":{"explain":{"packet":"in on wan proto udp from ::1 to ::2 port 53"}}}`
+    Explain(Explain),
+}
+
+/// A packet to be explained.
+///
+/// `{"packet":"in on wan proto udp from ::1 to ::2 port 53","all":true}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// In the words of [`weir_config::probe`].
+    pub packet: String,
+    /// Tell every rule, not just those that match.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
 }
 
 /// A rule set as text. The daemon opens no file that a client names: it parses again from exactly
@@ -240,7 +295,8 @@ pub enum Flush {
     States,
     /// The counters that belong to no rule.
     Info,
-    /// The counters of the rules of an anchor (`""` is the main rule set).
+    /// The counters of the rules of an anchor (`""` is the main rule set, with the rules of layer
+    /// 2).
     ///
     /// `{"rule-counters":{"anchor":"","recursive":false}}`
     RuleCounters {
@@ -251,6 +307,15 @@ pub enum Flush {
     },
     /// The `set` options: their defaults hold again.
     Options,
+    /// The tables of an anchor (`""` is the main rule set): they are deleted, as by `kill`.
+    ///
+    /// `{"tables":{"anchor":"","recursive":false}}`
+    Tables {
+        /// Its path.
+        anchor: String,
+        /// And those of all anchors below it.
+        recursive: bool,
+    },
 }
 
 /// One line from the daemon.
@@ -273,6 +338,14 @@ pub enum Reply {
     Rules(RuleListing),
     /// Paths of anchors, in order.
     Anchors(Vec<String>),
+    /// How a change of a table went.
+    TableOutcome(TableOutcome),
+    /// What became of some addresses.
+    TableFeedback(Vec<TableFeedback>),
+    /// Tables, by anchor and name.
+    Tables(Vec<Table>),
+    /// Some entries of a table, in order.
+    TableEntries(Vec<TableEntry>),
     /// Some states.
     States(Vec<State>),
     /// Status and counters.
@@ -283,6 +356,8 @@ pub enum Reply {
     Timeouts(Vec<Timeout>),
     /// The pools.
     Memory(Vec<Limit>),
+    /// What becomes of a packet.
+    Explanation(Box<Explanation>),
 }
 
 impl Reply {
@@ -603,7 +678,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&request).unwrap(), example);
             seen += 1;
         }
-        assert_eq!(seen, 14, "one example for each command and one for the request");
+        assert_eq!(seen, 16, "one example for each command and one for the request");
     }
 
     #[test]

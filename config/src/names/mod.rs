@@ -1,11 +1,13 @@
-//! The names that rules may use for numbers: services, protocols, ICMP types and codes. Tables in
-//! the crate, so that a rule file means the same everywhere and nothing is opened.
+//! The names that rules may use for numbers: services, protocols, ethertypes, ICMP types and codes.
+//! Tables in the crate, so that a rule file means the same everywhere and nothing is opened.
 
+mod ethertypes;
 mod icmp;
 mod protocols;
 mod services;
 mod tos;
 
+pub use ethertypes::ethertype_by_name;
 pub use icmp::{code_by_name, code_name, type_by_name, type_name};
 pub use protocols::{protocol_by_name, protocol_name};
 pub use tos::tos_by_name;
@@ -35,6 +37,11 @@ pub(crate) fn service_names() -> impl Iterator<Item = &'static str> {
 /// Every protocol name, for near misses.
 pub(crate) fn protocol_names() -> impl Iterator<Item = &'static str> {
     protocols::names()
+}
+
+/// Every name of an ethertype, for near misses.
+pub(crate) fn ethertype_names() -> impl Iterator<Item = &'static str> {
+    ethertypes::names()
 }
 
 /// The protocol as listings show it: its name, else its number.
@@ -71,6 +78,25 @@ mod tests {
         assert_eq!(protocol_name(ICMP6), Some("ipv6-icmp"));
         assert_eq!(protocol_name(103), Some("pim"));
         assert_eq!(protocol_name(166), None);
+    }
+
+    #[test]
+    fn types_of_service_are_the_octets_of_their_rfcs() {
+        // RFC 2474 and 2597: class and drop precedence in the upper six bits. RFC 3246: 101110.
+        for class in 1..=4 {
+            for precedence in 1..=3 {
+                let name = format!("af{class}{precedence}");
+                assert_eq!(tos_by_name(&name), Some((class << 3 | precedence << 1) << 2), "{name}");
+            }
+        }
+        for class in 0..=7 {
+            assert_eq!(tos_by_name(&format!("cs{class}")), Some(class << 5));
+        }
+        assert_eq!(tos_by_name("ef"), Some(0b1011_1000));
+        // RFC 791.
+        assert_eq!(tos_by_name("lowdelay"), Some(0x10));
+        assert_eq!(tos_by_name("critical"), Some(0xa0));
+        assert_eq!(tos_by_name("nonsense"), None);
     }
 
     #[test]

@@ -57,6 +57,15 @@ enum Seen {
     Done(u64, usize),
 }
 
+/// A node on the way, its next call, what its calls add up to, and the last written call.
+struct Step {
+    node: usize,
+    next: usize,
+    rules: u64,
+    depth: usize,
+    by: Source,
+}
+
 impl Graph {
     fn new(set: &RuleSet) -> Self {
         let mut nodes = vec![Node { rules: set.rules.len() as u64, ..Node::default() }];
@@ -98,14 +107,6 @@ impl Graph {
     fn walk(&self, start: usize, seen: &mut [Seen]) -> Result<(), CallFault> {
         if !matches!(seen[start], Seen::No) {
             return Ok(());
-        }
-        /// A node on the way, its next call, what its calls add up to, and the last written call.
-        struct Step {
-            node: usize,
-            next: usize,
-            rules: u64,
-            depth: usize,
-            by: Source,
         }
         let step = |node: usize, by| Step {
             node,

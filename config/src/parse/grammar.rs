@@ -290,7 +290,7 @@ fn answer<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Answer<'t, 's>> {
     .parse(input)
 }
 
-fn direction<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Direction> {
+pub(super) fn direction<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Direction> {
     alt((value(Direction::In, word("in")), value(Direction::Out, word("out")))).parse(input)
 }
 

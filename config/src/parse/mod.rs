@@ -14,6 +14,8 @@ mod calls;
 mod consistent;
 mod effects;
 mod entries;
+mod ether;
+mod ether_options;
 mod expand;
 mod filter;
 mod grammar;
@@ -50,10 +52,11 @@ use self::report::Report;
 use self::resolve::Resolver;
 use self::set::Settings;
 pub use self::table::{MAX_TABLE_ENTRIES, MAX_TABLE_TEXT};
-pub(crate) use self::words::nearest;
-use self::words::{STATEMENTS, refusal, rule_words, shorten, with_hint};
+use self::words::{STATEMENTS, refusal, rule_words};
+pub(crate) use self::words::{nearest, shorten, synonym, with_hint};
 use crate::diagnostic::Diagnostics;
 use crate::environment::{Environment, Texts};
+use crate::ether::EtherRule;
 use crate::names::protocol_by_name;
 use crate::rules::{Anchor, RuleSet};
 use crate::source::{SourceFile, Sources, Span};
@@ -119,6 +122,7 @@ struct Reader<'r, 'e> {
     table_text: usize,
     entries: usize,
     rules: usize,
+    ether: Vec<EtherRule>,
     echo: Vec<String>,
 }
 
@@ -139,6 +143,7 @@ impl<'r, 'e> Reader<'r, 'e> {
             table_text: 0,
             entries: 0,
             rules: 0,
+            ether: Vec::new(),
             echo: Vec::new(),
             environment,
         }
@@ -148,7 +153,7 @@ impl<'r, 'e> Reader<'r, 'e> {
 impl Reader<'_, '_> {
     fn finish(mut self) -> Parsed {
         let Scope { path, tables, rules, .. } = self.scope;
-        let mut set = RuleSet { anchors: self.anchors, ..RuleSet::default() };
+        let mut set = RuleSet { anchors: self.anchors, ether: self.ether, ..RuleSet::default() };
         if path.is_empty() {
             set.options = self.main_settings.unwrap_or(self.settings).finish();
             (set.tables, set.rules) = (tables, rules);
@@ -189,6 +194,7 @@ impl Reader<'_, '_> {
             let brace = (ended == Ended::BodyOpens).then(|| words.remove(words.len() - 2).span);
             match (&words[0].kind, &*words[0].text) {
                 (Kind::Word, "pass" | "block" | "match") => self.rule(words),
+                (Kind::Word, "ether") => self.ether(words),
                 (Kind::Word, "set") => self.set(words),
                 (Kind::Word, "anchor") if self.anchor(words, brace) => return None,
                 (Kind::Word, "anchor") | (Kind::End, _) => {}
@@ -259,6 +265,27 @@ impl Reader<'_, '_> {
         self.wrote(words, before);
     }
 
+    fn ether(&mut self, words: &[Token<'_>]) {
+        if !self.scope.path.is_empty() {
+            let message = "`ether` rules cannot stand in an anchor";
+            return self.report.error_at(&words[0], message, &self.macros);
+        }
+        match ether::ether(words) {
+            Ok((rest, line)) if rest[0].kind == Kind::End => {
+                let mut resolver = Resolver { report: &mut self.report, macros: &self.macros };
+                ether::expand(&line, &mut self.ether, &mut resolver);
+            }
+            Ok((rest, _)) => {
+                let (message, expected) = ether::unexpected(&rest[0]);
+                self.report.expected_at(&rest[0], message, expected, &self.macros);
+            }
+            Err(Err::Error(fault) | Err::Failure(fault)) => {
+                self.fault(fault, ether::WORDS.iter().copied());
+            }
+            Err(Err::Incomplete(_)) => self.incomplete(words),
+        }
+    }
+
     fn set(&mut self, words: &[Token<'_>]) {
         if !self.scope.path.is_empty() {
             let message = "`set` holds for the whole rule set and cannot stand in an anchor";
@@ -308,7 +335,7 @@ impl Reader<'_, '_> {
             }
             Kind::Word => refusal(text).unwrap_or_else(|| {
                 let message = format!("unknown statement `{}`", shorten(text));
-                let near = words::synonym(text)
+                let near = synonym(text)
                     .or_else(|| nearest(text, STATEMENTS.iter().copied()));
                 with_hint(message, "", near)
             }),
@@ -320,6 +347,7 @@ impl Reader<'_, '_> {
             "pass".into(),
             "block".into(),
             "match".into(),
+            "ether".into(),
             "set".into(),
             "name = \"value\"".into(),
         ];
@@ -423,7 +451,8 @@ fn quoted(expected: &str) -> String {
 }
 
 fn out_of_place(word: &str) -> String {
-    let order = "pass|block, in|out, log, quick, on, inet|inet6, proto, from .. to, then the rest";
+    let order = "pass|block|match, in|out, log, quick, on, inet|inet6, proto, from .. os .. to, then \
+                 the rest";
     format!("`{word}` is out of place here: the order of a rule is {order}")
 }
 

@@ -132,12 +132,8 @@ pub(super) fn rules(
     Notes::push(&mut notes.rules, rule);
     let mut names: Vec<&str> = Vec::new();
     for rule in made {
-        let table = |address| match address {
-            &Address::Table(ref name) => Some(&**name),
-            _ => None,
-        };
         let overload = rule.state_options.overload.as_ref().map(|overload| &*overload.table);
-        let used = [table(&rule.from.address), table(&rule.to.address), overload];
+        let used = [table_of(&rule.from.address), table_of(&rule.to.address), overload];
         for name in used.into_iter().flatten() {
             // A list repeats its last names: looking back is enough to keep this short.
             if !names.iter().rev().take(8).any(|known| *known == name) {
@@ -155,6 +151,10 @@ pub(super) fn rules(
             Notes::push(&mut notes.table_uses, mention);
         }
     }
+}
+
+fn table_of(address: &Address) -> Option<&str> {
+    if let Address::Table(name) = address { Some(name) } else { None }
 }
 
 /// Notes the lists with negated items: `!` before an item, which `!=` is not.

@@ -5,6 +5,7 @@ use nom::branch::alt;
 use nom::combinator::{map, opt, value};
 use nom::sequence::{delimited, pair, preceded};
 
+use super::ether_options::{self, LinkLine};
 use super::grammar::{
     Input, InterfaceItem, Parsed, any_word, cut, interface, list, plain, separated, symbol, word,
 };
@@ -38,6 +39,8 @@ pub(super) enum SetLine<'t, 's> {
     Reassemble(Reassemble),
     Syncookies(SyncookiesSpec<'t, 's>),
     StateDefaults(Vec<StateItem<'t, 's>>),
+    /// An option of layer 2.
+    Link(LinkLine<'t, 's>),
     /// An option that only its name is known of.
     Unknown(&'t Token<'s>),
 }
@@ -67,6 +70,11 @@ pub(super) const NAMES: &[&str] = &[
     "reassemble",
     "syncookies",
     "state-defaults",
+    "link-control",
+    "neighbour-guard",
+    "neighbour-mac-check",
+    "router-guard",
+    "dhcp-guard",
 ];
 
 pub(super) fn set<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, SetLine<'t, 's>> {
@@ -98,6 +106,7 @@ pub(super) fn set<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, SetLine<'t, 's
                     preceded(word("state-defaults"), cut(separated(state::item))),
                     SetLine::StateDefaults,
                 ),
+                map(ether_options::link, SetLine::Link),
                 map(plain("another option"), SetLine::Unknown),
             )),
         ))),
@@ -271,6 +280,7 @@ impl Settings {
                 }
                 ("state-defaults", String::new())
             }
+            SetLine::Link(line) => return line.take(&mut options.link, resolver),
             SetLine::Unknown(name) => {
                 let message = refusal(&name.text).unwrap_or_else(|| {
                     let message = format!("unknown option `{}`", shorten(&name.text));

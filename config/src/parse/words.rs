@@ -19,7 +19,7 @@ const NAT: &str = "translation is not available on a transparent bridge";
 /// Statements that this version refuses.
 #[rustfmt::skip]
 const STATEMENTS_REFUSED: &[(&str, Refusal)] = &[
-    ("ether", Later), ("queue", Bridge), ("altq", Bridge),
+    ("queue", Bridge), ("altq", Bridge),
     ("nat", Old(NAT)), ("rdr", Old(NAT)), ("binat", Old(NAT)),
     ("nat-anchor", Old(NAT)), ("rdr-anchor", Old(NAT)), ("binat-anchor", Old(NAT)),
     ("dummynet-anchor", Bridge),
@@ -38,7 +38,7 @@ const REFUSED: &[(&str, Refusal)] = &[
     ("no-route", Bridge), ("route", Bridge), ("delay", Bridge), ("dnpipe", Bridge),
     ("dnqueue", Bridge), ("bridge-to", Bridge),
     // FreeBSD's.
-    ("ridentifier", Later), ("l3", Later), ("vlan", Later),
+    ("ridentifier", Later),
     ("set-tos", Old("write `set tos`")),
 ];
 
@@ -138,7 +138,8 @@ const KNOWN: &[&str] = &[
 ];
 
 /// The words around rules that this version takes.
-const STRUCTURE: &[&str] = &["anchor", "load", "table", "include", "antispoof", "file", "for"];
+const STRUCTURE: &[&str] =
+    &["anchor", "load", "table", "include", "antispoof", "file", "for", "ether"];
 
 /// Words that may not name a macro. Some of pf's words only mean something inside parentheses or
 /// after `set`, where no name can stand; those are free, as they are in many files.
@@ -232,10 +233,10 @@ pub(super) fn continues_rule(word: &str) -> bool {
 
 /// Words that can begin a statement, for near misses.
 pub(super) const STATEMENTS: &[&str] =
-    &["pass", "block", "set", "match", "anchor", "table", "include", "antispoof", "load"];
+    &["pass", "block", "set", "match", "anchor", "table", "include", "antispoof", "load", "ether"];
 
 /// pf's word for one of another firewall.
-pub(super) fn synonym(word: &str) -> Option<&'static str> {
+pub(crate) fn synonym(word: &str) -> Option<&'static str> {
     match word {
         "deny" | "reject" | "discard" => Some("block"),
         "allow" | "permit" | "accept" => Some("pass"),
@@ -244,7 +245,7 @@ pub(super) fn synonym(word: &str) -> Option<&'static str> {
 }
 
 /// Text of a person as messages quote it: bounded and without control characters.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const SHOWN: usize = 40;
     let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN).is_some() {
@@ -270,7 +271,7 @@ pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
 }
 
 /// A message with the near miss behind it, if there is one. `mark` is what the word begins with.
-pub(super) fn with_hint(message: String, mark: &str, near: Option<&str>) -> String {
+pub(crate) fn with_hint(message: String, mark: &str, near: Option<&str>) -> String {
     match near {
         Some(near) => format!("{message}, did you mean `{mark}{near}`?"),
         None => message,

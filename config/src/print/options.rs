@@ -98,6 +98,6 @@ impl Display for Options {
         if !self.skip.is_empty() {
             writeln!(f, "set skip on {{ {} }}", self.skip.join(" "))?;
         }
-        Ok(())
+        self.link.fmt(f)
     }
 }

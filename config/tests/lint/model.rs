@@ -204,6 +204,7 @@ fn layer_2(tag: &str) -> EtherRule {
         l3_to: None,
         label: None,
         tag: Some(tag.to_owned()),
+        tagged: None,
         source: Source { file: 0, line: 90 },
     }
 }

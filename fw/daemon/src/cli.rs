@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::tools::check;
+use crate::tools::{check, explain, test};
 use crate::{bench, run};
 
 /// A transparent bridge firewall.
@@ -26,12 +26,10 @@ enum Command {
     Ctl(Rest),
     /// Check rule files: errors, and warnings of traps
     Check(check::Arguments),
-    /// (not built yet) Walk a packet in words through a rule file
-    #[command(disable_help_flag = true)]
-    Explain(Rest),
-    /// (not built yet) Test a rule file against a list of cases
-    #[command(disable_help_flag = true)]
-    Test(Rest),
+    /// Walk a packet through the rules and tell why it passes or not
+    Explain(explain::Arguments),
+    /// Test a rule file against lists of cases
+    Test(test::Arguments),
     /// (not built yet) Send packets of pcap files through a rule file
     #[command(disable_help_flag = true)]
     Replay(Rest),
@@ -71,11 +69,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Run(arguments) => run::main(arguments),
         Command::Ctl(rest) => weir_shell::ctl::main(rest.arguments),
+        Command::Explain(arguments) => explain::main(&arguments),
+        Command::Test(arguments) => test::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
-        Command::Explain(_)
-        | Command::Test(_)
-        | Command::Replay(_)
+        Command::Replay(_)
         | Command::Nics(_)
         | Command::Shell(_)
         | Command::Capture(_)

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use weir_engine::table::Tables;
-use weir_engine::{Counters, Instant, Program, Replaced, RuleCounters, StateView};
+use weir_engine::table::{EntryCounters, Hit, TableTally, Tables};
+use weir_engine::{Counters, EtherCounters, Instant, Program, Replaced, RuleCounters, StateView};
 use weir_hw::Stats;
 
 use crate::handover::Bell;
@@ -32,6 +32,10 @@ pub enum Letter {
     Install(Arc<Program>, Arc<Tables>, Sender<Replaced>),
     /// Go on with these tables.
     Tables(Arc<Tables>, Sender<Replaced>),
+    /// Tell what was counted for each table, by its id.
+    TableTallies(Sender<Vec<TableTally>>),
+    /// Tell what was counted for entries of a table. They come back, so that one list serves all.
+    EntryCounters(u32, Vec<Hit>, Sender<(Vec<Hit>, Vec<EntryCounters>)>),
     /// Pass everything until then; `None`: judge.
     Open(Option<Instant>, Sender<()>),
     /// Tell the counters.
@@ -40,6 +44,8 @@ pub enum Letter {
     ClearCounters(Sender<()>),
     /// Set the counters of some rules to zero.
     ClearRules(Arc<RuleMatcher>, Sender<()>),
+    /// Set the counters of all rules of layer 2 to zero.
+    ClearEtherRules(Sender<()>),
     /// List the states in [`CHUNK`] slots from a cursor on.
     States(u32, Vec<StateView>, Sender<(Vec<StateView>, Option<u32>)>),
     /// Remove matching states in [`CHUNK`] slots from a cursor on.
@@ -53,6 +59,8 @@ pub struct Report {
     pub counters: Counters,
     /// By rule of the program in force.
     pub rules: Vec<RuleCounters>,
+    /// By `ether` rule of the program in force.
+    pub ether: Vec<EtherCounters>,
     /// States in its table.
     pub states: u32,
     /// Its queues of the ports.

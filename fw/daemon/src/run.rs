@@ -177,6 +177,7 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
     server.start(Arc::clone(&control), Bounds::default()).map_err(|error| error.to_string())?;
     let reload = start_loader(&control, &settings.rules)?;
     start_deadline(&control)?;
+    start_sweeping(&control)?;
 
     let code = attend(&happened, &reload, settings);
     let _ = notify("STOPPING=1");
@@ -230,6 +231,16 @@ fn start_deadline(control: &Arc<Control>) -> Result<(), String> {
         })
         .map(drop)
         .map_err(|error| format!("cannot watch the deadline: {error}"))
+}
+
+/// Starts the thread that takes expired entries out of tables.
+fn start_sweeping(control: &Arc<Control>) -> Result<(), String> {
+    let control = Arc::clone(control);
+    std::thread::Builder::new()
+        .name("weir-tables".into())
+        .spawn(move || control.sweep_tables())
+        .map(drop)
+        .map_err(|error| format!("cannot sweep tables: {error}"))
 }
 
 /// Signals become events.

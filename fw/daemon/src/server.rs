@@ -18,7 +18,8 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::process::{geteuid, umask};
 use tracing::{debug, info, warn};
 use weir_shell::protocol::{
-    Command, Done, IDLE, MAX_CLIENTS, MAX_REQUEST, MAX_REQUESTS, Reply, Request, TIMEOUT, VERSION,
+    Command, Done, IDLE, MAX_CLIENTS, MAX_REQUEST, MAX_REQUESTS, Reply, Request, TIMEOUT,
+    TableAction, TableChange, VERSION,
 };
 
 use crate::control::{Control, Refused};
@@ -31,6 +32,9 @@ pub struct Server {
     /// Held as long as the socket is ours.
     _lock: File,
 }
+
+/// Addresses of which one line tells what became of them.
+const LINE: usize = 1024;
 
 /// What a client may cost.
 #[derive(Clone, Copy, Debug)]
@@ -353,6 +357,24 @@ impl Session {
         Ok(Ok(done(count)))
     }
 
+    /// Changes a table; the answer's end is left to be sent.
+    fn change_table(
+        &mut self,
+        control: &Control,
+        change: &TableChange,
+    ) -> io::Result<Result<Reply, Refused>> {
+        let (outcome, mut feedback) = match control.change_table(change) {
+            Ok((outcome, feedback)) => (outcome, feedback.into_iter().peekable()),
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let count = outcome.addresses;
+        self.send(&Reply::TableOutcome(outcome))?;
+        while feedback.peek().is_some() {
+            self.send(&Reply::TableFeedback(feedback.by_ref().take(LINE).collect()))?;
+        }
+        Ok(Ok(done(count)))
+    }
+
     /// Carries a command out; sends the lines of a listing and returns the one that ends it.
     fn answer(&mut self, control: &Control, command: Command) -> io::Result<Reply> {
         let uid = self.uid;
@@ -371,11 +393,46 @@ impl Session {
             }),
             Command::Rules => self.rules(control, "", false)?,
             Command::RulesIn { anchor, recursive } => self.rules(control, &anchor, recursive)?,
+            Command::EtherRules => match control.ether_rules() {
+                Ok(listing) => {
+                    let count = listing.rules.len() as u64;
+                    self.send(&Reply::Rules(listing))?;
+                    Ok(done(count))
+                }
+                Err(refused) => Err(refused),
+            },
             Command::Anchors => {
                 let anchors = control.anchors();
                 let count = anchors.len() as u64;
                 self.send(&Reply::Anchors(anchors))?;
                 Ok(done(count))
+            }
+            Command::Table(change) => {
+                let answer = self.change_table(control, &change)?;
+                if answer.is_ok() && !change.dry_run && change.action != TableAction::Test {
+                    let TableChange { name, anchor, action, .. } = &change;
+                    let within = if anchor.is_empty() { "" } else { " of anchor " };
+                    info!("user {uid}: {action:?} in table {name:?}{within}{anchor}");
+                }
+                answer
+            }
+            Command::Tables { anchor, recursive } => match control.tables(&anchor, recursive) {
+                Ok(tables) => {
+                    let count = tables.len() as u64;
+                    self.send(&Reply::Tables(tables))?;
+                    Ok(done(count))
+                }
+                Err(refused) => Err(refused),
+            },
+            Command::TableEntries { anchor, name } => {
+                let mut broken = None;
+                let listed = control.table_entries(&anchor, &name, |entries| {
+                    keep(&mut broken, self.send(&Reply::TableEntries(entries)))
+                });
+                match broken {
+                    Some(error) => return Err(error),
+                    None => listed.map(done),
+                }
             }
             Command::States => {
                 let mut broken = None;
@@ -428,6 +485,13 @@ impl Session {
                 warn!("user {uid} enabled filtering");
                 done(0)
             }),
+            Command::Explain(explain) => match control.explain(&explain) {
+                Ok(explanation) => {
+                    self.send(&Reply::Explanation(Box::new(explanation)))?;
+                    Ok(done(1))
+                }
+                Err(refused) => Err(refused),
+            },
             Command::Disable { .. } if uid != 0 => {
                 Err(Refused::Error("permission denied: only root may disable filtering".into()))
             }
@@ -441,6 +505,11 @@ impl Session {
             Refused::Error(text) => Reply::Error(text),
         }))
     }
+}
+
+/// Remembers why a line could not be sent: then nothing more is.
+fn keep(broken: &mut Option<io::Error>, sent: io::Result<()>) -> io::Result<()> {
+    sent.inspect_err(|error| *broken = Some(io::Error::new(error.kind(), error.to_string())))
 }
 
 /// The end of an answer that went well.

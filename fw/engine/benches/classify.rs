@@ -1,6 +1,8 @@
 //! Nanoseconds a look-up for rule sets of several kinds and sizes, beside the rules tried one by
 //! one; time and memory to build. `cargo bench -p weir-engine --bench classify [KIND]`.
 
+#![allow(clippy::cast_precision_loss)]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -9,11 +11,11 @@ use weir_engine::classifier::{Classifier, Key, Limits, Region, Rule};
 const REPEATS: usize = 60;
 const KEYS: usize = 1 << 13;
 const MAPPED: u128 = 0xffff << 32;
-/// No host bits, all of them, or something between.
+/// Well-known ports.
 const PORTS: [u16; 12] = [22, 25, 53, 80, 110, 123, 143, 443, 465, 993, 3306, 8080];
 
 fn main() {
-    let kinds: [(&str, Kind); 8] = [
+    let kinds: [(&str, Kind); 10] = [
         ("mixed", mixed),
         ("mixed v6", mixed6),
         ("rack", rack),
@@ -22,6 +24,8 @@ fn main() {
         ("fw", firewall),
         ("ipc", chains),
         ("blocklist", blocklist),
+        ("wide", wide),
+        ("match wide", match_wide),
     ];
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     println!("kind           rules  look-up  linear  reported  worst     build   memory");
@@ -29,7 +33,11 @@ fn main() {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
             continue;
         }
-        for count in [10, 100, 1_000, 10_000, 100_000] {
+        let sizes: &[usize] = match name {
+            "blocklist" => &[10, 100, 1_000, 10_000, 100_000, 1_000_000],
+            _ => &[10, 100, 1_000, 10_000, 100_000],
+        };
+        for &count in sizes {
             measure(name, count, kind);
         }
     }
@@ -154,9 +162,10 @@ fn key(random: &mut Random, rules: &[Rule]) -> Key {
         }
     };
     let ports = [port(0), port(1)];
-    let protocol = match miss {
-        false if region.protocol.start() == region.protocol.end() => *region.protocol.start(),
-        _ => random.one_of(&[6, 6, 17]),
+    let protocol = if miss || region.protocol.start() != region.protocol.end() {
+        random.one_of(&[6, 6, 17])
+    } else {
+        *region.protocol.start()
     };
     Key { source, destination, ipv6, ports, protocol, opens: random.below(2) == 0 }
 }
@@ -357,4 +366,29 @@ fn blocklist(random: &mut Random, count: usize) -> Vec<Rule> {
     }
     rules.push((Region { protocol: 6..=6, ports: [0..=u16::MAX, 443..=443], ..any(false) }, false));
     rank(rules)
+}
+
+/// Hostile: a quarter of all addresses and a half of all ports on both sides, in every way.
+fn wide(random: &mut Random, count: usize) -> Vec<Rule> {
+    let mut rules = Vec::with_capacity(count);
+    while rules.len() < count {
+        let mut address = || {
+            let low = MAPPED | u128::from(random.next() as u32 / 4 * 3);
+            low..=low + 0x3fff_ffff
+        };
+        let (source, destination) = (address(), address());
+        let port = random.next() as u16 / 2;
+        let ports = [0..=u16::MAX, port..=port + 0x7fff];
+        rules.push((Region { source, destination, ports, ..any(false) }, false));
+    }
+    rank(rules)
+}
+
+/// The same, and none hides another.
+fn match_wide(random: &mut Random, count: usize) -> Vec<Rule> {
+    let mut rules = wide(random, count);
+    for rule in &mut rules {
+        rule.rank = None;
+    }
+    rules
 }

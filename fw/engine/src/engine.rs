@@ -9,6 +9,7 @@ use crate::counters::Counters;
 use crate::flow::{FlowKey, HashKey};
 use crate::frame::PortIndex;
 use crate::judge::Lane;
+use crate::link::records::{EtherCounters, EtherRecords};
 use crate::reason::Reason;
 use crate::reflect::Budget;
 use crate::ruleset::Program;
@@ -110,6 +111,7 @@ pub struct Engine {
     pub(crate) open_until: Option<Instant>,
     pub(crate) table: Table,
     pub(crate) records: Records,
+    pub(crate) ether: EtherRecords,
     pub(crate) counters: Counters,
     pub(crate) budget: Budget,
     /// Scratch of [`Engine::judge`], one a frame of the batch.
@@ -161,6 +163,7 @@ impl Engine {
             open_until: None,
             table: Table::new(setup.states, memory, tick(setup.now)),
             records: Records::default(),
+            ether: EtherRecords::default(),
             counters: Counters::default(),
             budget: Budget::default(),
             lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
@@ -182,6 +185,7 @@ impl Engine {
     ) -> Replaced {
         let mut replaced = self.set_tables(tables);
         self.records.install(&program);
+        self.ether.install(program.link(), self.program.as_deref().map(Program::link));
         self.epoch = self.epoch.wrapping_add(1);
         if let Some(old) = self.program.take() {
             if old.is_floating() != program.is_floating() {
@@ -316,6 +320,16 @@ impl Engine {
     /// Counters of the rules in force, by number.
     pub fn rule_counters(&mut self) -> Vec<RuleCounters> {
         self.records.counters()
+    }
+
+    /// Counters of the `ether` rules in force, by number.
+    pub fn ether_counters(&self) -> &[EtherCounters] {
+        self.ether.counters()
+    }
+
+    /// Zeroes the counters of all `ether` rules.
+    pub fn clear_ether_counters(&mut self) {
+        self.ether.clear();
     }
 
     /// Zeroes all counters but those of rules.

@@ -15,7 +15,8 @@ use crate::counters::Tally;
 use crate::effects::Effects;
 use crate::engine::{Engine, deadline, tick};
 use crate::flow::{FlowKey, Path, owner};
-use crate::frame::{Checksum, Frames, PortIndex};
+use crate::frame::{Checksum, Frames, Meta, PortIndex};
+use crate::link::{LinkRules, Way};
 use crate::log::{CAPTURE, LogAction, LogRecord, LogSink};
 use crate::packet::{Icmp, Network, Packet, Quote, Tcp, Transport, checksum, icmp, protocol, tcp};
 use crate::prefetch;
@@ -94,6 +95,8 @@ pub(crate) struct Round<'a> {
     pub(crate) tick: u32,
     pub(crate) program: &'a Program,
     pub(crate) tables: &'a Tables,
+    /// Layer 2, if it has rules or guards.
+    link: Option<&'a LinkRules>,
 }
 
 impl Engine {
@@ -117,7 +120,8 @@ impl Engine {
             return;
         };
         let tables = Arc::clone(&self.tables);
-        let round = Round { now, tick: tick(now), program: &program, tables: &tables };
+        let link = Some(program.link()).filter(|link| link.is_active());
+        let round = Round { now, tick: tick(now), program: &program, tables: &tables, link };
         let mut lanes = std::mem::take(&mut self.lanes);
         for i in 0..AHEAD {
             prefetch_headers(frames, i);
@@ -125,6 +129,9 @@ impl Engine {
         for at in 0..frames.len() + 2 * DEPTH {
             if at < frames.len() {
                 self.parse(&round, frames, at, &mut lanes[at]);
+                if let Some(link) = round.link {
+                    self.judge_link(link, &round, frames, at, &mut lanes[at]);
+                }
             }
             if let Some(i) = at.checked_sub(DEPTH)
                 && i < frames.len()
@@ -178,9 +185,10 @@ impl Engine {
     fn parse<F: Frames>(&mut self, round: &Round<'_>, frames: &F, i: usize, lane: &mut Lane) {
         prefetch_headers(frames, i + AHEAD);
         let meta = frames.meta(i);
+        lane.link_tag = 0;
         if let Err(reason) = lane.packet.parse_from(frames.head(i), &meta) {
-            self.tally(2, meta.port, Direction::In, Outcome::Blocked).add(meta.length);
-            lane.step = Step::Decided(Verdict::Drop(reason));
+            let verdict = self.judge_foreign(round, frames.head(i), meta, reason);
+            lane.step = Step::Decided(verdict);
             return;
         }
         let packet = &lane.packet;
@@ -207,6 +215,54 @@ impl Engine {
         } else {
             Step::Decided(Verdict::Handover(owner))
         };
+    }
+
+    /// Layer 2 of a packet that is ours to judge.
+    fn judge_link<F: Frames>(
+        &mut self,
+        link: &LinkRules,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        lane: &mut Lane,
+    ) {
+        if let Step::Decided(_) = lane.step {
+            return;
+        }
+        let (packet, length) = (&lane.packet, frames.meta(i).length);
+        let way = Way { path: Path::across(packet.port), tables: round.tables, now: round.now };
+        match link.judge(packet, frames.head(i), length, way, &mut self.ether) {
+            Ok(tag) => lane.link_tag = tag,
+            Err((direction, reason)) => {
+                lane.step = Step::Decided(self.block(packet, direction, reason));
+            }
+        }
+    }
+
+    /// A frame that holds no packet, or a broken one: layer 2 alone decides.
+    fn judge_foreign(
+        &mut self,
+        round: &Round<'_>,
+        head: &[u8],
+        meta: Meta,
+        reason: Reason,
+    ) -> Verdict {
+        const OTHERS: usize = 2;
+        let path @ Path { from, to } = Path::across(meta.port);
+        let way = Way { path, tables: round.tables, now: round.now };
+        let link = round.program.link();
+        let judged = link.judge_foreign(reason, head, meta.length, way, &mut self.ether);
+        let blocked_in = matches!(judged, Err((Direction::In, _)));
+        let [arriving, leaving] = [blocked_in, judged.is_err()]
+            .map(|blocked| if blocked { Outcome::Blocked } else { Outcome::Passed });
+        self.tally(OTHERS, from, Direction::In, arriving).add(meta.length);
+        if !blocked_in {
+            self.tally(OTHERS, to, Direction::Out, leaving).add(meta.length);
+        }
+        match judged {
+            Ok(()) => Verdict::Forward(to),
+            Err((_, reason)) => Verdict::Drop(reason),
+        }
     }
 
     /// Step 3: the verdict.

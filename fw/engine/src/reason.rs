@@ -41,7 +41,7 @@ reasons! {
     Runt, "runt", "The frame is shorter than an Ethernet header.";
     TooManyTags, "too-many-tags", "More than two VLAN tags.";
     TruncatedTag, "truncated-tag", "The frame ends inside a VLAN tag.";
-    EtherType, "ethertype", "Neither IP nor ARP.";
+    EtherType, "ethertype", "Neither IP nor ARP, and no ether rule passed it.";
     Pppoe, "pppoe", "A PPPoE frame, which this version does not look into.";
     MalformedArp, "malformed-arp", "An ARP packet that is not a request or reply of IPv4 over Ethernet.";
     SplitHeader, "split-header", "The headers do not lie in the first segment of the frame.";
@@ -66,6 +66,16 @@ reasons! {
     IcmpFamily, "icmp-family", "ICMP in an IPv6 packet or ICMPv6 in an IPv4 packet.";
     IcmpQuote, "icmp-quote", "An ICMP error whose quoted packet cannot be read.";
     NdHopLimit, "nd-hop-limit", "Neighbour or router discovery from beyond the link (hop limit not 255).";
+    // Judgement of layer 2.
+    Llc, "llc", "A length in place of the ethertype (LLC, SNAP), and no ether rule passed it.";
+    LinkControl, "link-control", "A control frame that set link-control does not let through.";
+    LinkLocal, "link-local", "An unknown protocol to a link-local group address (01-80-C2-00-00-0x).";
+    MacControl, "mac-control", "A MAC control frame (PAUSE), which never crosses a bridge.";
+    EtherRule, "ether-rule", "An ether rule blocked it.";
+    NeighbourGuard, "neighbour-guard", "ARP or neighbour discovery that claims an address bound to another port.";
+    NeighbourMac, "neighbour-mac", "ARP or neighbour discovery whose hardware address is not the frame's, or cannot be read.";
+    RouterGuard, "router-guard", "A router advertisement or redirect from a port that no router is behind.";
+    DhcpGuard, "dhcp-guard", "A DHCP server's message from a port that no server is behind.";
     // Judgement.
     BlockRule, "block-rule", "A block rule matched.";
     NoRule, "no-rule", "No rule spoke for the packet.";

@@ -9,8 +9,10 @@ mod blocking;
 mod examples;
 mod lifecycle;
 mod limits;
+mod link;
 mod listings;
 mod loading;
+mod tables;
 mod traffic;
 mod workers;
 

@@ -176,6 +176,25 @@ impl Composition {
         }
     }
 
+    /// Whether the tables that an anchor (`""`: the main rule set) declares come from another load
+    /// than before.
+    pub(super) fn declares_anew(&self, before: &Self, path: &str) -> bool {
+        let own = self.declares(path).map(std::ptr::from_ref);
+        own.is_some() && own != before.declares(path).map(std::ptr::from_ref)
+    }
+
+    /// The load that the tables of an anchor come from.
+    fn declares(&self, path: &str) -> Option<&Piece> {
+        let main = self.tables.as_deref();
+        match path {
+            "" => main,
+            _ => self.filler(path).and_then(|piece| match piece.load.anchor.as_str() {
+                "" => main,
+                _ => Some(piece),
+            }),
+        }
+    }
+
     /// All loads that anchors are filled from, the last one first.
     fn fillers(&self) -> impl Iterator<Item = &Piece> {
         let of = |wanted: bool| {

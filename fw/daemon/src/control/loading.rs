@@ -132,28 +132,34 @@ impl Control {
         if let Some(message) = beyond_limit(&rules) {
             return Err(Refused::Error(message));
         }
-        let (unchanged, previous) = {
+        let (unchanged, previous, before) = {
             let in_force = self.in_force.lock();
             let program = in_force.program.clone();
             let unchanged = in_force.composition.has_rules() == next.has_rules()
                 && program.as_ref().is_some_and(|program| *program.rules() == rules);
-            (unchanged, program)
+            (unchanged, program, in_force.composition.clone())
         };
         // Compiled before anything is locked that listings need.
         let program =
             if unchanged { None } else { Some(self.compile(&rules, previous.as_deref())?) };
-        let tables = match &program {
-            Some(program) => Tables::declared(program, self.parts.clock.now())
-                .map_err(|error| Refused::Error(error.to_string()))?,
-            None => Tables::default(),
-        };
+        let now = self.parts.clock.now();
+        let mut store = self.tables.lock();
+        let named = program.as_ref().or(previous.as_ref()).map_or(&[][..], |next| next.tables());
+        let tables =
+            store.after_load(now, &rules, named, |path| next.declares_anew(&before, path))?;
+        let contents = tables.contents(now, named);
         let mut warnings = Vec::new();
         let mut in_force = self.in_force.lock();
         // Before the first main rules workers have no program, and drop everything, ARP too.
         let begun = in_force.program.is_some() || next.has_rules();
         if let Some(program) = program.filter(|_| begun) {
-            warnings = self.publish(&mut in_force, program, tables.into(), Places::new(&rules))?;
+            warnings = self.publish(&mut in_force, program, contents, Places::new(&rules))?;
+        } else {
+            // The rules are the same; what is in the tables need not be.
+            self.publish_tables(&tables, &in_force)?;
         }
+        *store = tables;
+        self.tables_changed.notify_all();
         if let Some(origin) = next.origin("") {
             let origin = format!("{origin}{remark}");
             if let Some(announce) = self.announce.lock().take() {

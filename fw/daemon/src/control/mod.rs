@@ -1,15 +1,17 @@
 //! What can be asked of the running firewall, one file an idea: rule sets put in force (`loading`),
-//! the bridge held open (`opening`), states listed and killed (`states`), the rest listed
-//! (`listings`). What is in force is put together from its loads in `composition`.
+//! tables changed (`tables`), the bridge held open (`opening`), states listed and killed (`states`),
+//! the rest listed (`listings`). What is in force is put together from its loads in `composition`.
 //!
 //! Runs on the threads of clients and of `weir run`. Changes are made one at a time; listings take
 //! no lock while they run, and ask each worker for a piece at a time.
 
 mod composition;
+mod explain;
 mod listings;
 mod loading;
 mod opening;
 mod states;
+mod tables;
 
 use std::fmt;
 use std::io;
@@ -24,6 +26,7 @@ use weir_hw::Kind;
 use weir_shell::protocol::Flush;
 
 use self::composition::Composition;
+use self::tables::TableStore;
 use crate::clock::Clock;
 use crate::last_good::LastGood;
 use crate::mailbox::{Letter, Mailbox, Report, RuleMatcher};
@@ -70,6 +73,10 @@ pub struct Control {
     /// Held while rules change, until they are kept: what is in force last is what is kept last.
     loading: Mutex<()>,
     in_force: Mutex<InForce>,
+    /// Locked before `in_force` by whoever needs both.
+    tables: Mutex<TableStore>,
+    /// An entry of a table may expire earlier than was known.
+    tables_changed: Condvar,
     /// [`InForce::open_until`] has changed.
     deadline_moved: Condvar,
 }
@@ -120,6 +127,8 @@ impl Control {
             announce: Mutex::new(Some(announce)),
             loading: Mutex::default(),
             in_force: Mutex::default(),
+            tables: Mutex::default(),
+            tables_changed: Condvar::new(),
             deadline_moved: Condvar::new(),
         }
     }
@@ -170,6 +179,9 @@ impl Control {
         }
         let chosen: Arc<RuleMatcher> = Arc::new(move |id| ids.iter().any(|ids| ids.contains(&id)));
         self.tell(|done| Letter::ClearRules(Arc::clone(&chosen), done))?;
+        if anchor.is_empty() {
+            self.tell(Letter::ClearEtherRules)?;
+        }
         Ok(())
     }
 
@@ -188,6 +200,7 @@ impl Control {
             Flush::RuleCounters { anchor, recursive } => {
                 self.clear_rule_counters(anchor, *recursive).map(|()| 0)
             }
+            Flush::Tables { anchor, recursive } => self.flush_tables(anchor, *recursive),
             Flush::Options => self.reset_options().map(|()| 0),
         }
     }

@@ -102,7 +102,12 @@ impl Control {
         Ok(count)
     }
 
-    fn state(&self, worker: usize, state: &StateView, places: &Places) -> protocol::State {
+    pub(super) fn state(
+        &self,
+        worker: usize,
+        state: &StateView,
+        places: &Places,
+    ) -> protocol::State {
         protocol::State {
             id: format!("{:016x}", state.id),
             worker: worker as u16,

@@ -1,3 +1,11 @@
 //! The subcommands that work on rule files and need no running daemon.
 
 pub mod check;
+pub mod difference;
+pub mod explain;
+pub mod fate;
+pub mod frame;
+pub mod junit;
+pub mod policy;
+pub mod telling;
+pub mod test;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 
 use weir_daemon::last_good::LastGood;
 use weir_daemon::server::Server;
-use weir_shell::protocol::{Command, Flush, Kill, Load, Reply};
+use weir_shell::protocol::{Command, Explain, Flush, Kill, Load, Reply};
 
 use crate::house::wait_for;
 use crate::seat::{MAX_REQUEST, RESERVED, Seat, done, load};
@@ -325,4 +325,51 @@ fn the_socket_is_private_and_has_one_owner() {
     std::fs::write(&path, "precious").unwrap();
     assert!(Server::bind(&path).unwrap_err().to_string().contains("not a socket"));
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn a_packet_is_explained_by_what_is_in_force() {
+    let seat = Seat::new();
+    let ask = |packet: &str, all| {
+        let explain = Explain { packet: packet.into(), all };
+        weir_shell::explanation::ask(&seat.path(), explain)
+    };
+    let new = "in on lan proto udp from 192.0.2.7 to 192.0.2.100 port 53";
+    let refused = ask(new, false).unwrap_err().to_string();
+    assert_eq!(refused, "no rule set is in force: everything is blocked");
+    let rules = "table <t> { 192.0.2.0/29 }\nblock\npass in on lan0 proto udp from <t>\npass out\n";
+    let mut client = seat.client();
+    assert_eq!(client.end(load(rules)), done(3));
+    let before = client.ask(Command::Rules);
+    let told = ask(new, false).unwrap();
+    assert_eq!((told.passes, &told.state), (true, &None));
+    assert_eq!(told.sides[0].rules.len(), 2, "those that match");
+    assert_eq!(told.sides[0].rules[1].tables, ["<t> holds 192.0.2.7: 192.0.2.0/29"]);
+    assert_eq!(told.sides[0].decides.as_deref(), Some("@1"));
+    assert_eq!(
+        told.makes.as_deref(),
+        Some("keep state: lan udp 192.0.2.100:53 <- 192.0.2.7:40000")
+    );
+    assert_eq!(ask(new, true).unwrap().sides[0].rules.len(), 3, "all");
+    assert_eq!(client.ask(Command::Rules), before, "nothing is counted");
+    assert_eq!(client.states().len(), 0, "nothing is made");
+    // Datagram 5 of `make_states` comes from 192.0.2.5, port 1005.
+    seat.make_states(6);
+    assert_eq!(client.end(load("block\n")), done(1));
+    let known = ask("in on lan proto udp from 192.0.2.5 port 1005 to 192.0.2.100 port 53", false);
+    let known = known.unwrap();
+    assert!(
+        known.passes && known.to_string().contains("\na state decides:\n  lan udp "),
+        "{known}"
+    );
+    assert!(known.to_string().contains("\nwithout it:\narriving, in on lan:\n"), "{known}");
+    let answer = "in on wan proto udp from 192.0.2.100 port 53 to 192.0.2.5 port 1005";
+    assert!(ask(answer, false).unwrap().state.is_some(), "it belongs to the same state");
+    // From the other side it is another flow.
+    let spoofed = "in on wan proto udp from 192.0.2.5 port 1005 to 192.0.2.100 port 53";
+    let spoofed = ask(spoofed, false).unwrap();
+    assert_eq!((spoofed.passes, spoofed.state), (false, None));
+    let wrong = ask("in on lan proto upd from 192.0.2.5 to 192.0.2.100", false).unwrap_err();
+    assert_eq!(wrong.to_string(), "packet:1:17: unknown protocol `upd`, did you mean `udp`?");
+    seat.running.stop();
 }

@@ -213,6 +213,27 @@ fn counters_of_rules_are_zeroed_apart_from_the_others() {
 }
 
 #[test]
+fn rules_of_layer_2_are_listed_and_zeroed() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    let listed = |client: &mut Client| match client.ask(Command::EtherRules).swap_remove(0) {
+        Reply::Rules(listing) => listing.rules,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(listed(&mut client).len(), 0);
+    assert_eq!(client.end(load("ether pass in on lan proto 0x0800\npass\n")), done(1));
+    seat.make_states(3);
+    let rules = listed(&mut client);
+    assert_eq!(rules.len(), 1);
+    assert!(rules[0].text.starts_with("ether pass in "), "{}", rules[0].text);
+    assert_eq!(rules[0].packets, [3, 0]);
+    let zero = Flush::RuleCounters { anchor: String::new(), recursive: false };
+    assert_eq!(client.end(Command::Flush(zero)), done(0));
+    assert_eq!(listed(&mut client)[0].packets, [0, 0]);
+    seat.running.stop();
+}
+
+#[test]
 fn parts_of_a_file_can_be_loaded() {
     let seat = Seat::new();
     let mut client = seat.client();
@@ -259,13 +280,14 @@ fn what_is_kept_makes_the_same_again() {
     let mut client = seat.client();
     let sources = vec![
         source("main.conf", "include \"more\"\nanchor web\nanchor mail {\n pass\n}\n"),
-        source("more", "pass in proto udp to port $port\n"),
+        source("more", "pass in proto udp to port $dns\n"),
     ];
-    let macros = vec!["port=53".into()];
-    client.end(Command::Load(Load { sources, macros, ..Load::default() }));
-    client.end(into_anchor("web", "block in\n"));
-    client.end(into_anchor("mail", "block out\n"));
-    client.end(part(Part::Options, "set timeout udp.first 99\n"));
+    let macros = vec!["dns=53".into()];
+    let main = Command::Load(Load { sources, macros, ..Load::default() });
+    assert_eq!(client.end(main), done(4));
+    assert_eq!(client.end(into_anchor("web", "block in\n")), done(5));
+    assert_eq!(client.end(into_anchor("mail", "block out\n")), done(5));
+    assert_eq!(client.end(part(Part::Options, "set timeout udp.first 99\n")), done(5));
     let before = client.listing("", true);
     seat.running.stop();
     let directory = tempfile::tempdir().unwrap();

@@ -6,4 +6,5 @@ mod house;
 mod loading;
 mod process;
 mod seat;
+mod tables;
 mod worker;

@@ -1,6 +1,7 @@
 //! Growing the trees.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use super::tree::{Entry, Node, Tree, Trees};
 use super::word::Word;
@@ -89,16 +90,13 @@ impl Known {
 fn is_empty(region: &Region) -> bool {
     region.source.is_empty()
         || region.destination.is_empty()
-        || region.ports.iter().any(|ports| ports.is_empty())
+        || region.ports.iter().any(RangeInclusive::is_empty)
         || region.protocol.is_empty()
 }
 
 /// The smallest region around two.
 fn around(a: &Region, b: &Region) -> Region {
-    fn span<T: Ord + Copy>(
-        a: &std::ops::RangeInclusive<T>,
-        b: &std::ops::RangeInclusive<T>,
-    ) -> std::ops::RangeInclusive<T> {
+    fn span<T: Ord + Copy>(a: &RangeInclusive<T>, b: &RangeInclusive<T>) -> RangeInclusive<T> {
         *a.start().min(b.start())..=*a.end().max(b.end())
     }
     Region {

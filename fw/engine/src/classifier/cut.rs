@@ -1,5 +1,8 @@
 //! Choosing how a cell is cut: in which dimension, where and how finely.
 
+// Costs are estimates.
+#![allow(clippy::cast_precision_loss)]
+
 use super::TooComplex;
 use super::build::{Cell, Work};
 use super::tree::{Entry, Node};
@@ -35,9 +38,8 @@ pub(super) fn best<W: Word>(
     let count = list.len() as u64;
     let mut best: Option<Cut<W>> = None;
     let mut finder = Finder { ranges: Vec::new(), counts: Vec::new(), budget, count, work };
-    for dimension in 0..W::DIMENSIONS {
+    for (dimension, &(low, high)) in cell[..W::DIMENSIONS].iter().enumerate() {
         finder.work.spend(count)?;
-        let (low, high) = cell[dimension];
         finder.ranges.clear();
         finder.ranges.extend(list.iter().map(|&entry| {
             let range = entries[entry as usize].range(dimension);

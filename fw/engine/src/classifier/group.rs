@@ -13,7 +13,7 @@ use super::{Limits, TooComplex};
 /// Packets of the sample.
 const SAMPLE: usize = 512;
 /// A joined tree may take so many times the work and memory of its parts, and this much besides.
-const SPARE: usize = 3;
+const SPARE: usize = 2;
 const SPARE_BYTES: usize = 1 << 16;
 const SPARE_WORK: u64 = 1 << 17;
 
@@ -68,10 +68,10 @@ fn join<W: Word>(
                 joined.extend(part.ok().map(|part| (a, b, part)));
             }
         }
-        let now = cost(parts.iter());
+        let now = cost(&parts.iter().collect::<Vec<_>>());
         let of = |(a, b, part): &(usize, usize, Part<W>)| {
             let others = parts.iter().enumerate().filter(|(i, _)| i != a && i != b);
-            cost(others.map(|(_, part)| part).chain([part]))
+            cost(&others.map(|(_, part)| part).chain([part]).collect::<Vec<_>>())
         };
         let Some(best) = (0..joined.len()).min_by_key(|&i| of(&joined[i])) else { break };
         if of(&joined[best]) >= now {
@@ -165,16 +165,16 @@ fn sample<W: Word>(entries: &[Entry<W>]) -> Vec<Fields<W>> {
 }
 
 /// What a look-up costs on average over the sample, in no unit.
-fn cost<'a, W: Word + 'a>(parts: impl Iterator<Item = &'a Part<W>> + Clone) -> u64 {
-    let trees = parts.clone().count() as u64;
-    let bytes: usize = parts.clone().map(|part| part.tree.memory()).sum();
+fn cost<W: Word>(parts: &[&Part<W>]) -> u64 {
+    let trees = parts.len() as u64;
+    let bytes: usize = parts.iter().map(|part| part.tree.memory()).sum();
     // Each doubling beyond the first-level cache makes a step dearer.
     let distance = u64::from((bytes >> 15).max(1).ilog2());
     let step = 500 + 150 * distance + 100 * trees;
     let compare = 250 + 50 * distance;
     let mut sum = 600 * trees * SAMPLE as u64;
     for i in 0..SAMPLE {
-        let efforts = parts.clone().filter_map(|part| part.efforts.get(i));
+        let efforts = parts.iter().filter_map(|part| part.efforts.get(i));
         let steps = efforts.clone().map(|effort| effort.0).max().unwrap_or(0);
         let compared: u32 = efforts.map(|effort| effort.1).sum();
         sum += u64::from(steps) * step + u64::from(compared) * compare;

@@ -1,4 +1,39 @@
-//! From many rules to the few that can matter for one packet.
+//! From many rules to the few that can matter for one packet. It knows nothing of pf: rules are boxes
+//! with an order of precedence.
+//!
+//! The method is decision trees over the boxes, a union of published ones:
+//! - equal cuts of a cell, as fine as the memory allows (`HiCuts`, Gupta and `McKeown` 1999), but only
+//!   over the part of it where rules begin or end, so that one step finds a customer in a rack;
+//! - a cut at the middle border where equal cuts do not tell clusters apart (`HyperSplit`, Qi et al.
+//!   2009; the two together: `CutSplit`, Li et al. 2018);
+//! - separate trees for rules with narrow sources and narrow destinations, which would multiply in
+//!   one, joined again where a model says that it pays (`EffiCuts`, Vamanan et al. 2010);
+//! - rules that a better-ranked one hides in a whole cell are left out of it (`HiCuts`' redundancy).
+//!
+//! Bit vectors (`ABV`) were left aside because a vector of 100,000 bits for each of as many borders
+//! has no place in a cache, tuple space search because prefixes of all lengths on both sides make
+//! hundreds of tuples, each a probe, and an attacker chooses which are hit.
+//!
+//! What is bounded, whatever the packet: 48 steps down each of at most four trees, in step with each
+//! other, and [`Limits::compared`] comparisons. A build stops at [`Limits::work`] and
+//! [`Limits::bytes`]. [`SMALL`] sets are never refused: at worst they are one list.
+//!
+//! Nanoseconds a look-up with all candidates read, half of the packets in a rule and half anywhere,
+//! from `cargo bench -p weir-engine --bench classify` on a busy machine; on the right what the first
+//! version took in an earlier run, with a tree for each group, leaves merged as they were tested and
+//! 128-bit keys for IPv6, beside the rules tried one by one in that run:
+//!
+//! | rules | 10 | 1,000 | 10,000 | 100,000 | 10,000, first version | one by one |
+//! |---|---|---|---|---|---|---|
+//! | prefixes of all lengths | 43 | 50 | 77 | 380 | 165 | 157,000 |
+//! | the same, IPv6 | 50 | 80 | 139 | 152 | 319 | 123,000 |
+//! | a hosting rack | 56 | 43 | 48 | 65 | 139 | 79,000 |
+//! | access lists | 33 | 32 | 57 | 53 | 158 | 148,000 |
+//! | firewalls | 51 | 47 | 47 | 91 | 213 | 185,000 |
+//! | IP chains | 45 | 44 | 70 | 155 | 234 | 158,000 |
+//! | blocked hosts | 37 | 45 | 41 | 58 | 111 | 96,000 |
+//!
+//! 10 rules cost about as much: what is left is mostly the same for every set.
 
 mod build;
 mod cut;
@@ -91,15 +126,16 @@ pub struct Rule {
 pub struct Limits {
     /// Bytes of the finished structure.
     pub bytes: usize,
-    /// Units of work to build it, about 2 ns each: a region looked at once.
+    /// Units of work to build it: a region looked at once, 2 to 20 ns.
     pub work: u64,
     /// Regions that one look-up may have to compare with the packet.
     pub compared: usize,
 }
 
 impl Default for Limits {
+    /// A million rules for single hosts take 75 MiB.
     fn default() -> Self {
-        Self { bytes: 512 << 20, work: 4_000_000_000, compared: 1024 }
+        Self { bytes: 512 << 20, work: 4_000_000_000, compared: 4096 }
     }
 }
 
@@ -136,8 +172,8 @@ impl fmt::Display for TooComplex {
             ),
             Self::Overlap { compared, limit, rule } => write!(
                 f,
-                "{compared} rules (rule {rule} is one) speak of the same packets, more than the \
-                 {limit} that one packet may be compared with"
+                "{compared} rules (rule {rule} is one) overlap so that one packet would be \
+                 compared with all of them; the most is {limit}"
             ),
         }
     }

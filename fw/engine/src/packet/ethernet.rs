@@ -28,6 +28,14 @@ pub mod ethertype {
     pub const QINQ: u16 = 0x88a8;
     /// What was used as S-tag before 802.1ad.
     pub const QINQ_OLD: u16 = 0x9100;
+    /// MAC control: PAUSE and priority flow control (IEEE 802.3, 31).
+    pub const MAC_CONTROL: u16 = 0x8808;
+    /// Slow protocols: LACP, marker, OAM (IEEE 802.3, 57A).
+    pub const SLOW: u16 = 0x8809;
+    /// Port authentication (IEEE 802.1X).
+    pub const EAPOL: u16 = 0x888e;
+    /// Link layer discovery (IEEE 802.1AB).
+    pub const LLDP: u16 = 0x88cc;
     /// PPPoE discovery stage.
     pub const PPPOE_DISCOVERY: u16 = 0x8863;
     /// PPPoE session stage.

@@ -8,7 +8,7 @@ use weir_config::rules::{Action, Direction, Probability};
 use super::criteria::{Around, Criterion, Subject};
 use super::meters::Meter;
 use super::program::Program;
-use super::sequence::{MAX_DEPTH, NOWHERE};
+use super::sequence::NOWHERE;
 use crate::effects::Effects;
 use crate::frame::PortIndex;
 
@@ -70,14 +70,6 @@ impl Findings {
     }
 }
 
-/// An anchor whose rules are being asked.
-#[derive(Clone, Copy)]
-struct Open {
-    call: u32,
-    end: u32,
-    quick: bool,
-}
-
 impl Program {
     /// Asks the rules among `steps`, ascending and holding all that could match.
     pub(crate) fn walk<W: Watcher>(
@@ -95,8 +87,8 @@ impl Program {
         subject.pass(port, direction);
         // A `log (matches)` speaks of this side only.
         findings.log_matches = false;
-        let mut open = [Open { call: NOWHERE, end: 0, quick: false }; MAX_DEPTH];
-        let mut depth = 0;
+        // The call of the anchor whose rules are being asked.
+        let mut scope = NOWHERE;
         // The step that decides so far.
         let mut last = NOWHERE;
         let mut skip_to = 0;
@@ -105,16 +97,15 @@ impl Program {
             if at < skip_to {
                 continue;
             }
-            while depth > 0 && at >= open[depth - 1].end {
-                depth -= 1;
-                if self.leave(open[depth], last, watcher) {
-                    unwind(&open[..depth], open[depth].call, watcher);
+            while scope != NOWHERE && at >= self.steps[scope as usize].end {
+                if self.leave(scope, last, watcher) {
+                    self.unwind(scope, watcher);
                     ended = true;
                     break 'steps;
                 }
+                scope = self.steps[scope as usize].scope;
             }
             let step = self.steps[at as usize];
-            let scope = if depth == 0 { NOWHERE } else { open[depth - 1].call };
             if step.scope != scope {
                 // In an anchor that was not entered.
                 skip_to = self.steps[step.scope as usize].end;
@@ -138,11 +129,9 @@ impl Program {
             let before = findings.log_matches;
             match rule.action {
                 Action::Anchor(_) => {
-                    if step.last == NOWHERE {
-                        continue;
+                    if step.last != NOWHERE {
+                        scope = at;
                     }
-                    open[depth] = Open { call: at, end: step.end, quick: rule.quick };
-                    depth += 1;
                     continue;
                 }
                 Action::Match => {
@@ -160,13 +149,13 @@ impl Program {
                 findings.logs.push((step.rule, direction));
             }
             if rule.quick {
-                unwind(&open[..depth], at, watcher);
+                self.unwind(at, watcher);
                 ended = true;
                 break;
             }
         }
         if !ended {
-            self.finish(&open[..depth], last, watcher);
+            self.finish(scope, last, watcher);
         }
         if last == NOWHERE {
             return Side::Silent;
@@ -179,22 +168,32 @@ impl Program {
     }
 
     /// The steps are all asked: leaves what is open.
-    fn finish<W: Watcher>(&self, open: &[Open], last: u32, watcher: &mut W) {
-        for (depth, &anchor) in open.iter().enumerate().rev() {
-            if self.leave(anchor, last, watcher) {
-                unwind(&open[..depth], anchor.call, watcher);
+    fn finish<W: Watcher>(&self, mut scope: u32, last: u32, watcher: &mut W) {
+        while scope != NOWHERE {
+            if self.leave(scope, last, watcher) {
+                self.unwind(scope, watcher);
                 return;
             }
+            scope = self.steps[scope as usize].scope;
         }
         if self.last_step != NOWHERE {
             watcher.ended(self.last_step);
         }
     }
 
-    /// Leaves an anchor. `true` if that ends the evaluation: it is `quick`, and a rule in it decides.
-    fn leave<W: Watcher>(&self, anchor: Open, last: u32, watcher: &mut W) -> bool {
-        watcher.ended(self.steps[anchor.call as usize].last);
-        anchor.quick && last != NOWHERE && last > anchor.call
+    /// Leaves the anchor of a call. `true` if that ends the evaluation: it is `quick`, and a rule in it decides.
+    fn leave<W: Watcher>(&self, call: u32, last: u32, watcher: &mut W) -> bool {
+        let step = self.steps[call as usize];
+        watcher.ended(step.last);
+        self.rules[step.rule as usize].quick && last != NOWHERE && last > call
+    }
+
+    /// The evaluation ends with this step, and so do those of the anchors around it.
+    fn unwind<W: Watcher>(&self, mut step: u32, watcher: &mut W) {
+        while step != NOWHERE {
+            watcher.ended(step);
+            step = self.steps[step as usize].scope;
+        }
     }
 
     /// The criteria that depend on more than the packet. They come last: what they count and spend is
@@ -244,13 +243,5 @@ impl Program {
             return Some(Criterion::Once);
         }
         None
-    }
-}
-
-/// The evaluation ends inside these anchors, the innermost of which was asked up to `at`.
-fn unwind<W: Watcher>(open: &[Open], at: u32, watcher: &mut W) {
-    watcher.ended(at);
-    for anchor in open.iter().rev() {
-        watcher.ended(anchor.call);
     }
 }

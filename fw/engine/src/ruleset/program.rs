@@ -21,6 +21,7 @@ use super::tags::TagNames;
 use crate::classifier::{Candidates, Classifier, Key, Limits};
 use crate::effects::Effects;
 use crate::flow::Path;
+use crate::link::LinkRules;
 use crate::packet::Network;
 use crate::state::wheel::TICKS_PER_SECOND;
 
@@ -101,6 +102,7 @@ pub struct Program {
     pub(crate) tags: TagNames,
     pub(crate) reverse_path: ReversePath,
     pub(crate) skipped: u8,
+    link: LinkRules,
     timeouts: [u32; Timeout::ALL.len()],
 }
 
@@ -141,6 +143,8 @@ impl Program {
         let (steps, last_step) = sequence::steps(set)?;
         let mut tables = TableNumbers::new(set);
         let mut tags = TagNames::default();
+        let link = LinkRules::compile(set, ports, &mut tags, &mut |name| tables.number("", name))
+            .ok_or(CompileError::TooManyTags)?;
         let rules = sequence::places(set)
             .map(|place| {
                 let table = &mut |name: &str| tables.number(place.anchor, name);
@@ -168,6 +172,7 @@ impl Program {
             tags,
             reverse_path: ReversePath::new(ports),
             skipped: set.options.skip.iter().fold(0, |mask, name| mask | ports.mask(name)),
+            link,
             timeouts: Timeout::ALL.map(|timeout| ticks(&set.options, timeout)),
             source: set.clone(),
         })
@@ -206,6 +211,11 @@ impl Program {
     /// Bytes that the classifier takes.
     pub fn classifier_memory(&self) -> usize {
         self.classifier.memory()
+    }
+
+    /// What it says about layer 2.
+    pub(crate) const fn link(&self) -> &LinkRules {
+        &self.link
     }
 
     pub(crate) const fn options(&self) -> &Options {

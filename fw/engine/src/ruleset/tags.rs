@@ -37,3 +37,26 @@ impl TagNames {
         self.names.get(usize::from(number.checked_sub(1)?)).map(String::as_str)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::TagNames;
+
+    #[test]
+    fn a_name_has_one_number_and_a_number_one_name() {
+        let mut tags = TagNames::default();
+        assert_eq!(["A", "B", "A"].map(|name| tags.intern(name)), [Some(1), Some(2), Some(1)]);
+        assert_eq!([0, 1, 2, 3].map(|n| tags.name(n)), [None, Some("A"), Some("B"), None]);
+        assert_eq!((tags.number("B"), tags.number("C")), (Some(2), None));
+    }
+
+    #[test]
+    fn there_are_no_more_names_than_numbers() {
+        let mut tags = TagNames::default();
+        for i in 1..=TagNames::MAX {
+            assert_eq!(tags.intern(&i.to_string()).map(usize::from), Some(i));
+        }
+        assert_eq!(tags.intern("one more"), None);
+        assert_eq!(tags.intern("7"), Some(7));
+    }
+}

@@ -40,6 +40,24 @@ pub struct TableTally {
     pub tallies: [[Tally; 4]; 2],
 }
 
+impl EntryCounters {
+    /// Adds what another worker has counted.
+    pub fn merge(&mut self, other: &Self) {
+        let all = self.tallies.iter_mut().flatten().zip(other.tallies.iter().flatten());
+        all.for_each(|(tally, other)| tally.merge(other));
+    }
+}
+
+impl TableTally {
+    /// Adds what another worker has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.no_match += other.no_match;
+        self.matches += other.matches;
+        let all = self.tallies.iter_mut().flatten().zip(other.tallies.iter().flatten());
+        all.for_each(|(tally, other)| tally.merge(other));
+    }
+}
+
 /// Entries whose counters are allocated together.
 const PAGE: usize = 256;
 /// Stamp, then packets and bytes of each direction and operation.
@@ -144,6 +162,11 @@ impl TableCounters {
     /// What was counted for a table since it was zeroed.
     pub fn table(&self, table: u32) -> Option<TableTally> {
         self.0.get(table as usize).map(|counted| counted.tally)
+    }
+
+    /// What was counted for each table, by its id.
+    pub fn tables(&self) -> Vec<TableTally> {
+        self.0.iter().map(|counted| counted.tally).collect()
     }
 
     /// What was counted for an entry, by what a look-up for it finds; `None` if nothing was.

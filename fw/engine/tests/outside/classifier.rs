@@ -32,8 +32,7 @@ fn check(rules: &[Rule], classifier: &Classifier, key: &Key) {
         });
         assert!(
             !matters || candidates.binary_search(&number).is_ok(),
-            "{number} is missing for {key:x?}: {candidates:?}\n{:x?}",
-            rule
+            "{number} is missing for {key:x?}: {candidates:?}\n{rule:x?}"
         );
     }
 }
@@ -243,8 +242,8 @@ fn refuses_more_rules_for_the_same_packets_than_a_look_up_may_compare() {
     assert_eq!(refusal, TooComplex::Overlap { compared: 201, limit: 200, rule: 0 });
     assert_eq!(
         refusal.to_string(),
-        "201 rules (rule 0 is one) speak of the same packets, more than the 200 that one packet \
-         may be compared with"
+        "201 rules (rule 0 is one) overlap so that one packet would be compared with all of them; \
+         the most is 200"
     );
 }
 
@@ -313,7 +312,7 @@ fn reports_more_rules_than_it_collects_at_once() {
 
 #[test]
 fn a_rule_of_very_many_regions_is_still_reported() {
-    let host = |number: u128| MAPPED | number * 1000;
+    let host = |number: u128| MAPPED + number * 1000;
     let regions =
         (0..500).map(|number| Region { source: host(number)..=host(number), ..Region::ALL });
     let many = Rule { regions: regions.collect(), places: 1, exact: true, rank: Some(0) };

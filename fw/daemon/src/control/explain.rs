@@ -1,0 +1,121 @@
+//! What becomes of a packet in words: `weir explain --live`.
+
+use std::sync::Arc;
+
+use weir_config::options::StatePolicy;
+use weir_config::probe;
+use weir_engine::StateView;
+use weir_engine::packet::{Packet, Transport};
+use weir_shell::explanation::Explanation;
+use weir_shell::protocol::{self, Explain};
+
+use super::{Control, Refused};
+use crate::mailbox::{CHUNK, Letter};
+use crate::rules::Places;
+use crate::tools::fate::Question;
+use crate::tools::frame;
+use crate::tools::telling::Teller;
+
+impl Control {
+    /// Explains a packet by the states, rules and tables in force; changes nothing.
+    ///
+    /// # Errors
+    /// When the words are wrong, no rule set was ever in force, or a worker does not answer.
+    pub fn explain(&self, explain: &Explain) -> Result<Explanation, Refused> {
+        let probe = probe::packet("packet", &explain.packet).map_err(Refused::Diagnostics)?;
+        let port = frame::port(&probe.port, &self.parts.ports).map_err(Refused::Error)?;
+        let now = self.parts.clock.now();
+        let (program, places, open_for) = {
+            let in_force = self.in_force.lock();
+            let program = in_force.program.as_ref().map(Arc::clone);
+            let open_for = in_force.open_until.map(|until| until.since(now).as_secs());
+            let places = Arc::clone(&in_force.places);
+            (program, places, open_for.filter(|&left| left > 0))
+        };
+        let program = program.ok_or_else(|| {
+            Refused::Error("no rule set is in force: everything is blocked".into())
+        })?;
+        let tables = self.tables.lock().contents(now, program.tables());
+        let bytes = frame::frame(&probe);
+        let meta = frame::meta(&bytes, port);
+        let question = Question { head: &bytes, meta, link_tag: probe.tagged.as_deref() };
+        let teller = Teller {
+            program: &program,
+            tables: &tables,
+            ports: &self.parts.ports,
+            // Where the rules stand now nobody knows: their files may have changed.
+            files: &[],
+            now,
+            all: explain.all,
+        };
+        let (mut explanation, fate) = teller.explain(probe.to_string(), &question);
+        explanation.notes.extend(frame::note(program.rules()));
+        let floating = program.rules().options.state_policy == StatePolicy::Floating;
+        let asked = fate.decision.is_some_and(|decision| !decision.skipped);
+        if asked
+            && let Ok(packet) = Packet::parse(&bytes, &meta)
+            && let Some(state) = self.state_of(&packet, floating, &places)?
+        {
+            explanation.passes = true;
+            explanation.reason = None;
+            explanation.because =
+                "the state lets it pass if its sequence numbers and flags fit".to_owned();
+            explanation.makes = None;
+            explanation.state = Some(Box::new(state));
+        }
+        if let Some(seconds) = open_for {
+            explanation.passes = true;
+            explanation.reason = None;
+            explanation.because =
+                format!("filtering is disabled for another {seconds} s: everything passes");
+            explanation.makes = None;
+        }
+        Ok(explanation)
+    }
+
+    /// The state that a packet belongs to.
+    fn state_of(
+        &self,
+        packet: &Packet,
+        floating: bool,
+        places: &Places,
+    ) -> Result<Option<protocol::State>, Refused> {
+        if matches!(packet.transport, Transport::IcmpError(..) | Transport::IcmpOther(_)) {
+            // An error belongs to the flow of the packet that it quotes, which the words do not say.
+            return Ok(None);
+        }
+        for (worker, mailbox) in self.parts.mailboxes.iter().enumerate() {
+            let mut room = Vec::with_capacity(CHUNK);
+            let mut cursor = Some(0);
+            while let Some(at) = cursor {
+                (room, cursor) = mailbox.ask(|reply| Letter::States(at, room, reply))?;
+                if let Some(state) = room.iter().find(|state| belongs(packet, state, floating)) {
+                    return Ok(Some(self.state(worker, state, places)));
+                }
+                room.clear();
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a packet belongs to a state: from the initiator on the initiator's port, or from the
+/// responder on the other; with `set state-policy floating` on any.
+fn belongs(packet: &Packet, state: &StateView, floating: bool) -> bool {
+    let from = (packet.source, packet.source_port);
+    let to = (packet.destination, packet.destination_port);
+    let initiator = (state.source, state.source_port);
+    let responder = (state.destination, state.destination_port);
+    let there = (from, to) == (initiator, responder);
+    let back = (from, to) == (responder, initiator);
+    packet.network == state.network
+        && packet.protocol == state.protocol
+        && packet.tags == state.tags
+        && if floating {
+            there || back
+        } else if packet.port == state.port {
+            there
+        } else {
+            back
+        }
+}

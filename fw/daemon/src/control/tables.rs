@@ -1,0 +1,587 @@
+//! The tables of the running firewall: what a load makes of them, `-t TABLE -T ...`, and listings.
+//!
+//! The control side owns them all, also those that no rule names at the moment. After a change the
+//! workers get snapshots of those that the program in force names, and what they held before comes
+//! back to be freed here. A lock on the store is held for the whole of a change, so that what is
+//! published last is what is in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_config::options::Limits;
+use weir_config::rules::{Address, Rule, RuleSet};
+use weir_config::tables::{Table as Declaration, TableEntry};
+use weir_engine::Instant;
+use weir_engine::ruleset::TableName;
+use weir_engine::table::{
+    Editor, Entry, EntryCounters, Feedback, Outcome, Table, TableTally, Tables,
+};
+use weir_shell::protocol::{self, TableAction, TableChange, TableFeedback, TableOutcome};
+
+use super::{Control, InForce, Refused};
+use crate::mailbox::{CHUNK, Letter};
+
+/// Longest name of a table in bytes, as in pf.
+const LONGEST_NAME: usize = 31;
+
+/// All tables by anchor and name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TableStore {
+    held: BTreeMap<Name, Held>,
+    /// Tables made so far.
+    made: u64,
+}
+
+/// Path of the anchor and name of the table.
+type Name = (String, String);
+
+#[derive(Clone, Debug)]
+struct Held {
+    editor: Arc<Editor>,
+    persist: bool,
+    constant: bool,
+    /// Declared or made by hand; otherwise only rules name it, and it is empty.
+    active: bool,
+    /// Rules in force name it.
+    referenced: bool,
+}
+
+impl TableStore {
+    /// What becomes of the tables by a load: the rule set that is in force then, and the tables that
+    /// its program names. `anew` tells of which anchors (`""`: the main rule set) the declarations
+    /// are part of the load; a declaration with entries replaces what is in the table.
+    ///
+    /// # Errors
+    /// When the tables are more, or larger, than the limits allow.
+    pub(super) fn after_load(
+        &self,
+        now: Instant,
+        rules: &RuleSet,
+        named: &[TableName],
+        anew: impl Fn(&str) -> bool,
+    ) -> Result<Self, Refused> {
+        let mut next = self.clone();
+        next.held.values_mut().for_each(|held| held.referenced = false);
+        for name in named {
+            let name = (name.anchor.clone(), name.name.clone());
+            next.hold(now, name).referenced = true;
+        }
+        let in_anchors = rules.anchors.iter().map(|(path, anchor)| (path.as_str(), &anchor.tables));
+        for (anchor, tables) in std::iter::once(("", &rules.tables)).chain(in_anchors) {
+            if anew(anchor) {
+                for table in tables {
+                    next.declare(now, anchor, table);
+                }
+            }
+        }
+        next.held.retain(|_, held| held.referenced || held.active && held.persist);
+        next.check(&rules.options.limits)?;
+        Ok(next)
+    }
+
+    /// The table, which is made if it is not there.
+    fn hold(&mut self, now: Instant, name: Name) -> &mut Held {
+        self.held.entry(name).or_insert_with(|| {
+            self.made += 1;
+            Held {
+                editor: Arc::new(Editor::new(self.made, false, now)),
+                persist: false,
+                constant: false,
+                active: false,
+                referenced: false,
+            }
+        })
+    }
+
+    fn declare(&mut self, now: Instant, anchor: &str, table: &Declaration) {
+        self.made += 1;
+        let uid = self.made;
+        let held = self.hold(now, (anchor.to_owned(), table.name.clone()));
+        held.active = true;
+        held.persist = table.persist;
+        held.constant = table.constant;
+        if held.editor.table().counts() != table.counters {
+            Arc::make_mut(&mut held.editor).set_counts(table.counters, uid);
+        }
+        if let Some(entries) = &table.entries {
+            // It cannot fail: whether there is room is asked of all tables together.
+            let _ = Arc::make_mut(&mut held.editor).replace(now, entries, u32::MAX);
+        }
+    }
+
+    /// Whether the tables are within their limits.
+    fn check(&self, limits: &Limits) -> Result<(), Refused> {
+        let (tables, entries) = self.used();
+        for (name, limit, used) in
+            [("tables", limits.tables, tables), ("table-entries", limits.table_entries, entries)]
+        {
+            if used > u64::from(limit) {
+                return Err(Refused::Error(format!(
+                    "there would be {used} {}: set limit {name} {limit}",
+                    name.replace('-', " ")
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tables and entries of all of them.
+    pub(super) fn used(&self) -> (u64, u64) {
+        let active = self.held.values().filter(|held| held.active);
+        active.fold((0, 0), |(tables, entries), held| {
+            (tables + 1, entries + u64::from(held.editor.len()))
+        })
+    }
+
+    /// What the workers need for a program that names these tables.
+    pub(super) fn contents(&self, now: Instant, named: &[TableName]) -> Arc<Tables> {
+        let snapshot = |name: &TableName| {
+            // A program in force names nothing that is not held; an empty table would be right.
+            let held = self.held.get(&(name.anchor.clone(), name.name.clone()));
+            held.map_or_else(
+                || Arc::clone(Editor::new(0, false, now).table()),
+                |held| Arc::clone(held.editor.table()),
+            )
+        };
+        Arc::new(Tables::new(named.iter().map(snapshot).collect()))
+    }
+
+    /// When the next entry expires.
+    fn next_expiry(&self) -> Option<Instant> {
+        self.held.values().filter_map(|held| held.editor.next_expiry()).min()
+    }
+
+    /// Takes expired entries out.
+    fn sweep(&mut self, now: Instant) -> bool {
+        let due = |held: &&mut Held| held.editor.next_expiry().is_some_and(|at| at <= now);
+        let mut swept = 0;
+        for held in self.held.values_mut().filter(due) {
+            swept += Arc::make_mut(&mut held.editor).sweep(now);
+        }
+        swept > 0
+    }
+
+    /// Carries a change out; tells what became of it and of each address, and whether the workers
+    /// must hear of it.
+    fn change(
+        &mut self,
+        now: Instant,
+        change: &TableChange,
+        limits: &Limits,
+    ) -> Result<(TableOutcome, Vec<TableFeedback>, bool), Refused> {
+        let refuse = |text: String| Err(Refused::Error(text));
+        let entries = entries(&change.addresses)?;
+        let name = (change.anchor.clone(), change.name.clone());
+        let makes = matches!(change.action, TableAction::Add | TableAction::Replace);
+        let held = self.held.get(&name).filter(|held| held.active);
+        if held.is_none() && !makes {
+            return refuse("Table does not exist.".into());
+        }
+        if held.is_some_and(|held| held.constant) && !change.action.leaves_entries() {
+            return refuse(format!("table <{}> is const: it cannot be changed", change.name));
+        }
+        let created = held.is_none();
+        if created {
+            check_name(&change.name)?;
+            if self.used().0 >= u64::from(limits.tables) {
+                let limit = limits.tables;
+                return refuse(format!("there are {limit} tables already: set limit tables"));
+            }
+        }
+        let elsewhere = self.used().1 - held.map_or(0, |held| u64::from(held.editor.len()));
+        let room = u32::try_from(u64::from(limits.table_entries).saturating_sub(elsewhere))
+            .unwrap_or(u32::MAX);
+        let held = self.hold(now, name.clone());
+        let mut told =
+            TableOutcome { created, addresses: entries.len() as u64, ..Default::default() };
+        if change.action == TableAction::Test {
+            let told_each = test(held.editor.table(), now, &change.addresses, &entries, &mut told)?;
+            let feedback = if change.feedback { told_each } else { Vec::new() };
+            return Ok((told, feedback, false));
+        }
+        if change.action == TableAction::Kill {
+            told.deleted = 1;
+            if held.referenced {
+                let uid = self.made + 1;
+                self.made = uid;
+                let held = self.hold(now, name);
+                *held = Held {
+                    editor: Arc::new(Editor::new(uid, false, now)),
+                    referenced: true,
+                    persist: false,
+                    constant: false,
+                    active: false,
+                };
+            } else {
+                self.held.remove(&name);
+            }
+            return Ok((told, Vec::new(), true));
+        }
+        let edited = edit(Arc::make_mut(&mut held.editor), now, change, &entries, room);
+        let outcome = match edited {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                if created && !held.referenced {
+                    self.held.remove(&name);
+                }
+                return refuse(error);
+            }
+        };
+        if created {
+            held.active = true;
+            held.persist = true;
+        }
+        told.added = outcome.added.into();
+        told.deleted = outcome.deleted.into();
+        told.changed = outcome.changed.into();
+        told.cleared = outcome.cleared.into();
+        if matches!(change.action, TableAction::Expire { .. }) {
+            told.addresses = outcome.gone.len() as u64;
+        }
+        let feedback = if change.feedback { feedback(&entries, &outcome) } else { Vec::new() };
+        Ok((told, feedback, created || outcome.is_change()))
+    }
+}
+
+/// The editor's part of a change.
+fn edit(
+    editor: &mut Editor,
+    now: Instant,
+    change: &TableChange,
+    entries: &[TableEntry],
+    room: u32,
+) -> Result<Outcome, String> {
+    let full = |full| format!("{full}: set limit table-entries");
+    Ok(match change.action {
+        TableAction::Add => editor.add(now, entries, room).map_err(full)?,
+        TableAction::Replace => editor.replace(now, entries, room).map_err(full)?,
+        TableAction::Delete => editor.delete(now, entries),
+        TableAction::Zero if entries.is_empty() => {
+            editor.zero(now);
+            Outcome { cleared: 1, ..Outcome::default() }
+        }
+        TableAction::Zero => editor.zero_entries(now, entries),
+        TableAction::Expire { seconds } => editor.expire(now, Duration::from_secs(seconds)),
+        TableAction::Flush | TableAction::Kill | TableAction::Test => {
+            Outcome { deleted: editor.flush(now), ..Outcome::default() }
+        }
+    })
+}
+
+/// Which of these addresses are in the table.
+fn test(
+    table: &Table,
+    now: Instant,
+    written: &[String],
+    entries: &[TableEntry],
+    told: &mut TableOutcome,
+) -> Result<Vec<TableFeedback>, Refused> {
+    let mut feedback = Vec::with_capacity(entries.len());
+    for (text, entry) in written.iter().zip(entries) {
+        if entry.net.prefix_len() != entry.net.max_prefix_len() {
+            return Err(Refused::Error(format!("{text}: only addresses can be tested")));
+        }
+        let found = table.longest(entry.net.addr(), now);
+        let matched = found.is_some_and(|found| !found.not);
+        told.matched += u64::from(matched);
+        feedback.push(TableFeedback {
+            address: text.clone(),
+            feedback: match found {
+                None => protocol::Feedback::None,
+                Some(_) if matched => protocol::Feedback::Match,
+                Some(_) => protocol::Feedback::NotMatch,
+            },
+            entry: found.as_ref().map(written_entry),
+        });
+    }
+    Ok(feedback)
+}
+
+/// Reads the addresses of a request.
+fn entries(addresses: &[String]) -> Result<Vec<TableEntry>, Refused> {
+    addresses
+        .iter()
+        .map(|text| text.parse().map_err(|error| Refused::Error(format!("{text}: {error}"))))
+        .collect()
+}
+
+fn check_name(name: &str) -> Result<(), Refused> {
+    let good = |byte: u8| byte.is_ascii_graphic() && !b"<>\"{}".contains(&byte);
+    if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(good) {
+        let text = format!("`{name}` is not the name of a table: 1 to {LONGEST_NAME} letters");
+        return Err(Refused::Error(text));
+    }
+    Ok(())
+}
+
+/// What became of each address of a request, then what went without being named.
+fn feedback(entries: &[TableEntry], outcome: &Outcome) -> Vec<TableFeedback> {
+    let one = |entry: &TableEntry, feedback| TableFeedback {
+        address: TableEntry { timeout: None, ..*entry }.to_string(),
+        feedback,
+        entry: None,
+    };
+    let asked = entries.iter().zip(&outcome.feedback).map(|(entry, feedback)| {
+        one(
+            entry,
+            match feedback {
+                Feedback::Unchanged => protocol::Feedback::None,
+                Feedback::Added => protocol::Feedback::Added,
+                Feedback::Deleted => protocol::Feedback::Deleted,
+                Feedback::Changed => protocol::Feedback::Changed,
+                Feedback::Cleared => protocol::Feedback::Cleared,
+                Feedback::Duplicate => protocol::Feedback::Duplicate,
+                Feedback::Conflict => protocol::Feedback::Conflict,
+            },
+        )
+    });
+    let gone = outcome.gone.iter().map(|entry| one(entry, protocol::Feedback::Deleted));
+    asked.chain(gone).collect()
+}
+
+fn written_entry(entry: &Entry) -> String {
+    TableEntry { not: entry.not, net: entry.net, timeout: None }.to_string()
+}
+
+impl Control {
+    /// Changes a table or asks about it; also tells what became of each address, if that is asked.
+    ///
+    /// # Errors
+    /// When the table is not there, is const or would be too large, or an address is none.
+    pub fn change_table(
+        &self,
+        change: &TableChange,
+    ) -> Result<(TableOutcome, Vec<TableFeedback>), Refused> {
+        let now = self.parts.clock.now();
+        let limits = self.limits();
+        let mut store = self.tables.lock();
+        if change.dry_run {
+            let (outcome, feedback, _) = store.clone().change(now, change, &limits)?;
+            return Ok((outcome, feedback));
+        }
+        let (outcome, feedback, changed) = store.change(now, change, &limits)?;
+        if changed {
+            self.publish_tables(&store, &self.in_force.lock())?;
+            self.tables_changed.notify_all();
+        }
+        Ok((outcome, feedback))
+    }
+
+    /// Deletes the tables of an anchor that rules do not declare const, and with `recursive` those of
+    /// all below it; tells how many.
+    ///
+    /// # Errors
+    /// When a worker is stuck.
+    pub fn flush_tables(&self, anchor: &str, recursive: bool) -> Result<u64, Refused> {
+        let now = self.parts.clock.now();
+        let limits = self.limits();
+        let mut store = self.tables.lock();
+        let chosen: Vec<Name> = store
+            .held
+            .iter()
+            .filter(|((path, _), held)| held.active && is_in(path, anchor, recursive))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for (anchor, name) in &chosen {
+            let change = TableChange {
+                name: name.clone(),
+                anchor: anchor.clone(),
+                action: TableAction::Kill,
+                addresses: Vec::new(),
+                dry_run: false,
+                feedback: false,
+            };
+            store.change(now, &change, &limits)?;
+        }
+        self.publish_tables(&store, &self.in_force.lock())?;
+        Ok(chosen.len() as u64)
+    }
+
+    /// Gives the workers what is in the tables now.
+    pub(super) fn publish_tables(
+        &self,
+        store: &TableStore,
+        in_force: &InForce,
+    ) -> Result<(), Refused> {
+        let Some(program) = &in_force.program else {
+            return Ok(());
+        };
+        let tables = store.contents(self.parts.clock.now(), program.tables());
+        let mut answers = Vec::with_capacity(self.parts.mailboxes.len());
+        for mailbox in &self.parts.mailboxes {
+            let posted = mailbox.post(|done| Letter::Tables(Arc::clone(&tables), done));
+            answers.push(posted.inspect_err(|error| (self.parts.give_up)(&error.to_string()))?);
+        }
+        // One that is late takes them up when it answers again, before anything that comes later.
+        answers.into_iter().for_each(|answer| drop(answer.wait()));
+        Ok(())
+    }
+
+    fn limits(&self) -> Limits {
+        let in_force = self.in_force.lock();
+        in_force
+            .program
+            .as_ref()
+            .map_or_else(Limits::default, |program| program.rules().options.limits.clone())
+    }
+
+    /// Takes expired entries out when they are due; never returns.
+    pub fn sweep_tables(&self) -> ! {
+        let mut store = self.tables.lock();
+        loop {
+            let now = self.parts.clock.now();
+            if store.sweep(now) {
+                // A worker that is stuck has been told of.
+                let _ = self.publish_tables(&store, &self.in_force.lock());
+            }
+            match store.next_expiry() {
+                // Not more often than once a second: what has expired is not found anyway.
+                Some(at) => {
+                    let pause = at.since(now).max(Duration::from_secs(1));
+                    self.tables_changed.wait_for(&mut store, pause);
+                }
+                None => self.tables_changed.wait(&mut store),
+            }
+        }
+    }
+
+    /// The tables of an anchor, and with `recursive` those of all below it.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub fn tables(&self, anchor: &str, recursive: bool) -> Result<Vec<protocol::Table>, Refused> {
+        let now = self.parts.clock.now();
+        let store = self.tables.lock();
+        let in_force = self.in_force.lock();
+        let program = in_force.program.as_ref();
+        let named = program.map_or(&[][..], |program| program.tables());
+        let tallies = self.tell(Letter::TableTallies)?;
+        let chosen = store.held.iter().filter(|((path, _), _)| is_in(path, anchor, recursive));
+        let listed = chosen.map(|((anchor, name), held)| {
+            let id = named.iter().position(|table| table.anchor == *anchor && table.name == *name);
+            let mut sum = TableTally::default();
+            for tally in id.iter().flat_map(|&id| tallies.iter().filter_map(move |all| all.get(id)))
+            {
+                sum.merge(tally);
+            }
+            let (anchors, rules) =
+                program.map_or((0, 0), |program| references(program.rules(), anchor, name));
+            let traffic = sum.tallies.map(|ops| ops.map(|tally| [tally.packets, tally.bytes]));
+            protocol::Table {
+                name: name.clone(),
+                anchor: anchor.clone(),
+                persist: held.persist,
+                constant: held.constant,
+                active: held.active,
+                referenced: held.referenced,
+                counters: held.editor.table().counts(),
+                addresses: held.editor.len().into(),
+                cleared: now.since(held.editor.zeroed()).as_secs(),
+                anchors,
+                rules,
+                evaluations: [sum.no_match, sum.matches],
+                traffic,
+            }
+        });
+        Ok(listed.collect())
+    }
+
+    /// Lists the entries of a table, some at a time; tells how many.
+    ///
+    /// # Errors
+    /// When there is no such table, a worker does not answer, or `each` fails.
+    pub fn table_entries(
+        &self,
+        anchor: &str,
+        name: &str,
+        mut each: impl FnMut(Vec<protocol::TableEntry>) -> io::Result<()>,
+    ) -> Result<u64, Refused> {
+        let now = self.parts.clock.now();
+        let (editor, id) = {
+            let store = self.tables.lock();
+            let held = store.held.get(&(anchor.to_owned(), name.to_owned()));
+            let Some(held) = held.filter(|held| held.active) else {
+                return Err(Refused::Error("Table does not exist.".into()));
+            };
+            let in_force = self.in_force.lock();
+            let named = in_force.program.as_ref().map_or(&[][..], |program| program.tables());
+            let id = named.iter().position(|table| table.anchor == anchor && table.name == name);
+            (Arc::clone(&held.editor), id)
+        };
+        let entries = editor.table().entries(now);
+        let mut hits = Vec::with_capacity(CHUNK);
+        for piece in entries.chunks(CHUNK) {
+            let mut sums = vec![EntryCounters::default(); piece.len()];
+            if let Some(id) = id.filter(|_| editor.table().counts()) {
+                for mailbox in &self.parts.mailboxes {
+                    hits.clear();
+                    hits.extend(piece.iter().map(|entry| entry.hit));
+                    let counted;
+                    (hits, counted) = mailbox.ask(|reply| {
+                        Letter::EntryCounters(id as u32, std::mem::take(&mut hits), reply)
+                    })?;
+                    for (sum, counted) in sums.iter_mut().zip(counted) {
+                        sum.merge(&counted);
+                    }
+                }
+            }
+            let views = piece.iter().zip(sums).map(|(entry, sum)| protocol::TableEntry {
+                address: written_entry(entry),
+                cleared: now.since(editor.cleared(entry)).as_secs(),
+                expires: entry.expires.map(|at| at.since(now).as_secs()),
+                traffic: editor
+                    .table()
+                    .counts()
+                    .then(|| sum.tallies.map(|ops| ops.map(|tally| [tally.packets, tally.bytes]))),
+            });
+            each(views.collect())?;
+        }
+        Ok(entries.len() as u64)
+    }
+}
+
+/// Whether the tables of an anchor are asked for.
+fn is_in(path: &str, anchor: &str, recursive: bool) -> bool {
+    let below = || path.strip_prefix(anchor).is_some_and(|rest| rest.starts_with('/'));
+    path == anchor || recursive && (anchor.is_empty() || below())
+}
+
+/// How many anchors other than its own, and how many rules in all, name a table.
+fn references(set: &RuleSet, anchor: &str, name: &str) -> (u64, u64) {
+    let mut anchors = BTreeSet::new();
+    let mut count = 0;
+    let in_anchors = set.anchors.iter().map(|(path, anchor)| (path.as_str(), &anchor.rules));
+    for (path, rules) in std::iter::once(("", &set.rules)).chain(in_anchors) {
+        // The nearest declaration counts.
+        if !is_in(path, anchor, true) || declared_between(set, path, anchor, name) {
+            continue;
+        }
+        let naming = rules.iter().filter(|rule| names(rule, name)).count() as u64;
+        count += naming;
+        if naming > 0 && path != anchor {
+            anchors.insert(path);
+        }
+    }
+    (anchors.len() as u64, count)
+}
+
+/// Whether an anchor between `path`, included, and `above`, not included, declares the table.
+fn declared_between(set: &RuleSet, mut path: &str, above: &str, name: &str) -> bool {
+    while path != above {
+        if set.anchors.get(path).is_some_and(|anchor| anchor.tables.iter().any(|t| t.name == name))
+        {
+            return true;
+        }
+        path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    }
+    false
+}
+
+fn names(rule: &Rule, name: &str) -> bool {
+    let is = |address: &Address| matches!(address, Address::Table(table) if table == name);
+    is(&rule.from.address)
+        || is(&rule.to.address)
+        || rule.state_options.overload.as_ref().is_some_and(|overload| overload.table == name)
+}

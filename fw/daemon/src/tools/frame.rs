@@ -1,0 +1,103 @@
+//! A packet in words as a frame: the engine's own parser then says what it is, and whether it would
+//! get as far as the rules.
+
+use weir_config::probe::{Probe, Transport};
+use weir_config::rules::{Family, RuleSet};
+use weir_engine::packet::build::{self, Build};
+use weir_engine::packet::ethernet::ethertype;
+use weir_engine::packet::icmp::{Class, class};
+use weir_engine::packet::{Network, ipv4};
+use weir_engine::{Checksum, Meta, PortIndex, PortNames};
+
+/// Ports of the datagram that an ICMP error quotes: traceroute's.
+const QUOTED_PORTS: [u16; 2] = [40_000, 33_434];
+/// IPv4 options that do nothing (RFC 791, 3.1).
+const NO_OPERATIONS: [u8; 4] = [1; 4];
+/// An IPv6 destination options header that holds padding (RFC 8200, 4.2 and 4.6).
+const PADDING: (u8, [u8; 8]) = (60, [0, 0, 1, 4, 0, 0, 0, 0]);
+/// An IPv6 fragment header: the first fragment, and more come (RFC 8200, 4.5).
+const FIRST_FRAGMENT: (u8, [u8; 8]) = (44, [0, 0, 0, 1, 0, 0, 0, 1]);
+
+/// The frame, its checksums right.
+pub fn frame(probe: &Probe) -> Vec<u8> {
+    let (source, destination) = (probe.source, probe.destination);
+    let mut build = match probe.transport {
+        Transport::Tcp { ports: [from, to], flags } => {
+            build::tcp((source, from), (destination, to), flags)
+        }
+        Transport::Udp { ports: [from, to] } => build::udp((source, from), (destination, to)),
+        Transport::Icmp { kind, code, id } => {
+            let message = build::icmp(source, destination, kind, code);
+            let network = match probe.family() {
+                Family::Inet => Network::Ipv4,
+                Family::Inet6 => Network::Ipv6,
+            };
+            match class(network, kind) {
+                Class::Query => message.id(id, 1),
+                Class::Error => message.quote(&quoted(probe)),
+                Class::Other => message,
+            }
+        }
+        Transport::Other(protocol) => build::other(source, destination, protocol),
+    };
+    build = tagged(build, probe).tos(probe.tos).ttl(probe.ttl);
+    if probe.options {
+        build = build.ip_options(&NO_OPERATIONS).extension(PADDING.0, &PADDING.1);
+    }
+    if probe.fragment {
+        let (number, header) = FIRST_FRAGMENT;
+        build = build.fragment(ipv4::MORE_FRAGMENTS).extension(number, &header);
+    }
+    let payload = probe.length.map_or(0, |length| length.saturating_sub(probe.shortest()));
+    build.payload(&vec![0; payload.into()]).frame()
+}
+
+/// What is known of such a frame besides its bytes.
+pub fn meta(frame: &[u8], port: PortIndex) -> Meta {
+    let length = frame.len() as u32;
+    Meta { port, checksum: Checksum::Unknown, gso_size: 0, length }
+}
+
+/// The port that a packet arrives on.
+///
+/// # Errors
+/// When no port is called that; in words.
+pub fn port(name: &str, ports: &PortNames) -> Result<PortIndex, String> {
+    let found = ports.0.iter().position(|port| port.role == name || port.interface == name);
+    found.map(|index| PortIndex(index as u8)).ok_or_else(|| {
+        let known: Vec<_> = ports
+            .0
+            .iter()
+            .map(|port| match port.interface == port.role {
+                true => format!("`{}`", port.role),
+                false => format!("`{}` (`{}`)", port.role, port.interface),
+            })
+            .collect();
+        format!("no port is called `{name}`: there are {}", known.join(" and "))
+    })
+}
+
+/// What to know about explaining a packet in words by rules that look at hardware addresses.
+pub fn note(rules: &RuleSet) -> Option<String> {
+    (!rules.ether.is_empty()).then(|| {
+        "words say no hardware addresses: the `ether` rules see 02:00:00:00:00:01 sending to \
+         02:00:00:00:00:02; `tagged` supposes what they give"
+            .to_owned()
+    })
+}
+
+/// The tags, outermost first. A priority without a VLAN is in a tag of VLAN 0 (IEEE 802.1Q, 6.9).
+fn tagged(build: Build, probe: &Probe) -> Build {
+    let priority = u16::from(probe.prio.unwrap_or(0)) << 13;
+    match (probe.vlans, probe.prio) {
+        ([0, _], None) => build,
+        ([outer, 0], _) => build.tag(ethertype::VLAN, priority | outer),
+        ([outer, inner], _) => build.tag(ethertype::QINQ, priority | outer).vlan(inner),
+    }
+}
+
+/// The packet that an error speaks of: a datagram that its destination has sent.
+fn quoted(probe: &Probe) -> Vec<u8> {
+    let [from, to] = QUOTED_PORTS;
+    build::udp((probe.destination, from), (probe.source, to)).frame()
+}
