@@ -179,6 +179,9 @@ impl Control {
         }
         let chosen: Arc<RuleMatcher> = Arc::new(move |id| ids.iter().any(|ids| ids.contains(&id)));
         self.tell(|done| Letter::ClearRules(Arc::clone(&chosen), done))?;
+        if anchor.is_empty() {
+            self.tell(Letter::ClearEtherRules)?;
+        }
         Ok(())
     }
 
