@@ -93,7 +93,7 @@ fn a_wrong_list_of_customers_writes_nothing() {
         let out = folder.path().join("customers");
         let said = Output::of(Command::new("sh").args(["-c", command]).arg(script).arg(&out).arg(&list));
         assert!(!said.success() && said.stderr.contains(message), "{line}: {}", said.stderr);
-        assert!(!out.join("all").exists(), "{line}");
+        assert!(!out.join("rack").exists(), "{line}");
     }
 }
 

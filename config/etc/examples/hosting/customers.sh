@@ -37,7 +37,9 @@ demo() {
                 file = sprintf("%s/c%04d.conf", own, n)
                 print "# This customer has an application server, for one partner only." > file
                 print "pass proto tcp from 203.0.113.0/24 to any port 8443 label \"own\"" > file
-                print "block proto tcp from ! 203.0.113.0/24 to any port ssh label \"own\"" > file
+                print "# Nor may others try passwords." > file
+                print "block proto tcp to any port ssh label \"own\"" > file
+                print "pass proto tcp from 203.0.113.0/24 to any port ssh label \"own\"" > file
                 close(file)
             }
         }
@@ -70,7 +72,7 @@ write() {
     {
         if (seen[$1]++) wrong("this name was there before")
         nets = $3 "\n" $4 "\n"
-        all = all nets
+        rack = rack nets
         for (i = 5; i <= NF; i++) {
             if (!($i in known)) wrong("unknown service " $i)
             table[$i] = table[$i] nets
@@ -85,7 +87,7 @@ write() {
     }
     END {
         if (failed) exit 1
-        printf "%s", all > (folder "/all")
+        printf "%s", rack > (folder "/rack")
         for (i in known) printf "%s", table[i] > (folder "/" i)
         printf "%s", bindings > (folder "/bindings.conf")
         printf "%s", anchors > (folder "/anchors.conf")
