@@ -20,7 +20,7 @@ usage: weir ctl [--socket PATH] [--json] [-deghmNnOqRvz] [-a anchor]
   -a ANCHOR        do it to this anchor: -f -F -s -z; with * at its end also to those below
   -R, -O, -T load  of the file only the rules, the options, the tables
   -m               options that the file does not set stay as they are
-  -s MODIFIER      show: rules Anchors states info Interfaces labels timeouts memory Tables all
+  -s MODIFIER      show: rules ether Anchors states info Interfaces labels timeouts memory Tables all
   -g               show rule numbers, as -vv does
   -z               set the counters of the rules to zero; with -s rules behind the listing
   -t TABLE -T COMMAND   show, add, delete, replace, test, zero, expire SECONDS, flush or
@@ -89,6 +89,8 @@ pub struct Options {
 pub enum Show {
     /// `rules`.
     Rules,
+    /// `ether`.
+    Ether,
     /// `states`.
     States,
     /// `info`.
@@ -165,6 +167,7 @@ use Modifier::{Is, NotBuilt, NotHere};
 /// pfctl's modifiers of `-s`, in the order in which it looks for one that begins with what was
 /// typed. `interfaces` is weir's own, behind `info`.
 const SHOW: &[(&str, Modifier<Show>)] = &[
+    ("ether", Is(Show::Ether)),
     ("queue", NotHere),
     ("rules", Is(Show::Rules)),
     ("Anchors", Is(Show::Anchors)),
@@ -399,10 +402,8 @@ impl Options {
             ));
         }
         let changes = self.file.is_some() || self.flush.is_some();
-        if changes && (self.anchor.starts_with('_') || self.anchor.contains("/_")) {
-            return Err(Refusal::Usage(
-                "anchor names beginning with `_` cannot be modified from the command line".into(),
-            ));
+        if changes && is_unnamed(&self.anchor) {
+            return Err(unnamed());
         }
         if self.recursive && self.file.is_some() {
             return Err(Refusal::Usage("-f loads one anchor: -a must not end in `*`".into()));
@@ -433,6 +434,9 @@ impl Options {
         if acts || self.part != Part::All || self.merge || !self.macros.is_empty() {
             return Err(Refusal::Usage("-T with a table goes with -a -f -n -q -v only".into()));
         }
+        if is_unnamed(&self.anchor) && command != TableCommand::Show {
+            return Err(unnamed());
+        }
         if self.recursive {
             return Err(Refusal::Usage("-T is for one table: -a must not end in `*`".into()));
         }
@@ -445,6 +449,16 @@ impl Options {
         }
         Ok(self)
     }
+}
+
+/// Whether an anchor, or one above it, has no name of its own.
+fn is_unnamed(anchor: &str) -> bool {
+    anchor.starts_with('_') || anchor.contains("/_")
+}
+
+fn unnamed() -> Refusal {
+    let text = "anchor names beginning with `_` cannot be modified from the command line";
+    Refusal::Usage(text.into())
 }
 
 fn missing(flag: &str, what: &str) -> Refusal {
@@ -482,7 +496,8 @@ fn deadline(text: &str) -> Result<u32, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::{FlushWhat, Options, Refusal, Show};
-    use crate::protocol::Part;
+    use crate::protocol::{Part, TableAction};
+    use crate::table::TableCommand;
 
     fn parse(line: &str) -> Result<Options, Refusal> {
         Options::parse(line.split_whitespace().map(Into::into))
@@ -514,6 +529,7 @@ mod tests {
             ("-st", Show::Timeouts),
             ("-sm", Show::Memory),
             ("-s mem", Show::Memory),
+            ("-s ether", Show::Ether),
             ("-sA", Show::Anchors),
             ("-sl", Show::Labels),
             ("-sa", Show::All),
@@ -535,13 +551,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused_by_name() {
-        for (line, name) in [
-            ("-t bad -T show", "-t"),
-            ("-sT", "-s Tables"),
-            ("-s osfp", "-s osfp"),
-            ("-F Tables", "-F Tables"),
-            ("-k key -k x", "-k key"),
-        ] {
+        for (line, name) in [("-s osfp", "-s osfp"), ("-k key -k x", "-k key")] {
             assert_eq!(parse(line), Err(Refusal::NotBuilt(name.into())), "{line}");
         }
         for (line, name) in
@@ -582,6 +592,34 @@ mod tests {
         let options = parse("-mNf x -o none -obasic").unwrap();
         assert!(options.merge);
         for line in ["-ROf x", "-R", "-m", "-T load", "-f x -o fast", "-a b -Of x"] {
+            assert!(matches!(parse(line), Err(Refusal::Usage(_))), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn tables_are_named_with_what_is_done_to_them() {
+        let options = parse("-t bad -Tadd 192.0.2.1 !192.0.2.2 -v timeout 1h").unwrap();
+        assert_eq!(options.table.as_deref(), Some("bad"));
+        assert_eq!(options.table_command, Some(TableCommand::Change(TableAction::Add)));
+        assert_eq!(options.arguments, ["192.0.2.1", "!192.0.2.2", "timeout", "1h"]);
+        assert_eq!(options.verbose, 1);
+        let options = parse("-nqt bad -T replace -f hosts -a web").unwrap();
+        assert!(options.no_action && options.file.is_some() && options.anchor == "web");
+        assert_eq!(parse("-t x -T exp 60").unwrap().table_command, Some(TableCommand::Expire));
+        assert_eq!(parse("-vvsT").unwrap().show, Some(Show::Tables));
+        assert_eq!(parse("-FT").unwrap().flush, Some(FlushWhat::Tables));
+        for line in [
+            "-t bad",
+            "-T add 192.0.2.1",
+            "-t bad -T range",
+            "-t bad -T show 192.0.2.1",
+            "-t bad -T flush -f x",
+            "-t bad -T add -sr",
+            "-t bad -T add -a web/*",
+            "-t bad -T add -a _1",
+            "-t bad -T add --json",
+            "-t a -t b -T show",
+        ] {
             assert!(matches!(parse(line), Err(Refusal::Usage(_))), "{line:?}");
         }
     }

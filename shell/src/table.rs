@@ -211,7 +211,7 @@ fn summary(action: TableAction, told: &TableOutcome) -> Vec<String> {
         }
         TableAction::Zero => lines.push(format!("{cleared}/{addresses} addresses cleared")),
         TableAction::Expire { .. } => {
-            lines.push(format!("{deleted}/{addresses} addresses expired"))
+            lines.push(format!("{deleted}/{addresses} addresses expired"));
         }
         TableAction::Flush => lines.push(format!("{deleted} addresses deleted")),
         TableAction::Kill => lines.push(format!("{deleted} table deleted")),

@@ -393,6 +393,14 @@ impl Session {
             }),
             Command::Rules => self.rules(control, "", false)?,
             Command::RulesIn { anchor, recursive } => self.rules(control, &anchor, recursive)?,
+            Command::EtherRules => match control.ether_rules() {
+                Ok(listing) => {
+                    let count = listing.rules.len() as u64;
+                    self.send(&Reply::Rules(listing))?;
+                    Ok(done(count))
+                }
+                Err(refused) => Err(refused),
+            },
             Command::Anchors => {
                 let anchors = control.anchors();
                 let count = anchors.len() as u64;

@@ -201,7 +201,7 @@ impl Control {
             // Some may have theirs: there is no way back, and without this one none forward.
             answers.push(posted.inspect_err(|error| (self.parts.give_up)(&error.to_string()))?);
         }
-        (in_force.program, in_force.tables) = (Some(program), tables);
+        in_force.program = Some(program);
         in_force.places = places;
         let late = answers.into_iter().filter_map(|answer| answer.wait().err());
         Ok(late.map(|error| format!("{error}: it will take up the rules when it does")).collect())

@@ -134,14 +134,14 @@ fn what_happens_before_and_after_the_rules() {
         (
             "pass\n",
             "flags F from 10.0.0.1 to 10.0.0.2 port 1",
-            "block: dropped before any rule is asked (tcp-flags): a combination of TCP flags that \
+            "block: dropped before any IP rule is asked (tcp-flags): a combination of TCP flags that \
              no stack sends\n",
             1,
         ),
         (
             "block\n",
             "icmp6-type neighbrsol from fe80::1 to ff02::1",
-            "pass: neighbour discovery passes before any rule is asked\n",
+            "pass: ARP, neighbour discovery and control frames pass before any IP rule\n",
             0,
         ),
         (

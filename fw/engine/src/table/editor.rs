@@ -156,7 +156,7 @@ impl Editor {
         let mut edits = Edits::default();
         for (place, index) in sorted(entries, &mut outcome) {
             let entry = &entries[index];
-            let timeout = Some(entry.timeout);
+            let timeout = Timeout::Anew(entry.timeout);
             let feedback = match self.find(place) {
                 None => {
                     edits.put(place, leaf(entry), Work { count: Count::New, timeout });
@@ -223,7 +223,7 @@ impl Editor {
                 gone(before, leaf, &mut edits, &mut outcome);
             }
             let entry = &entries[index];
-            let timeout = Some(entry.timeout);
+            let timeout = Timeout::Anew(entry.timeout);
             let feedback = match old.next_if(|(same, _)| *same == place) {
                 None => {
                     edits.put(place, leaf(entry), Work { count: Count::New, timeout });
@@ -286,7 +286,7 @@ impl Editor {
                 None => Feedback::Unchanged,
                 Some(old) if old.not != entries[index].not => Feedback::Conflict,
                 Some(old) => {
-                    edits.put(place, *old, Work { count: Count::Anew, timeout: None });
+                    edits.put(place, *old, Work { count: Count::Anew, timeout: Timeout::Stays });
                     Feedback::Cleared
                 }
             };
@@ -399,7 +399,7 @@ impl Editor {
                     leaf.set_stamp(self.stamp);
                     self.cleared[leaf.id as usize] = now;
                 }
-                if let Some(timeout) = work.timeout {
+                if let Timeout::Anew(timeout) = work.timeout {
                     leaf.set_deadline(
                         timeout.map(|seconds| now.after(Duration::from_secs(seconds.into()))),
                     );
@@ -437,8 +437,16 @@ impl Outcome {
 #[derive(Clone, Copy, Debug)]
 struct Work {
     count: Count,
-    /// In seconds from now, if it is to be set; `Some(None)` ends it.
-    timeout: Option<Option<u32>>,
+    timeout: Timeout,
+}
+
+/// What becomes of an entry's time-out.
+#[derive(Clone, Copy, Debug)]
+enum Timeout {
+    /// It stays.
+    Stays,
+    /// It begins anew, in seconds; or there is none.
+    Anew(Option<u32>),
 }
 
 /// What becomes of an entry's counters.
@@ -466,7 +474,7 @@ impl Edits {
     }
 
     fn remove(&mut self, place: Place, leaf: Leaf) {
-        let work = Work { count: Count::On, timeout: None };
+        let work = Work { count: Count::On, timeout: Timeout::Stays };
         self.push(place, Edit { leaf, put: false }, work);
     }
 

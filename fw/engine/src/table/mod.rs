@@ -76,7 +76,7 @@ impl Table {
         match network {
             Network::Ipv4 => (self.roots[0].as_ref(), address.0 << 96),
             Network::Ipv6 => (self.roots[1].as_ref(), address.0),
-            _ => (None, 0),
+            Network::Arp => (None, 0),
         }
     }
 

@@ -308,7 +308,7 @@ fn hostile_entries_stay_within_the_bound() {
     let v6 = |bits: u128, length| IpNet::new(Ipv6Addr::from(bits).into(), length).unwrap();
     let count = 30_000_u128;
     assert_bounded("pairs that part at the last bit", {
-        (0..count).map(|i| v6(i / 2 * 0x9e37_79b9_7f4a_7c15 << 40 | i % 2, 128))
+        (0..count).map(|i| v6(((i / 2 * 0x9e37_79b9_7f4a_7c15) << 40) | (i % 2), 128))
     });
     assert_bounded("nested in all lengths", {
         (0..count).map(|i| v6((i / 129) << 100, 28 + (i % 101) as u8))
