@@ -77,9 +77,9 @@ write() {
             if (!($i in known)) wrong("unknown service " $i)
             table[$i] = table[$i] nets
         }
-        # Also what a machine says before it has an address (RFC 5227, RFC 4862).
-        bindings = bindings sprintf("ether pass in on lan proto { ip, arp } from %s l3 from { %s, 0.0.0.0 } label \"%s\"\n", $2, $3, $1)
-        bindings = bindings sprintf("ether pass in on lan from %s l3 from { %s, fe80::/10, ::/128 } label \"%s\"\n", $2, $4, $1)
+        # A machine asks whether its address is free before it has one (RFC 5227, 2.1.1).
+        bindings = bindings sprintf("ether pass in on lan proto arp from %s l3 from { %s, 0.0.0.0 }\n", $2, $3)
+        bindings = bindings sprintf("ether pass in on lan from %s l3 from { %s, %s } tag MACHINE label \"%s\"\n", $2, $3, $4, $1)
         if (($1 ".conf") in has_own) {
             anchors = anchors sprintf("anchor \"%s\" in on wan to { %s, %s }\n", $1, $3, $4)
             anchors = anchors sprintf("load anchor \"%s\" from \"own/%s.conf\"\n", $1, $1)
