@@ -100,9 +100,8 @@ fn port_names(prefixes: &[PortPrefixes]) -> PortNames {
 
 #[test]
 fn every_mark_is_known() {
-    const KINDS: &[&str] = &[
-        "rules", "cases", "refused", "not built", "lint", "file", "settings", "shell", "grammar",
-    ];
+    const KINDS: &[&str] =
+        &["rules", "cases", "refused", "not built", "lint", "file", "settings", "shell", "grammar"];
     for example in examples() {
         assert!(KINDS.iter().any(|kind| example.of(kind).is_some()), "{}", example.mark);
     }

@@ -91,7 +91,8 @@ fn a_wrong_list_of_customers_writes_nothing() {
         let command = "sh \"$0\" write \"$1\" < \"$2\"";
         let script = shipped("examples/hosting/customers.sh");
         let out = folder.path().join("customers");
-        let said = Output::of(Command::new("sh").args(["-c", command]).arg(script).arg(&out).arg(&list));
+        let said =
+            Output::of(Command::new("sh").args(["-c", command]).arg(script).arg(&out).arg(&list));
         assert!(!said.success() && said.stderr.contains(message), "{line}: {}", said.stderr);
         assert!(!out.join("rack").exists(), "{line}");
     }
