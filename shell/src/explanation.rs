@@ -121,10 +121,12 @@ pub fn ask(socket: &Path, explain: Explain) -> io::Result<Explanation> {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(value: &u8) -> bool {
     *value == 0
 }

@@ -58,8 +58,8 @@ impl Control {
         {
             explanation.passes = true;
             explanation.reason = None;
-            explanation.because =
-                "the state lets it pass if its sequence numbers and flags fit".to_owned();
+            "the state lets it pass if its sequence numbers and flags fit"
+                .clone_into(&mut explanation.because);
             explanation.makes = None;
             explanation.state = Some(Box::new(state));
         }

@@ -73,10 +73,9 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         Ok(passes)
     });
     match done {
-        Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        // `weir explain -r big.pcap | head`
-        Err(Failure::Output(io::ErrorKind::BrokenPipe)) => ExitCode::SUCCESS,
+        // `weir explain -r big.pcap | head` is no failure.
+        Ok(true) | Err(Failure::Output(io::ErrorKind::BrokenPipe)) => ExitCode::SUCCESS,
         Err(Failure::Output(kind)) => {
             eprintln!("weir explain: {kind}");
             ExitCode::from(2)

@@ -374,7 +374,6 @@ fn a_capture_is_explained_packet_by_packet() {
         writer.write(1_000_000_000, std::iter::once(&frame[..])).unwrap();
     }
     writer.flush().unwrap();
-    drop(writer);
     std::fs::write(folder.path().join("some.pcap"), &file).unwrap();
     let said = folder.weir("explain --rules weir.conf -r some.pcap --on lan");
     let parts: Vec<_> = said.out.split("\n\n").collect();
