@@ -58,8 +58,8 @@ impl Control {
         {
             explanation.passes = true;
             explanation.reason = None;
-            "the state lets it pass if its sequence numbers and flags fit"
-                .clone_into(&mut explanation.because);
+            explanation.because =
+                String::from("the state lets it pass if its sequence numbers and flags fit");
             explanation.makes = None;
             explanation.state = Some(Box::new(state));
         }

@@ -154,11 +154,10 @@ impl Scene<'_> {
             let name = |code| {
                 names::code_name(family, kind, code).map_or_else(|| code.to_string(), str::to_owned)
             };
-            format!("code {} is not {}", name(code), name(wanted))
-        } else {
-            let word = if family == Family::Inet { "icmp-type" } else { "icmp6-type" };
-            format!("{word} {} is not {}", name(kind), name(wanted.kind))
+            return format!("code {} is not {}", name(code), name(wanted));
         }
+        let word = if family == Family::Inet { "icmp-type" } else { "icmp6-type" };
+        format!("{word} {} is not {}", name(kind), name(wanted.kind))
     }
 }
 
