@@ -367,12 +367,50 @@ impl Session {
             Ok((outcome, feedback)) => (outcome, feedback.into_iter().peekable()),
             Err(refused) => return Ok(Err(refused)),
         };
+        if !change.dry_run && change.action != TableAction::Test {
+            let TableChange { name, anchor, action, .. } = change;
+            let within = if anchor.is_empty() { "" } else { " of anchor " };
+            info!("user {}: {action:?} in table {name:?}{within}{anchor}", self.uid);
+        }
         let count = outcome.addresses;
         self.send(&Reply::TableOutcome(outcome))?;
         while feedback.peek().is_some() {
             self.send(&Reply::TableFeedback(feedback.by_ref().take(LINE).collect()))?;
         }
         Ok(Ok(done(count)))
+    }
+
+    /// Sends the tables of an anchor; the answer's end is left to be sent.
+    fn tables(
+        &mut self,
+        control: &Control,
+        anchor: &str,
+        recursive: bool,
+    ) -> io::Result<Result<Reply, Refused>> {
+        let tables = match control.tables(anchor, recursive) {
+            Ok(tables) => tables,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let count = tables.len() as u64;
+        self.send(&Reply::Tables(tables))?;
+        Ok(Ok(done(count)))
+    }
+
+    /// Sends what is in a table; the answer's end is left to be sent.
+    fn entries(
+        &mut self,
+        control: &Control,
+        anchor: &str,
+        name: &str,
+    ) -> io::Result<Result<Reply, Refused>> {
+        let mut broken = None;
+        let listed = control.table_entries(anchor, name, |entries| {
+            // What is wrong with the connection is no refusal.
+            self.send(&Reply::TableEntries(entries)).inspect_err(|error| {
+                broken = Some(io::Error::new(error.kind(), error.to_string()));
+            })
+        });
+        broken.map_or_else(|| Ok(listed.map(done)), Err)
     }
 
     /// Carries a command out; sends the lines of a listing and returns the one that ends it.
@@ -399,33 +437,9 @@ impl Session {
                 self.send(&Reply::Anchors(anchors))?;
                 Ok(done(count))
             }
-            Command::Table(change) => {
-                let answer = self.change_table(control, &change)?;
-                if answer.is_ok() && !change.dry_run && change.action != TableAction::Test {
-                    let TableChange { name, anchor, action, .. } = &change;
-                    let within = if anchor.is_empty() { "" } else { " of anchor " };
-                    info!("user {uid}: {action:?} in table {name:?}{within}{anchor}");
-                }
-                answer
-            }
-            Command::Tables { anchor, recursive } => match control.tables(&anchor, recursive) {
-                Ok(tables) => {
-                    let count = tables.len() as u64;
-                    self.send(&Reply::Tables(tables))?;
-                    Ok(done(count))
-                }
-                Err(refused) => Err(refused),
-            },
-            Command::TableEntries { anchor, name } => {
-                let mut broken = None;
-                let listed = control.table_entries(&anchor, &name, |entries| {
-                    keep(&mut broken, self.send(&Reply::TableEntries(entries)))
-                });
-                match broken {
-                    Some(error) => return Err(error),
-                    None => listed.map(done),
-                }
-            }
+            Command::Table(change) => self.change_table(control, &change)?,
+            Command::Tables { anchor, recursive } => self.tables(control, &anchor, recursive)?,
+            Command::TableEntries { anchor, name } => self.entries(control, &anchor, &name)?,
             Command::States => {
                 let mut broken = None;
                 let listed = control.states(|states| {
@@ -497,11 +511,6 @@ impl Session {
             Refused::Error(text) => Reply::Error(text),
         }))
     }
-}
-
-/// Remembers why a line could not be sent: then nothing more is.
-fn keep(broken: &mut Option<io::Error>, sent: io::Result<()>) -> io::Result<()> {
-    sent.inspect_err(|error| *broken = Some(io::Error::new(error.kind(), error.to_string())))
 }
 
 /// The end of an answer that went well.
