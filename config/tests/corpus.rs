@@ -1,8 +1,8 @@
 //! The rule corpus in `tests/corpus`: `NAME.in` is typed; `NAME.ok` is what `weir ctl -nvf` prints;
 //! `NAME.err` is what goes to stderr. A refused file has no `.ok`; an accepted one has `.err` only
 //! if there are warnings. A first line `# -D name=value` stands for that flag. Files that are named
-//! in there are found in the same folder; the settings file says that 192.168.0.0/24 and
-//! 2001:db8:1::/48 are behind `lan`. What is printed is fed back and must print itself.
+//! in there are found in the same folder; the settings file says that `192.168.0.0/24` and
+//! `2001:db8:1::/48` are behind `lan`. What is printed is fed back and must print itself.
 //!
 //! `WEIR_BLESS=1` writes the expected files anew; read the difference before you commit it.
 
@@ -42,8 +42,9 @@ fn corpus() -> Vec<PathBuf> {
 
 fn printed(parsed: &Parsed) -> Option<String> {
     let rules = parsed.rules.as_ref()?;
-    let echo: String = parsed.echo.iter().map(|line| format!("{line}\n")).collect();
-    Some(format!("{echo}{}", rules.printed(false)))
+    let echo = parsed.echo.join("\n");
+    let end = if echo.is_empty() { "" } else { "\n" };
+    Some(format!("{echo}{end}{}", rules.printed(false)))
 }
 
 fn read(path: &Path) -> Option<String> {

@@ -424,8 +424,7 @@ fn a_rule_set_has_one_bound_with_its_anchors() {
         text + " }"
     };
     let rule = format!("pass from {} to {}\n", list(400), list(1000));
-    let text: String =
-        ["a", "b", "c"].iter().map(|name| format!("anchor \"{name}\" {{\n{rule}}}\n")).collect();
+    let text = ["a", "b", "c"].map(|name| format!("anchor \"{name}\" {{\n{rule}}}\n")).concat();
     assert!(first(&read(text)).contains("the rule set has more than 1000000 rules"));
 }
 

@@ -369,8 +369,12 @@ proptest! {
             .map(|anchor| (&mut anchor.tables, &mut anchor.rules))
             .chain([(&mut again.tables, &mut again.rules)])
         {
-            tables.iter_mut().for_each(|table| table.source = Source::default());
-            rules.iter_mut().for_each(|rule| rule.source = Source::default());
+            for table in tables {
+                table.source = Source::default();
+            }
+            for rule in rules {
+                rule.source = Source::default();
+            }
         }
         prop_assert_eq!(again, set, "{}", text);
     }

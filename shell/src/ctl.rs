@@ -237,7 +237,8 @@ impl<W: Write> Session<W> {
     }
 
     fn show(&mut self, show: Show) -> Outcome {
-        const ALL: [(Show, &str); 8] = [
+        const ALL: [(Show, &str); 9] = [
+            (Show::Ether, "ETHER RULES:"),
             (Show::Rules, "FILTER RULES:"),
             (Show::States, "STATES:"),
             (Show::Info, "INFO:"),
@@ -258,6 +259,7 @@ impl<W: Write> Session<W> {
             if self.options.json {
                 let name =
                     title.trim_end_matches(':').replace("FILTER ", "").replace(" COUNTERS", "");
+                let name = name.replace("ETHER RULES", "ether");
                 let name = name.to_lowercase();
                 write!(self.out, "{}\"{name}\":", if i == 0 { "{" } else { "," })?;
             } else {
@@ -280,6 +282,7 @@ impl<W: Write> Session<W> {
                 let Options { anchor, recursive, .. } = self.options.clone();
                 Command::RulesIn { anchor, recursive }
             }
+            Show::Ether => Command::EtherRules,
             Show::Anchors => Command::Anchors,
             Show::Tables => {
                 let Options { anchor, recursive, .. } = self.options.clone();

@@ -20,7 +20,7 @@ usage: weir ctl [--socket PATH] [--json] [-deghmNnOqRvz] [-a anchor]
   -a ANCHOR        do it to this anchor: -f -F -s -z; with * at its end also to those below
   -R, -O, -T load  of the file only the rules, the options, the tables
   -m               options that the file does not set stay as they are
-  -s MODIFIER      show: rules Anchors states info Interfaces labels timeouts memory Tables all
+  -s MODIFIER      show: rules ether Anchors states info Interfaces labels timeouts memory Tables all
   -g               show rule numbers, as -vv does
   -z               set the counters of the rules to zero; with -s rules behind the listing
   -t TABLE -T COMMAND   show, add, delete, replace, test, zero, expire SECONDS, flush or
@@ -89,6 +89,8 @@ pub struct Options {
 pub enum Show {
     /// `rules`.
     Rules,
+    /// `ether`.
+    Ether,
     /// `states`.
     States,
     /// `info`.
@@ -165,6 +167,7 @@ use Modifier::{Is, NotBuilt, NotHere};
 /// pfctl's modifiers of `-s`, in the order in which it looks for one that begins with what was
 /// typed. `interfaces` is weir's own, behind `info`.
 const SHOW: &[(&str, Modifier<Show>)] = &[
+    ("ether", Is(Show::Ether)),
     ("queue", NotHere),
     ("rules", Is(Show::Rules)),
     ("Anchors", Is(Show::Anchors)),
@@ -526,6 +529,7 @@ mod tests {
             ("-st", Show::Timeouts),
             ("-sm", Show::Memory),
             ("-s mem", Show::Memory),
+            ("-s ether", Show::Ether),
             ("-sA", Show::Anchors),
             ("-sl", Show::Labels),
             ("-sa", Show::All),

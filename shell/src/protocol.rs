@@ -98,6 +98,10 @@ pub enum Command {
         /// Those of all other anchors, too.
         recursive: bool,
     },
+    /// Lists the rules of layer 2 with their counters. Answer: `rules`, `done`.
+    ///
+    /// `{"version":1,"command":"ether-rules"}`
+    EtherRules,
     /// Lists the paths of all anchors, whether they have rules or are only called. Answer:
     /// `anchors`, `done`.
     ///
@@ -291,7 +295,8 @@ pub enum Flush {
     States,
     /// The counters that belong to no rule.
     Info,
-    /// The counters of the rules of an anchor (`""` is the main rule set).
+    /// The counters of the rules of an anchor (`""` is the main rule set, with the rules of layer
+    /// 2).
     ///
     /// `{"rule-counters":{"anchor":"","recursive":false}}`
     RuleCounters {
@@ -673,7 +678,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&request).unwrap(), example);
             seen += 1;
         }
-        assert_eq!(seen, 15, "one example for each command and one for the request");
+        assert_eq!(seen, 19, "one example for each command and one for the request");
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(super) fn scrub_items<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Vec<Sc
     delimited(symbol("("), separated(scrub_item), symbol(")")).parse(input)
 }
 
-const SCRUB: &[&str] = &["no-df", "random-id", "min-ttl", "max-mss", "reassemble"];
+pub(super) const SCRUB: &[&str] = &["no-df", "random-id", "min-ttl", "max-mss", "reassemble"];
 
 fn scrub_item<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, ScrubItem<'t, 's>> {
     let (input, word) = plain("a `scrub` option")(input)?;

@@ -29,6 +29,7 @@ mod resolve;
 mod set;
 mod state;
 mod table;
+mod vocabulary;
 mod words;
 
 use std::collections::{BTreeMap, HashSet};
@@ -52,6 +53,7 @@ use self::report::Report;
 use self::resolve::Resolver;
 use self::set::Settings;
 pub use self::table::{MAX_TABLE_ENTRIES, MAX_TABLE_TEXT};
+pub use self::vocabulary::vocabulary;
 use self::words::{STATEMENTS, refusal, rule_words};
 pub(crate) use self::words::{nearest, shorten, synonym, with_hint};
 use crate::diagnostic::Diagnostics;

@@ -29,7 +29,7 @@ pub const MAX_TABLE_ENTRIES: usize = 4 << 20;
 const LONGEST_NAME: usize = 31;
 
 /// The words that may follow a table's name.
-const OPTIONS: [&str; 4] = ["persist", "const", "counters", "file"];
+pub(super) const OPTIONS: [&str; 4] = ["persist", "const", "counters", "file"];
 
 /// Where entries come from, in the order of the text, which the echo keeps.
 enum Part {

@@ -221,6 +221,13 @@ pub(super) fn refusal(word: &str) -> Option<String> {
     })
 }
 
+/// Every word that pf's grammar or weir's knows, the refused ones among them.
+pub(super) fn all() -> impl Iterator<Item = &'static str> {
+    let refused = refused().map(|&(word, _)| word);
+    let inner = IN_PARENTHESES.iter().map(|&(word, _)| word);
+    KNOWN.iter().chain(STRUCTURE).chain(SET).copied().chain(refused).chain(inner)
+}
+
 /// Words that can stand in a rule, for near misses.
 pub(super) fn rule_words() -> impl Iterator<Item = &'static str> {
     KNOWN.iter().chain(REFUSED.iter().map(|(word, _)| word)).copied()

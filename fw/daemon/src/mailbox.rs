@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use weir_engine::table::{EntryCounters, Hit, TableTally, Tables};
-use weir_engine::{Counters, Instant, Program, Replaced, RuleCounters, StateView};
+use weir_engine::{Counters, EtherCounters, Instant, Program, Replaced, RuleCounters, StateView};
 use weir_hw::Stats;
 
 use crate::handover::Bell;
@@ -44,6 +44,8 @@ pub enum Letter {
     ClearCounters(Sender<()>),
     /// Set the counters of some rules to zero.
     ClearRules(Arc<RuleMatcher>, Sender<()>),
+    /// Set the counters of all rules of layer 2 to zero.
+    ClearEtherRules(Sender<()>),
     /// List the states in [`CHUNK`] slots from a cursor on.
     States(u32, Vec<StateView>, Sender<(Vec<StateView>, Option<u32>)>),
     /// Remove matching states in [`CHUNK`] slots from a cursor on.
@@ -57,6 +59,8 @@ pub struct Report {
     pub counters: Counters,
     /// By rule of the program in force.
     pub rules: Vec<RuleCounters>,
+    /// By `ether` rule of the program in force.
+    pub ether: Vec<EtherCounters>,
     /// States in its table.
     pub states: u32,
     /// Its queues of the ports.

@@ -339,6 +339,10 @@ impl Worker {
                 self.engine.clear_rule_counters(&*chosen);
                 let _ = done.try_send(());
             }
+            Letter::ClearEtherRules(done) => {
+                self.engine.clear_ether_counters();
+                let _ = done.try_send(());
+            }
             Letter::States(cursor, mut room, reply) => {
                 let next = self.engine.states(now, cursor, CHUNK as u32, &mut room);
                 let _ = reply.try_send((room, next));
@@ -353,6 +357,7 @@ impl Worker {
         Report {
             counters: self.engine.counters().clone(),
             rules: self.engine.rule_counters(),
+            ether: self.engine.ether_counters().to_vec(),
             states: self.engine.state_count(),
             ports: self.queues.iter().map(|queue| queue.port.stats()).collect(),
             back_pressure: self.back_pressure,

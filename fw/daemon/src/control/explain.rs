@@ -25,17 +25,17 @@ impl Control {
         let probe = probe::packet("packet", &explain.packet).map_err(Refused::Diagnostics)?;
         let port = frame::port(&probe.port, &self.parts.ports).map_err(Refused::Error)?;
         let now = self.parts.clock.now();
-        let (program, tables, places, open_for) = {
+        let (program, places, open_for) = {
             let in_force = self.in_force.lock();
             let program = in_force.program.as_ref().map(Arc::clone);
             let open_for = in_force.open_until.map(|until| until.since(now).as_secs());
-            let tables = Arc::clone(&in_force.tables);
             let places = Arc::clone(&in_force.places);
-            (program, tables, places, open_for.filter(|&left| left > 0))
+            (program, places, open_for.filter(|&left| left > 0))
         };
         let program = program.ok_or_else(|| {
             Refused::Error("no rule set is in force: everything is blocked".into())
         })?;
+        let tables = self.tables.lock().contents(now, program.tables());
         let bytes = frame::frame(&probe);
         let meta = frame::meta(&bytes, port);
         let question = Question { head: &bytes, meta, link_tag: probe.tagged.as_deref() };
@@ -49,6 +49,7 @@ impl Control {
             all: explain.all,
         };
         let (mut explanation, fate) = teller.explain(probe.to_string(), &question);
+        explanation.notes.extend(frame::note(program.rules()));
         let floating = program.rules().options.state_policy == StatePolicy::Floating;
         let asked = fate.decision.is_some_and(|decision| !decision.skipped);
         if asked

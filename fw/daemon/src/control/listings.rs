@@ -45,6 +45,31 @@ impl Control {
         Ok(listing)
     }
 
+    /// The rules of layer 2 with their counters.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub fn ether_rules(&self) -> Result<protocol::RuleListing, Refused> {
+        let in_force = self.in_force.lock();
+        let reports = self.reports()?;
+        let rules = in_force.program.iter().flat_map(|program| &program.rules().ether);
+        let rules = (0..).zip(rules).map(|(number, rule)| {
+            let mut listed =
+                protocol::Rule { number, text: rule.to_string(), ..protocol::Rule::default() };
+            for counters in reports.iter().filter_map(|report| report.ether.get(number as usize)) {
+                listed.evaluations += counters.evaluations;
+                for i in 0..2 {
+                    listed.packets[i] += counters.packets[i];
+                    listed.bytes[i] += counters.bytes[i];
+                }
+            }
+            listed
+        });
+        // Without any, all that is built in holds: nothing is blocked for want of them.
+        let origin = in_force.origin.clone().or_else(|| Some(String::new()));
+        Ok(protocol::RuleListing { origin, rules: rules.collect(), ..Default::default() })
+    }
+
     /// The paths of all anchors, in order: those that have content, those that are called, and those
     /// that others are in.
     pub fn anchors(&self) -> Vec<String> {

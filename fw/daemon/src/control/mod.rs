@@ -21,7 +21,6 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex};
 use weir_config::{Diagnostics, PortPrefixes};
-use weir_engine::table::Tables;
 use weir_engine::{Instant, PortNames, Program, Shared};
 use weir_hw::Kind;
 use weir_shell::protocol::Flush;
@@ -86,8 +85,6 @@ pub struct Control {
 struct InForce {
     /// `None` before the first load.
     program: Option<Arc<Program>>,
-    /// What is in its tables.
-    tables: Arc<Tables>,
     /// Of its rules.
     places: Arc<Places>,
     /// What it is made of.
@@ -182,6 +179,9 @@ impl Control {
         }
         let chosen: Arc<RuleMatcher> = Arc::new(move |id| ids.iter().any(|ids| ids.contains(&id)));
         self.tell(|done| Letter::ClearRules(Arc::clone(&chosen), done))?;
+        if anchor.is_empty() {
+            self.tell(Letter::ClearEtherRules)?;
+        }
         Ok(())
     }
 

@@ -147,7 +147,9 @@ pub fn explain_words(teller: &Teller<'_>, words: &str) -> Result<Explanation, St
     let bytes = frame::frame(&probe);
     let meta = frame::meta(&bytes, port);
     let question = Question { head: &bytes, meta, link_tag: probe.tagged.as_deref() };
-    Ok(teller.explain(probe.to_string(), &question).0)
+    let (mut told, _) = teller.explain(probe.to_string(), &question);
+    told.notes.extend(frame::note(teller.program.rules()));
+    Ok(told)
 }
 
 /// The two ends of a flow in an order that both directions share, and what else tells flows apart.

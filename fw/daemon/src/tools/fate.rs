@@ -59,16 +59,28 @@ pub struct Question<'a> {
     pub head: &'a [u8],
     /// The rest about the frame.
     pub meta: Meta,
-    /// The tag that a layer 2 rule has given it.
+    /// A tag to suppose in place of the one that the `ether` rules give.
     pub link_tag: Option<&'a str>,
 }
 
-/// The packet, if the rules are asked about it, else what becomes of it.
-fn asked(question: &Question<'_>) -> Result<Packet, Fate> {
+/// The packet with the tag that layer 2 gives it, if the IP rules are asked about it, else what
+/// becomes of the frame.
+fn asked<'p>(
+    program: &'p Program,
+    tables: &Tables,
+    now: Instant,
+    question: &Question<'p>,
+) -> Result<(Packet, Option<&'p str>), Fate> {
     let decided = |reason| Fate { reason, decision: None };
-    let packet =
-        Packet::parse(question.head, &question.meta).map_err(|reason| decided(Some(reason)))?;
-    if is_control(&packet) { Err(decided(None)) } else { Ok(packet) }
+    let Question { head, meta, link_tag } = question;
+    let packet = Packet::parse(head, meta);
+    let tag = program
+        .judge_link(packet.as_ref().map_err(|&reason| reason), head, meta, tables, now)
+        .map_err(|reason| decided(Some(reason)))?;
+    match packet {
+        Ok(packet) if !is_control(&packet) => Ok((packet, link_tag.or(tag))),
+        _ => Err(decided(None)),
+    }
 }
 
 /// ARP and neighbour discovery pass before any rule.
@@ -88,26 +100,38 @@ fn is_control(packet: &Packet) -> bool {
 
 /// Decides.
 pub fn decide(program: &Program, tables: &Tables, now: Instant, question: &Question<'_>) -> Fate {
-    match asked(question) {
-        Ok(packet) => {
-            let decision = program.decide(&packet, question.link_tag, tables, now);
+    match asked(program, tables, now, question) {
+        Ok((packet, tag)) => {
+            let decision = program.decide(&packet, tag, tables, now);
             after(program, &packet, question.head, decision)
         }
         Err(fate) => fate,
     }
 }
 
-/// Decides and tells how: the packet and its trace are there if the rules were asked.
+/// A packet that the rules were asked about.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The packet.
+    pub packet: Packet,
+    /// The tag that it came with.
+    pub tag: Option<String>,
+    /// Its way through the rules.
+    pub trace: Trace,
+}
+
+/// Decides and tells how, if the rules were asked.
 pub fn explain(
     program: &Program,
     tables: &Tables,
     now: Instant,
     question: &Question<'_>,
-) -> (Fate, Option<(Packet, Trace)>) {
-    match asked(question) {
-        Ok(packet) => {
-            let trace = program.explain(&packet, question.link_tag, tables, now);
-            (after(program, &packet, question.head, trace.decision), Some((packet, trace)))
+) -> (Fate, Option<Asked>) {
+    match asked(program, tables, now, question) {
+        Ok((packet, tag)) => {
+            let trace = program.explain(&packet, tag, tables, now);
+            let fate = after(program, &packet, question.head, trace.decision);
+            (fate, Some(Asked { packet, tag: tag.map(str::to_owned), trace }))
         }
         Err(fate) => (fate, None),
     }

@@ -2,7 +2,7 @@
 //! get as far as the rules.
 
 use weir_config::probe::{Probe, Transport};
-use weir_config::rules::Family;
+use weir_config::rules::{Family, RuleSet};
 use weir_engine::packet::build::{self, Build};
 use weir_engine::packet::ethernet::ethertype;
 use weir_engine::packet::icmp::{Class, class};
@@ -74,6 +74,15 @@ pub fn port(name: &str, ports: &PortNames) -> Result<PortIndex, String> {
             })
             .collect();
         format!("no port is called `{name}`: there are {}", known.join(" and "))
+    })
+}
+
+/// What to know about explaining a packet in words by rules that look at hardware addresses.
+pub fn note(rules: &RuleSet) -> Option<String> {
+    (!rules.ether.is_empty()).then(|| {
+        "words say no hardware addresses: the `ether` rules see 02:00:00:00:00:01 sending to \
+         02:00:00:00:00:02; `tagged` supposes what they give"
+            .to_owned()
     })
 }
 

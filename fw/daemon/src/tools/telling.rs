@@ -9,7 +9,7 @@ use weir_engine::{Instant, PortNames, Program, Reason, SideTrace, Trace, TraceSt
 use weir_shell::explanation::{Explanation, Outcome, Side, Step};
 
 use super::difference::{Scene, protocol, rule_id};
-use super::fate::{self, Fate, Question};
+use super::fate::{self, Asked, Fate, Question};
 
 /// Rules of one evaluation that are told at most; the rest is counted.
 const MOST_RULES: usize = 100_000;
@@ -45,8 +45,7 @@ impl Teller<'_> {
             makes: None,
             notes: Vec::new(),
         };
-        if let Some((packet, trace)) = asked {
-            let mut tag = question.link_tag.map(str::to_owned);
+        if let Some(Asked { packet, mut tag, trace }) = asked {
             for side in &trace.sides {
                 let told = self.side(&packet, side, tag.as_deref(), &mut explanation.notes);
                 tag.clone_from(&told.tag);
@@ -60,10 +59,6 @@ impl Teller<'_> {
                     "a rule with `probability` was asked: the dice were taken to fall for it";
                 explanation.notes.push(note.to_owned());
             }
-        }
-        if !self.program.rules().ether.is_empty() {
-            let note = "the `ether` rules are not asked: say what they give with `tagged`";
-            explanation.notes.push(note.to_owned());
         }
         (explanation, fate)
     }
@@ -88,9 +83,11 @@ impl Teller<'_> {
         let Some(decision) = fate.decision else {
             return match fate.reason {
                 Some(reason) => {
-                    format!("dropped before any rule is asked ({reason}): {}", said(reason))
+                    format!("dropped before any IP rule is asked ({reason}): {}", said(reason))
                 }
-                None => "neighbour discovery passes before any rule is asked".to_owned(),
+                None => {
+                    "ARP, neighbour discovery and control frames pass before any IP rule".to_owned()
+                }
             };
         };
         if decision.skipped {

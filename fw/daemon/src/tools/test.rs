@@ -230,18 +230,18 @@ fn differs(case: &Case, port: PortIndex, fate: &Fate, policy: &Policy) -> (Strin
     }
     ask(case, port, |question| {
         let (_, asked) = fate::explain(&policy.program, &policy.tables, policy.now, question);
-        if let Some((packet, trace)) = asked
-            && let Some((side, rule, outcome)) = nearest(case, &trace, policy)
+        if let Some(asked) = asked
+            && let Some((side, rule, outcome)) = nearest(case, &asked.trace, policy)
         {
             let scene = Scene {
                 program: &policy.program,
                 tables: &policy.tables,
                 ports: &policy.ports,
                 now: policy.now,
-                packet: &packet,
+                packet: &asked.packet,
                 port: side.port,
                 direction: side.direction,
-                tag: question.link_tag,
+                tag: asked.tag.as_deref(),
             };
             let place = policy.program.place(rule);
             let why = match outcome {

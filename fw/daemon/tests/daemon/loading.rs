@@ -213,6 +213,27 @@ fn counters_of_rules_are_zeroed_apart_from_the_others() {
 }
 
 #[test]
+fn rules_of_layer_2_are_listed_and_zeroed() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    let listed = |client: &mut Client| match client.ask(Command::EtherRules).swap_remove(0) {
+        Reply::Rules(listing) => listing.rules,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(listed(&mut client).len(), 0);
+    assert_eq!(client.end(load("ether pass in on lan proto 0x0800\npass\n")), done(1));
+    seat.make_states(3);
+    let rules = listed(&mut client);
+    assert_eq!(rules.len(), 1);
+    assert!(rules[0].text.starts_with("ether pass in "), "{}", rules[0].text);
+    assert_eq!(rules[0].packets, [3, 0]);
+    let zero = Flush::RuleCounters { anchor: String::new(), recursive: false };
+    assert_eq!(client.end(Command::Flush(zero)), done(0));
+    assert_eq!(listed(&mut client)[0].packets, [0, 0]);
+    seat.running.stop();
+}
+
+#[test]
 fn parts_of_a_file_can_be_loaded() {
     let seat = Seat::new();
     let mut client = seat.client();

@@ -72,7 +72,7 @@ fn what_differs_is_told_with_the_reason() {
          \x20   @0 block drop log all label \"default\" (weir.conf:1)\n\
          bad.cases:7: expected pass, got block: in on wan inet proto tcp from 192.0.2.1 port 40000 \
          to 198.51.100.2 port 80 flags none\n\
-         \x20 block: dropped before any rule is asked (tcp-flags): a combination of TCP flags that \
+         \x20 block: dropped before any IP rule is asked (tcp-flags): a combination of TCP flags that \
          no stack sends\n\
          11 cases, 5 failed\n"
     );

@@ -27,12 +27,12 @@ use self::guard::Guards;
 use self::records::{EtherRecords, Identity};
 use self::rules::EtherRules;
 use crate::flow::Path;
-use crate::frame::PortIndex;
+use crate::frame::{Meta, PortIndex};
 use crate::packet::ethernet::{Ethernet, Mac, ethertype};
 use crate::packet::{Address, Network, Packet};
 use crate::reason::Reason;
-use crate::ruleset::PortNames;
 use crate::ruleset::tags::TagNames;
+use crate::ruleset::{PortNames, Program};
 use crate::table::Tables;
 use crate::time::Instant;
 
@@ -178,6 +178,34 @@ impl LinkRules {
 
     const fn skips(&self, port: PortIndex) -> bool {
         self.skipped >> port.0 & 1 != 0
+    }
+}
+
+impl Program {
+    /// What layer 2 makes of a frame on the data path: the name of the tag that it has for the IP
+    /// rules, or why it ends. `packet` is what the frame was parsed into, or why it could not be;
+    /// control frames pass without one. Counts nothing.
+    ///
+    /// # Errors
+    /// The reason for which the frame is dropped.
+    pub fn judge_link(
+        &self,
+        packet: Result<&Packet, Reason>,
+        head: &[u8],
+        meta: &Meta,
+        tables: &Tables,
+        now: Instant,
+    ) -> Result<Option<&str>, Reason> {
+        let way = Way { path: Path::across(meta.port), tables, now };
+        // Counters that are not there are not counted in.
+        let uncounted = &mut EtherRecords::default();
+        let judged = match packet {
+            Ok(packet) => self.link().judge(packet, head, meta.length, way, uncounted),
+            Err(reason) => {
+                self.link().judge_foreign(reason, head, meta.length, way, uncounted).map(|()| 0)
+            }
+        };
+        judged.map(|tag| self.tag_name(tag)).map_err(|(_, reason)| reason)
     }
 }
 
