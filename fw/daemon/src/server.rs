@@ -365,12 +365,31 @@ impl Session {
             Ok((outcome, feedback)) => (outcome, feedback.into_iter().peekable()),
             Err(refused) => return Ok(Err(refused)),
         };
+        if !change.dry_run && change.action != TableAction::Test {
+            let TableChange { name, anchor, action, .. } = change;
+            let within = if anchor.is_empty() { "" } else { " of anchor " };
+            info!("user {}: {action:?} in table {name:?}{within}{anchor}", self.uid);
+        }
         let count = outcome.addresses;
         self.send(&Reply::TableOutcome(outcome))?;
         while feedback.peek().is_some() {
             self.send(&Reply::TableFeedback(feedback.by_ref().take(LINE).collect()))?;
         }
         Ok(Ok(done(count)))
+    }
+
+    /// Sends what is in a table; the answer's end is left to be sent.
+    fn entries(
+        &mut self,
+        control: &Control,
+        anchor: &str,
+        name: &str,
+    ) -> io::Result<Result<Reply, Refused>> {
+        let mut broken = None;
+        let listed = control.table_entries(anchor, name, |entries| {
+            keep(&mut broken, self.send(&Reply::TableEntries(entries)))
+        });
+        broken.map_or_else(|| Ok(listed.map(done)), Err)
     }
 
     /// Puts a rule set in force.
@@ -406,29 +425,12 @@ impl Session {
                 let anchors = control.anchors();
                 self.list(Ok((anchors.len(), Reply::Anchors(anchors))))?
             }
-            Command::Table(change) => {
-                let answer = self.change_table(control, &change)?;
-                if answer.is_ok() && !change.dry_run && change.action != TableAction::Test {
-                    let TableChange { name, anchor, action, .. } = &change;
-                    let within = if anchor.is_empty() { "" } else { " of anchor " };
-                    info!("user {uid}: {action:?} in table {name:?}{within}{anchor}");
-                }
-                answer
-            }
+            Command::Table(change) => self.change_table(control, &change)?,
             Command::Tables { anchor, recursive } => {
                 let tables = control.tables(&anchor, recursive);
                 self.list(tables.map(|tables| (tables.len(), Reply::Tables(tables))))?
             }
-            Command::TableEntries { anchor, name } => {
-                let mut broken = None;
-                let listed = control.table_entries(&anchor, &name, |entries| {
-                    keep(&mut broken, self.send(&Reply::TableEntries(entries)))
-                });
-                match broken {
-                    Some(error) => return Err(error),
-                    None => listed.map(done),
-                }
-            }
+            Command::TableEntries { anchor, name } => self.entries(control, &anchor, &name)?,
             Command::States => {
                 let mut broken = None;
                 let listed =

@@ -38,7 +38,7 @@ pub(super) struct TableStore {
 type Name = (String, String);
 
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "the flags that pfctl prints")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own in pf, too")]
 struct Held {
     editor: Arc<Editor>,
     persist: bool,
