@@ -15,7 +15,10 @@ const UNUSED_ALLOW: Lint = Lint {
 `# lint: allow NAME[, NAME ...]` silences warnings of these names on its own line or, if it has a line
 for itself, on the next one that is no comment. `# lint: allow-file NAME`, before the first rule,
 silences them in the whole file. Where there is nothing to silence the comment is out of date, or it
-stands in the wrong place.",
+stands in the wrong place.
+
+    # lint: allow mid-connection-state
+    pass in on lan proto tcp flags S/SA",
 };
 
 const UNKNOWN_ALLOW: Lint = Lint {
@@ -23,9 +26,11 @@ const UNKNOWN_ALLOW: Lint = Lint {
     summary: "a `# lint:` comment that cannot be understood",
     explanation: "\
 A comment that begins with `lint:` goes on with `allow` or `allow-file` and names of warnings with
-commas between them. `weir check --list` shows the names.
+commas between them, which `weir check --list` shows.
 
-    # lint: allow one-sided, duplicate-rule",
+    # lint: allow one-side, duplicate-rules
+
+was meant to be `# lint: allow one-sided, duplicate-rule`. Reasons go into a comment of their own.",
 };
 
 pub(super) const LINTS: &[Lint] = &[UNUSED_ALLOW, UNKNOWN_ALLOW];

@@ -15,7 +15,7 @@ const UNUSED_TABLE: Lint = Lint {
 What is in a table has an effect only through the rules that name it. A table that no rule names is
 either left over or its name is misspelt somewhere.
 
-    table <bad> persist file \"/etc/weir/bad\"
+    table <bad> persist { 192.0.2.0/24 }
     block in quick from <bat>",
 };
 
@@ -39,7 +39,7 @@ const UNUSED_MACRO: Lint = Lint {
 The value of a macro has an effect only where `$name` stands.
 
     admin = \"192.0.2.7\"
-    pass in on wan from 192.0.2.8 to any port ssh      # $admin was meant",
+    pass in on wan proto tcp from 192.0.2.8 to any port ssh      # $admin was meant",
 };
 
 const UNUSED_TAG: Lint = Lint {

@@ -56,9 +56,10 @@ const OVERLOAD: Lint = Lint {
 else to its further connections. A rule must block what is in the table.
 
     table <flooders> persist
-    block in quick from <flooders>                          # this is the rule that is missing
     pass in on wan proto tcp to $web port http \\
-        keep state (max-src-conn 20, overload <flooders> flush global)",
+        keep state (max-src-conn 20, overload <flooders> flush global)
+
+Here `block in quick from <flooders>` is missing before the pass rule.",
 };
 
 pub(super) const FAMILY: Family =

@@ -70,7 +70,7 @@ fn endpoint(random: &mut Random, family: Option<Family>, ported: bool) -> Endpoi
     };
     let (mut not, address) = match random.below(8) {
         0 => (random.once_in(3), Address::Table(random.one_of(&TABLES).to_owned())),
-        1 | 2 | 3 if !nets.is_empty() => {
+        1..=3 if !nets.is_empty() => {
             (random.once_in(3), Address::Prefix(random.one_of(nets).parse().unwrap()))
         }
         4 if family == Some(Family::Inet) => {
@@ -171,7 +171,7 @@ pub(crate) fn rules(random: &mut Random) -> RuleSet {
                 .then(|| rules[random.below(rules.len())].clone());
             let fresh = rule(random, line, path);
             rules.push(match known {
-                Some(known) => relative(random, known, fresh),
+                Some(known) => relative(random, known, &fresh),
                 None => fresh,
             });
         }
@@ -210,7 +210,7 @@ fn layer_2(tag: &str) -> EtherRule {
 }
 
 /// The known rule with some of its parts from the fresh one.
-fn relative(random: &mut Random, known: Rule, fresh: Rule) -> Rule {
+fn relative(random: &mut Random, known: Rule, fresh: &Rule) -> Rule {
     let mut rule = Rule { source: fresh.source, ..known };
     for _ in 0..=random.below(2) {
         match random.below(10) {

@@ -1,6 +1,7 @@
 //! What lint says of rules is true for every packet.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use weir_config::SourceFile;
 use weir_config::lint::{Ports, lint};
@@ -86,10 +87,10 @@ fn shown(set: &RuleSet) -> String {
         .anchors
         .iter()
         .flat_map(|(path, anchor)| anchor.rules.iter().map(move |rule| (&**path, rule)));
-    main.chain(inner)
-        .map(|(path, rule)| {
-            let (tag, tagged, on) = (&rule.tag, &rule.tagged, &rule.received_on);
-            format!("{}: {path} {rule} {tag:?} {tagged:?} {on:?}\n", rule.source.line)
-        })
-        .collect()
+    main.chain(inner).fold(String::new(), |mut text, (path, rule)| {
+        let (line, tag, tagged, on) =
+            (rule.source.line, &rule.tag, &rule.tagged, &rule.received_on);
+        writeln!(text, "{line}: {path} {rule} {tag:?} {tagged:?} {on:?}").unwrap();
+        text
+    })
 }

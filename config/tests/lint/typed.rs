@@ -45,20 +45,26 @@ fn a_plain_policy_is_clean() {
 #[test]
 fn every_explanation_has_an_example_that_warns() {
     const MACROS: &str = "web = \"192.0.2.80\"\nguests = \"198.51.100.0/24\"\n";
+    let mut silent = String::new();
     for lint in lints() {
-        let mut lines = lint.explanation.lines().skip_while(|line| !line.starts_with("    "));
+        let lines = lint.explanation.lines().skip_while(|line| !line.starts_with("    "));
         let mut example = String::new();
-        for line in lines.by_ref().take_while(|line| line.starts_with("    ")) {
+        for name in ["web", "guests"]
+            .into_iter()
+            .filter(|name| lint.explanation.contains(&format!("${name}")))
+        {
+            let line = MACROS.lines().find(|line| line.starts_with(name)).unwrap();
+            writeln!(example, "{line}").unwrap();
+        }
+        for line in lines.take_while(|line| line.starts_with("    ")) {
             writeln!(example, "{}", &line[4..]).unwrap();
         }
-        let used: String = MACROS
-            .lines()
-            .filter(|line| example.contains(&format!("${}", &line[..3])))
-            .fold(String::new(), |text, line| text + line + "\n");
-        let found = warnings(&(used + &example));
-        let named = found.iter().any(|found| found.ends_with(&format!(" {}", lint.name)));
-        assert!(named, "{}: {found:?}\n{example}", lint.name);
+        let found = warnings(&example);
+        if !found.iter().any(|found| found.ends_with(&format!(" {}", lint.name))) {
+            writeln!(silent, "{}: {found:?}\n{example}", lint.name).unwrap();
+        }
     }
+    assert_eq!(silent, "");
 }
 
 #[test]

@@ -18,8 +18,8 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::process::{geteuid, umask};
 use tracing::{debug, info, warn};
 use weir_shell::protocol::{
-    Command, Done, IDLE, MAX_CLIENTS, MAX_REQUEST, MAX_REQUESTS, Reply, Request, TIMEOUT,
-    TableAction, TableChange, VERSION,
+    Command, Done, IDLE, Load, MAX_CLIENTS, MAX_REQUEST, MAX_REQUESTS, Reply, Request, RuleListing,
+    TIMEOUT, TableAction, TableChange, VERSION,
 };
 
 use crate::control::{Control, Refused};
@@ -341,20 +341,18 @@ impl Session {
         Ok(())
     }
 
-    /// Sends the rules of an anchor; the answer's end is left to be sent.
-    fn rules(
+    /// Sends a listing of so many things; the answer's end is left to be sent.
+    fn list(
         &mut self,
-        control: &Control,
-        anchor: &str,
-        recursive: bool,
+        listing: Result<(usize, Reply), Refused>,
     ) -> io::Result<Result<Reply, Refused>> {
-        let listing = match control.rules(anchor, recursive) {
-            Ok(listing) => listing,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        let count = listing.rules.len() as u64;
-        self.send(&Reply::Rules(listing))?;
-        Ok(Ok(done(count)))
+        match listing {
+            Ok((count, listing)) => {
+                self.send(&listing)?;
+                Ok(Ok(done(count as u64)))
+            }
+            Err(refused) => Ok(Err(refused)),
+        }
     }
 
     /// Changes a table; the answer's end is left to be sent.
@@ -375,37 +373,38 @@ impl Session {
         Ok(Ok(done(count)))
     }
 
+    /// Puts a rule set in force.
+    fn load(&self, control: &Control, load: &Load) -> Result<Reply, Refused> {
+        let loaded = control.load(load)?;
+        let (uid, count) = (self.uid, loaded.rules);
+        let name = load.sources.first().map_or("", |source| &source.name);
+        let note = if loaded.unchanged { " (unchanged)" } else { "" };
+        if load.anchor.is_empty() {
+            info!("user {uid} loaded {name:?}: {count} rules in force{note}");
+        } else {
+            let anchor = &load.anchor;
+            info!("user {uid} loaded {name:?} into {anchor:?}: {count} rules in force{note}");
+        }
+        loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+        Ok(Reply::Done(Done {
+            count: count as u64,
+            note: (!loaded.warnings.is_empty()).then(|| loaded.warnings.join("\n")),
+        }))
+    }
+
     /// Carries a command out; sends the lines of a listing and returns the one that ends it.
     fn answer(&mut self, control: &Control, command: Command) -> io::Result<Reply> {
         let uid = self.uid;
         let result = match command {
-            Command::Load(load) => control.load(&load).map(|loaded| {
-                let name = load.sources.first().map_or("", |source| &source.name);
-                let note = if loaded.unchanged { " (unchanged)" } else { "" };
-                let into = if load.anchor.is_empty() { "" } else { " into anchor " };
-                let (count, anchor) = (loaded.rules, &load.anchor);
-                info!("user {uid} loaded {name:?}{into}{anchor:?}: {count} rules in force{note}");
-                loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
-                Reply::Done(Done {
-                    count: loaded.rules as u64,
-                    note: (!loaded.warnings.is_empty()).then(|| loaded.warnings.join("\n")),
-                })
-            }),
-            Command::Rules => self.rules(control, "", false)?,
-            Command::RulesIn { anchor, recursive } => self.rules(control, &anchor, recursive)?,
-            Command::EtherRules => match control.ether_rules() {
-                Ok(listing) => {
-                    let count = listing.rules.len() as u64;
-                    self.send(&Reply::Rules(listing))?;
-                    Ok(done(count))
-                }
-                Err(refused) => Err(refused),
-            },
+            Command::Load(load) => self.load(control, &load),
+            Command::Rules => self.list(control.rules("", false).map(rules))?,
+            Command::RulesIn { anchor, recursive } => {
+                self.list(control.rules(&anchor, recursive).map(rules))?
+            }
+            Command::EtherRules => self.list(control.ether_rules().map(rules))?,
             Command::Anchors => {
                 let anchors = control.anchors();
-                let count = anchors.len() as u64;
-                self.send(&Reply::Anchors(anchors))?;
-                Ok(done(count))
+                self.list(Ok((anchors.len(), Reply::Anchors(anchors))))?
             }
             Command::Table(change) => {
                 let answer = self.change_table(control, &change)?;
@@ -416,14 +415,10 @@ impl Session {
                 }
                 answer
             }
-            Command::Tables { anchor, recursive } => match control.tables(&anchor, recursive) {
-                Ok(tables) => {
-                    let count = tables.len() as u64;
-                    self.send(&Reply::Tables(tables))?;
-                    Ok(done(count))
-                }
-                Err(refused) => Err(refused),
-            },
+            Command::Tables { anchor, recursive } => {
+                let tables = control.tables(&anchor, recursive);
+                self.list(tables.map(|tables| (tables.len(), Reply::Tables(tables))))?
+            }
             Command::TableEntries { anchor, name } => {
                 let mut broken = None;
                 let listed = control.table_entries(&anchor, &name, |entries| {
@@ -436,42 +431,27 @@ impl Session {
             }
             Command::States => {
                 let mut broken = None;
-                let listed = control.states(|states| {
-                    self.send(&Reply::States(states)).inspect_err(|error| {
-                        broken = Some(io::Error::new(error.kind(), error.to_string()));
-                    })
-                });
-                if let Some(error) = broken {
-                    return Err(error);
+                let listed =
+                    control.states(|states| keep(&mut broken, self.send(&Reply::States(states))));
+                match broken {
+                    Some(error) => return Err(error),
+                    None => listed.map(done),
                 }
-                listed.map(done)
             }
-            Command::Info => match control.info() {
-                Ok(info) => {
-                    self.send(&Reply::Info(Box::new(info)))?;
-                    Ok(done(1))
-                }
-                Err(refused) => Err(refused),
-            },
-            Command::Interfaces => match control.interfaces() {
-                Ok(ports) => {
-                    let count = ports.len() as u64;
-                    self.send(&Reply::Interfaces(ports))?;
-                    Ok(done(count))
-                }
-                Err(refused) => Err(refused),
-            },
+            Command::Info => {
+                self.list(control.info().map(|info| (1, Reply::Info(Box::new(info)))))?
+            }
+            Command::Interfaces => {
+                let ports = control.interfaces();
+                self.list(ports.map(|ports| (ports.len(), Reply::Interfaces(ports))))?
+            }
             Command::Timeouts => {
                 let timeouts = control.timeouts();
-                let count = timeouts.len() as u64;
-                self.send(&Reply::Timeouts(timeouts))?;
-                Ok(done(count))
+                self.list(Ok((timeouts.len(), Reply::Timeouts(timeouts))))?
             }
             Command::Memory => {
                 let limits = control.memory();
-                let count = limits.len() as u64;
-                self.send(&Reply::Memory(limits))?;
-                Ok(done(count))
+                self.list(Ok((limits.len(), Reply::Memory(limits))))?
             }
             Command::Kill(kill) => control.kill(&kill).map(|count| {
                 info!("user {uid} killed {count} states");
@@ -485,13 +465,10 @@ impl Session {
                 warn!("user {uid} enabled filtering");
                 done(0)
             }),
-            Command::Explain(explain) => match control.explain(&explain) {
-                Ok(explanation) => {
-                    self.send(&Reply::Explanation(Box::new(explanation)))?;
-                    Ok(done(1))
-                }
-                Err(refused) => Err(refused),
-            },
+            Command::Explain(explain) => {
+                let told = control.explain(&explain);
+                self.list(told.map(|told| (1, Reply::Explanation(Box::new(told)))))?
+            }
             Command::Disable { .. } if uid != 0 => {
                 Err(Refused::Error("permission denied: only root may disable filtering".into()))
             }
@@ -510,6 +487,11 @@ impl Session {
 /// Remembers why a line could not be sent: then nothing more is.
 fn keep(broken: &mut Option<io::Error>, sent: io::Result<()>) -> io::Result<()> {
     sent.inspect_err(|error| *broken = Some(io::Error::new(error.kind(), error.to_string())))
+}
+
+/// A listing of rules, and how many they are.
+fn rules(listing: RuleListing) -> (usize, Reply) {
+    (listing.rules.len(), Reply::Rules(listing))
 }
 
 /// The end of an answer that went well.

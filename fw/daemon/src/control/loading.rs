@@ -153,7 +153,7 @@ impl Control {
         // Before the first main rules workers have no program, and drop everything, ARP too.
         let begun = in_force.program.is_some() || next.has_rules();
         if let Some(program) = program.filter(|_| begun) {
-            warnings = self.publish(&mut in_force, program, contents, Places::new(&rules))?;
+            warnings = self.publish(&mut in_force, program, &contents, Places::new(&rules))?;
         } else {
             // The rules are the same; what is in the tables need not be.
             self.publish_tables(&tables, &in_force)?;
@@ -189,7 +189,7 @@ impl Control {
         &self,
         in_force: &mut InForce,
         program: Arc<Program>,
-        tables: Arc<Tables>,
+        tables: &Arc<Tables>,
         places: Places,
     ) -> Result<Vec<String>, Refused> {
         let places = Arc::new(places);
@@ -197,7 +197,7 @@ impl Control {
         let mut answers = Vec::with_capacity(self.parts.mailboxes.len());
         for mailbox in &self.parts.mailboxes {
             let posted = mailbox
-                .post(|done| Letter::Install(Arc::clone(&program), Arc::clone(&tables), done));
+                .post(|done| Letter::Install(Arc::clone(&program), Arc::clone(tables), done));
             // Some may have theirs: there is no way back, and without this one none forward.
             answers.push(posted.inspect_err(|error| (self.parts.give_up)(&error.to_string()))?);
         }

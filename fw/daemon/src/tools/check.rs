@@ -163,7 +163,9 @@ fn check_file(
     } else {
         // Standard error as `weir ctl` does, and in the order in which a terminal should show it.
         out.flush()?;
-        said.iter().for_each(|diagnostic| eprintln!("{diagnostic}"));
+        for diagnostic in &said {
+            eprintln!("{diagnostic}");
+        }
         if let Some(end) = parsed.diagnostics.end() {
             eprintln!("{end}");
         }

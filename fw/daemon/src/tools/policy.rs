@@ -18,7 +18,7 @@ use crate::settings;
 /// What rules may call the ports: the command line over the settings file.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Ports {
-    /// Settings file that names the interfaces of lan and wan [default: /etc/weir/weir.toml, if it
+    /// Settings file that names the interfaces of lan and wan and the networks behind them [default: /etc/weir/weir.toml, if it
     /// is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -31,20 +31,21 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// The names; a port without an interface has its role's.
+    /// The names, with the networks behind them; a port without an interface has its role's.
     ///
     /// # Errors
     /// When the settings file cannot be read or is wrong.
     pub fn names(&self) -> Result<PortNames, String> {
         let file = settings::read_file(self.config.as_deref())?;
-        let name = |role: &str, given: &Option<String>, set: Option<String>| PortName {
+        let (lan, wan) = (self.lan.clone().or(file.ports.lan), self.wan.clone().or(file.ports.wan));
+        let name = |role: &str, interface: Option<String>, prefixes| PortName {
             role: role.to_owned(),
-            interface: given.clone().or(set).unwrap_or_else(|| role.to_owned()),
-            prefixes: Vec::new(),
+            interface: interface.unwrap_or_else(|| role.to_owned()),
+            prefixes,
         };
         Ok(PortNames(vec![
-            name("lan", &self.lan, file.ports.lan),
-            name("wan", &self.wan, file.ports.wan),
+            name("lan", lan, file.ports.lan_prefixes),
+            name("wan", wan, file.ports.wan_prefixes),
         ]))
     }
 }

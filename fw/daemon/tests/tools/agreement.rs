@@ -87,7 +87,7 @@ fn rule_set(random: &mut Random) -> RuleSet {
     let skip = [vec![], vec![], vec![], vec!["lan"], vec!["lan", "wan"]];
     if random.below(3) == 0 {
         let lines =
-            ["ether block on lan vlan 5\n", "ether pass in tag blue\n", "ether pass vlan 0\n"];
+            ["ether block on lan vlan 5\n", "ether pass in tag blue\n", "ether pass vlan none\n"];
         let text: String = (0..2).map(|_| random.one_of(&lines)).collect();
         let parsed = parse_one(&SourceFile::new("ether", text), &Defines::default());
         set.ether = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics)).ether;

@@ -154,7 +154,7 @@ fn what_happens_before_and_after_the_rules() {
             "set skip on { lan wan }\nblock\n",
             "proto 99 from 10.0.0.1 to 10.0.0.2",
             "arriving, in on lan:\n  skipped: `set skip on` this port\nleaving, out on wan:\n  \
-             skipped: `set skip on` this port\npass: `set skip on` both ports: no rule is asked\n\
+             skipped: `set skip on` this port\npass: `set skip` on both ports: no rule is asked\n\
              no state: no rule is asked\n",
             0,
         ),
@@ -233,6 +233,72 @@ fn rules_tags_and_macros_from_standard_input() {
          keep state: lan 99 10.0.0.2 <- 10.0.0.1\n"
     );
     assert_eq!((said.errors.as_str(), said.status), ("", Some(0)));
+}
+
+#[test]
+fn the_settings_file_names_the_ports_and_what_is_behind_them() {
+    let settings = "[ports]\nlan = \"em0\"\nlan_prefixes = [\"10.0.0.0/8\"]\nwan_prefixes = \
+                    [\"0.0.0.0/0\"]\n";
+    let rules = "pass\nblock in from urpf-failed\nantispoof for em0\n";
+    let folder = Folder::with(&[("weir.toml", settings), ("weir.conf", rules)]);
+    for (packet, decides, status) in [
+        ("in on em0 proto 99 from 10.0.0.1 to 192.0.2.1", "@0 passes it arriving and leaving", 0),
+        ("in on lan proto 99 from 192.0.2.9 to 192.0.2.1", "@1 blocks it arriving", 1),
+        ("in on wan proto 99 from 10.0.0.1 to 192.0.2.1", "@2 blocks it arriving", 1),
+    ] {
+        let arguments = ["explain", "--rules", "weir.conf", "--config", "weir.toml", packet];
+        let said = folder.weir_with(&arguments, "");
+        assert!(
+            said.out.contains(&format!(": {decides}\n")),
+            "{packet}: {}{}",
+            said.out,
+            said.errors
+        );
+        assert_eq!(said.status, Some(status), "{packet}");
+    }
+}
+
+#[test]
+fn anchors_tables_and_layer_2_are_walked_through() {
+    let rules = "table <t> { 192.0.2.0/24 !192.0.2.7 }\n\
+                 ether pass in vlan 5 tag guest\n\
+                 ether block in vlan 6\n\
+                 block\n\
+                 anchor \"a\" in on lan {\n\
+                 pass proto udp from <t> tagged guest\n\
+                 }\n\
+                 pass out\n";
+    let folder = Folder::with(&[("weir.conf", rules)]);
+    let ask = |packet: &str| {
+        let packet = format!("in on lan proto udp from {packet}");
+        folder.weir_with(&["explain", "--rules", "weir.conf", "-v", &packet], "")
+    };
+    let said = ask("192.0.2.1 to 198.51.100.2 port 53 vlan 5");
+    assert!(
+        said.out.contains(
+            "\n  match   @a/0 pass proto udp from <t> to any tagged guest\n            <t> holds \
+             192.0.2.1: 192.0.2.0/24\n"
+        ),
+        "{}{}",
+        said.out,
+        said.errors
+    );
+    assert!(said.out.contains("\npass: @a/0 passes it arriving, @2 leaving\n"), "{}", said.out);
+    let said = ask("192.0.2.7 to 198.51.100.2 port 53 vlan 5");
+    let why = ": source: <t> does not hold 192.0.2.7: ! 192.0.2.7/32\n";
+    assert!(said.out.contains(why), "{}", said.out);
+    let said = ask("192.0.2.1 to 198.51.100.2 port 53");
+    assert!(said.out.contains(": not tagged, which is not guest\n"), "{}", said.out);
+    assert!(said.out.contains("\nnote: words say no hardware addresses"), "{}", said.out);
+    let said = ask("192.0.2.1 to 198.51.100.2 port 53 tagged guest");
+    assert_eq!(said.status, Some(0), "{}", said.out);
+    let said = ask("192.0.2.1 to 198.51.100.2 port 53 vlan 6");
+    let dropped = "block: dropped before any IP rule is asked (ether-rule): ";
+    assert!(said.out.contains(dropped), "{}", said.out);
+    let cases = "pass in on lan proto udp from 192.0.2.1 to 198.51.100.2 port 53 vlan 5 by @a/0\n";
+    std::fs::write(folder.path().join("x.cases"), cases).unwrap();
+    let said = folder.weir("test --rules weir.conf x.cases");
+    assert_eq!((said.out.as_str(), said.errors.as_str()), ("1 case, 0 failed\n", ""));
 }
 
 #[test]

@@ -31,8 +31,8 @@ use crate::frame::{Meta, PortIndex};
 use crate::packet::ethernet::{Ethernet, Mac, ethertype};
 use crate::packet::{Address, Network, Packet};
 use crate::reason::Reason;
-use crate::ruleset::{PortNames, Program};
 use crate::ruleset::tags::TagNames;
+use crate::ruleset::{PortNames, Program};
 use crate::table::Tables;
 use crate::time::Instant;
 
