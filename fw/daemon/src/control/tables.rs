@@ -38,6 +38,7 @@ pub(super) struct TableStore {
 type Name = (String, String);
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags that pfctl prints")]
 struct Held {
     editor: Arc<Editor>,
     persist: bool,
@@ -415,7 +416,9 @@ impl Control {
             answers.push(posted.inspect_err(|error| (self.parts.give_up)(&error.to_string()))?);
         }
         // One that is late takes them up when it answers again, before anything that comes later.
-        answers.into_iter().for_each(|answer| drop(answer.wait()));
+        for answer in answers {
+            drop(answer.wait());
+        }
         Ok(())
     }
 

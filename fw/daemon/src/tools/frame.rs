@@ -69,9 +69,12 @@ pub fn port(name: &str, ports: &PortNames) -> Result<PortIndex, String> {
         let known: Vec<_> = ports
             .0
             .iter()
-            .map(|port| match port.interface == port.role {
-                true => format!("`{}`", port.role),
-                false => format!("`{}` (`{}`)", port.role, port.interface),
+            .map(|port| {
+                if port.interface == port.role {
+                    format!("`{}`", port.role)
+                } else {
+                    format!("`{}` (`{}`)", port.role, port.interface)
+                }
             })
             .collect();
         format!("no port is called `{name}`: there are {}", known.join(" and "))
