@@ -48,7 +48,8 @@ pub fn frame(probe: &Probe) -> Vec<u8> {
         let (number, header) = FIRST_FRAGMENT;
         build = build.fragment(ipv4::MORE_FRAGMENTS).extension(number, &header);
     }
-    let payload = probe.length.map_or(0, |length| length.saturating_sub(probe.shortest()));
+    let more = probe.length.map_or(0, |length| length.saturating_sub(probe.shortest()));
+    let payload = probe.body() + more;
     build.payload(&vec![0; payload.into()]).frame()
 }
 
