@@ -678,7 +678,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&request).unwrap(), example);
             seen += 1;
         }
-        assert_eq!(seen, 16, "one example for each command and one for the request");
+        assert_eq!(seen, 19, "one example for each command and one for the request");
     }
 
     #[test]
