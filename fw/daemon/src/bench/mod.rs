@@ -36,7 +36,7 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(flows::MOST)))]
     flows: Vec<u32>,
     /// Rules to measure unknown packets with
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [10, 100, 1_000],
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [10, 1_000, 10_000],
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rules: Vec<u32>,
     /// Runs of each measurement; the median is printed
@@ -109,19 +109,33 @@ fn passing(states: u32) -> String {
     )
 }
 
-/// `count` rules that speak of every unknown packet's protocol, but of other hosts and ports; the
-/// first blocks it.
+/// `count` rules of five kinds: hosts, networks and prefixes of either end, TCP and UDP, ports and
+/// port ranges. Some hold the sender or the receiver of the unknown packets; no passing one both.
 fn blocking(count: u32) -> String {
     let mut rules = "block\n".to_owned();
     for i in 1..count {
-        let [_, a, b, c] = i.to_be_bytes();
-        let port = 1024 + i % 60_000;
+        let [_, a, b, c] = i.wrapping_mul(0x9e_3779).to_be_bytes();
+        let (port, length) = (1024 + i % 60_000, 17 + i % 16);
         // Writing to a string does not fail.
-        let _ = writeln!(
-            rules,
-            "pass proto tcp from 172.{}.{b}.0/24 to 203.0.{a}.{c} port {port}",
-            16 + a % 16
-        );
+        let _ = match i % 5 {
+            0 => writeln!(
+                rules,
+                "pass proto tcp from 172.{}.{b}.0/24 to 203.0.{a}.{c} port {port}",
+                16 + a % 16
+            ),
+            1 => writeln!(rules, "pass proto udp from any to 198.18.{b}.{c} port {port}"),
+            2 => writeln!(
+                rules,
+                "block proto tcp from 10.{a}.{b}.0/24 to any port {port}:{}",
+                port + 200
+            ),
+            3 => writeln!(
+                rules,
+                "pass proto tcp from any to 198.{}.{b}.{c}/{length} port {port}",
+                18 + a % 2
+            ),
+            _ => writeln!(rules, "block from 10.{a}.{b}.{c} to 198.51.100.0/24"),
+        };
     }
     rules
 }
