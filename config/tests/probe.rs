@@ -344,3 +344,13 @@ fn hostile_files_end_soon() {
         assert!(!shown.contains('\u{1b}') && !shown.contains('\0'), "no control characters");
     }
 }
+
+/// With the fields that RFC 4861, 4.1 to 4.5, demands behind the ICMPv6 header.
+#[test]
+fn messages_of_neighbour_discovery_are_whole() {
+    let shortest = |kind: &str| {
+        read(&format!("in on lan from fe80::1 to fe80::2 icmp6-type {kind}")).shortest()
+    };
+    let kinds = ["routersol", "routeradv", "neighbrsol", "neighbradv", "redir"];
+    assert_eq!(kinds.map(shortest), [48, 56, 64, 64, 80]);
+}

@@ -45,7 +45,7 @@ pub struct Side {
     /// The port, by role.
     pub port: String,
     /// `set skip` on this port: no rule is asked.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
     /// The rules in the order of asking: those that matched, or all.
     pub rules: Vec<Step>,
@@ -56,7 +56,7 @@ pub struct Side {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
     /// It decides because it is `quick`, or stands in an anchor that is; else as the last that matches.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quick: bool,
     /// The tag of the packet afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,10 +121,7 @@ pub fn ask(socket: &Path, explain: Explain) -> io::Result<Explanation> {
     }
 }
 
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(value: &u8) -> bool {
     *value == 0
 }

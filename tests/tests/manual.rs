@@ -50,8 +50,8 @@ fn examples() -> Vec<Example> {
             let mark = lines[at - 1].strip_prefix(".\\\" example: ");
             let mark = mark.unwrap_or_else(|| panic!("line {at}: a display without a mark"));
             let body = lines[at + 1..].iter().take_while(|line| **line != ".Ed");
-            let text: String = body.map(|line| format!("{line}\n")).collect();
-            let text = text.replace("\\e", "\\");
+            let mut text = body.copied().collect::<Vec<_>>().join("\n").replace("\\e", "\\");
+            text.push('\n');
             Example { mark: mark.to_owned(), line: at + 1, text }
         })
         .collect();

@@ -140,10 +140,21 @@ impl Probe {
         let transport = match self.transport {
             Transport::Tcp { .. } => 20,
             Transport::Icmp { .. } if self.is_error() => 8 + ip + 8,
-            Transport::Udp { .. } | Transport::Icmp { .. } => 8,
+            Transport::Udp { .. } | Transport::Icmp { .. } => 8 + self.body(),
             Transport::Other(_) => 0,
         };
         ip + extra + transport
+    }
+
+    /// Bytes behind the ICMPv6 header that every message of this type has (RFC 4861, 4.2 to 4.5): a
+    /// packet without them is a broken one, and dropped for that.
+    pub const fn body(&self) -> u16 {
+        match (self.transport, self.family()) {
+            (Transport::Icmp { kind: 134, .. }, Family::Inet6) => 8,
+            (Transport::Icmp { kind: 135 | 136, .. }, Family::Inet6) => 16,
+            (Transport::Icmp { kind: 137, .. }, Family::Inet6) => 32,
+            _ => 0,
+        }
     }
 
     /// What the hop limit is if nobody says it: neighbour discovery must not have been forwarded.

@@ -59,7 +59,7 @@ impl Control {
             explanation.passes = true;
             explanation.reason = None;
             explanation.because =
-                "the state lets it pass if its sequence numbers and flags fit".to_owned();
+                String::from("the state lets it pass if its sequence numbers and flags fit");
             explanation.makes = None;
             explanation.state = Some(Box::new(state));
         }

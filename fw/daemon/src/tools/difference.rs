@@ -150,19 +150,14 @@ impl Scene<'_> {
         let family = family(self.packet);
         let name =
             |kind| names::type_name(family, kind).map_or_else(|| kind.to_string(), str::to_owned);
-        match (criterion, wanted.code) {
-            (Criterion::IcmpCode, Some(wanted)) => {
-                let name = |code| {
-                    names::code_name(family, kind, code)
-                        .map_or_else(|| code.to_string(), str::to_owned)
-                };
-                format!("code {} is not {}", name(code), name(wanted))
-            }
-            _ => {
-                let word = if family == Family::Inet { "icmp-type" } else { "icmp6-type" };
-                format!("{word} {} is not {}", name(kind), name(wanted.kind))
-            }
+        if let (Criterion::IcmpCode, Some(wanted)) = (criterion, wanted.code) {
+            let name = |code| {
+                names::code_name(family, kind, code).map_or_else(|| code.to_string(), str::to_owned)
+            };
+            return format!("code {} is not {}", name(code), name(wanted));
         }
+        let word = if family == Family::Inet { "icmp-type" } else { "icmp6-type" };
+        format!("{word} {} is not {}", name(kind), name(wanted.kind))
     }
 }
 

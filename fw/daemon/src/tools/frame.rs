@@ -48,7 +48,8 @@ pub fn frame(probe: &Probe) -> Vec<u8> {
         let (number, header) = FIRST_FRAGMENT;
         build = build.fragment(ipv4::MORE_FRAGMENTS).extension(number, &header);
     }
-    let payload = probe.length.map_or(0, |length| length.saturating_sub(probe.shortest()));
+    let more = probe.length.map_or(0, |length| length.saturating_sub(probe.shortest()));
+    let payload = probe.body() + more;
     build.payload(&vec![0; payload.into()]).frame()
 }
 
@@ -68,9 +69,12 @@ pub fn port(name: &str, ports: &PortNames) -> Result<PortIndex, String> {
         let known: Vec<_> = ports
             .0
             .iter()
-            .map(|port| match port.interface == port.role {
-                true => format!("`{}`", port.role),
-                false => format!("`{}` (`{}`)", port.role, port.interface),
+            .map(|port| {
+                if port.interface == port.role {
+                    format!("`{}`", port.role)
+                } else {
+                    format!("`{}` (`{}`)", port.role, port.interface)
+                }
             })
             .collect();
         format!("no port is called `{name}`: there are {}", known.join(" and "))

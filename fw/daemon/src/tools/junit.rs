@@ -1,4 +1,4 @@
-//! The results of `weir test` as `JUnit` XML, the form that CI servers read.
+//! The results of `weir test` as JUnit XML, the form that CI servers read.
 //!
 //! There is no specification; this keeps to what Jenkins' schema and its readers agree on: suites,
 //! one for each file, with their counts, cases with file and line, a `failure` with message and text.

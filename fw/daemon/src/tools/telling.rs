@@ -146,7 +146,7 @@ impl Teller<'_> {
             let matched = step.outcome == weir_engine::Outcome::Matched;
             if self.all || matched {
                 if rules.len() < MOST_RULES {
-                    rules.push(self.step(&scene, step));
+                    rules.push(self.step(&scene, *step));
                 } else {
                     untold += 1;
                 }
@@ -175,7 +175,7 @@ impl Teller<'_> {
         }
     }
 
-    fn step(&self, scene: &Scene<'_>, step: &TraceStep) -> Step {
+    fn step(&self, scene: &Scene<'_>, step: TraceStep) -> Step {
         let place = self.program.place(step.rule);
         let (outcome, why) = match step.outcome {
             weir_engine::Outcome::Matched => (Outcome::Matched, None),

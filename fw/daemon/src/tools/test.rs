@@ -40,7 +40,7 @@ pub struct Arguments {
     define: Vec<String>,
     #[command(flatten)]
     ports: Ports,
-    /// Write the results as JUnit XML
+    /// Write the results as `JUnit` XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Print every case, and how fast it went

@@ -369,12 +369,13 @@ fn a_capture_is_explained_packet_by_packet() {
     ];
     let folder = folder();
     let mut file = Vec::new();
-    let mut writer = weir_hw::pcap::file::Writer::new(&mut file).unwrap();
-    for frame in &frames {
-        writer.write(1_000_000_000, std::iter::once(&frame[..])).unwrap();
+    {
+        let mut writer = weir_hw::pcap::file::Writer::new(&mut file).unwrap();
+        for frame in &frames {
+            writer.write(1_000_000_000, std::iter::once(&frame[..])).unwrap();
+        }
+        writer.flush().unwrap();
     }
-    writer.flush().unwrap();
-    drop(writer);
     std::fs::write(folder.path().join("some.pcap"), &file).unwrap();
     let said = folder.weir("explain --rules weir.conf -r some.pcap --on lan");
     let parts: Vec<_> = said.out.split("\n\n").collect();

@@ -175,3 +175,21 @@ fn everything_that_is_wrong_is_told_in_one_run() {
     let named = ports.weir("test --rules weir.conf --lan em7 --wan em8 x.cases");
     assert_eq!((named.out.as_str(), named.status), ("2 cases, 0 failed\n", Some(0)));
 }
+
+/// A message of neighbour discovery that is too short would be dropped for that alone.
+#[test]
+fn guards_see_whole_messages() {
+    let folder = Folder::with(&[
+        ("weir.conf", "set neighbour-guard on lan 2001:db8::/64\nset router-guard on wan\npass\n"),
+        (
+            "guards.cases",
+            "pass in on wan from fe80::1 to ff02::1 icmp6-type routeradv\n\
+             pass in on wan from fe80::1 to fe80::2 icmp6-type redir\n\
+             block in on lan from fe80::1 to ff02::1 icmp6-type routeradv\n\
+             pass in on lan from 2001:db8::7 to ff02::1 icmp6-type neighbrsol\n\
+             block in on wan from 2001:db8::7 to ff02::1 icmp6-type neighbrsol\n",
+        ),
+    ]);
+    let said = folder.weir("test --rules weir.conf guards.cases");
+    assert_eq!((said.status, &*said.errors), (Some(0), ""), "{}", said.out);
+}
