@@ -112,6 +112,28 @@ impl Diagnostic {
         renderer.render(&[group])
     }
 
+    /// The source line with the place underlined, what was expected there, and the notes: what follows
+    /// the message on a terminal. No newline at the end.
+    pub fn underlined(&self) -> String {
+        let marked = self.place.marked();
+        let before = self.place.excerpt[..marked.start].chars();
+        let indent: String = before.map(|c| if c == '\t' { c } else { ' ' }).collect();
+        let width = self.place.excerpt[marked].chars().count().max(1);
+        let expected = self.expected_text().unwrap_or_default();
+        // A rule file from elsewhere must not speak to the terminal.
+        let safe =
+            |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
+        let line: String = self.place.excerpt.chars().map(safe).collect();
+        let mut text = format!("    {line}\n    {indent}{}", "^".repeat(width));
+        if !expected.is_empty() {
+            text = format!("{text} {expected}");
+        }
+        for note in &self.notes {
+            text = format!("{text}\n    note: {}", note.message);
+        }
+        text
+    }
+
     fn expected_text(&self) -> Option<String> {
         match self.expected.as_slice() {
             [] => None,

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 
+use weir_config::rules::Source;
 use weir_config::{
     Defines, Diagnostic, Environment, Files, Parsed, Places, PortPrefixes, Severity, SourceFile,
-    Span, Texts, not_built, parse,
+    Span, Texts, beyond_limit, not_built, parse,
 };
 
 use crate::protocol::Load;
@@ -39,9 +40,13 @@ pub fn read(
     Ok(parse(main, Environment { files, defines: &defines, prefixes, anchor: &terms.anchor }))
 }
 
-/// What can be read and printed but not put in force becomes an error at its line.
+/// What can be read and printed but not put in force becomes an error: at its line what is not built
+/// yet, in the first line what goes beyond a limit that the rules set.
 pub fn refuse_unbuilt(parsed: &mut Parsed) {
-    let found = parsed.rules.as_ref().map(not_built).unwrap_or_default();
+    let mut found = parsed.rules.as_ref().map(not_built).unwrap_or_default();
+    if let Some(message) = parsed.rules.as_ref().and_then(beyond_limit) {
+        found.push((Source { file: 0, line: 1 }, message));
+    }
     let places = Places::new(&parsed.sources);
     let mut lines: HashMap<u32, Vec<u32>> = HashMap::new();
     for (source, message) in found {

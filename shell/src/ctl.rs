@@ -1,12 +1,12 @@
 //! `weir ctl`: what the flags ask for, one after the other, in pfctl's order.
 
 use std::ffi::OsString;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
 
 use ipnet::IpNet;
-use weir_config::PortPrefixes;
+use weir_config::{Diagnostics, PortPrefixes};
 
 use crate::check::refuse_unbuilt;
 use crate::client::Client;
@@ -156,7 +156,7 @@ impl<W: Write> Session<W> {
             self.out.flush()?;
         }
         refuse_unbuilt(&mut checked);
-        eprint!("{}", checked.diagnostics);
+        tell(&checked.diagnostics);
         if checked.rules.is_some() { Ok(load) } else { Err(Failure::Told) }
     }
 
@@ -383,13 +383,27 @@ fn client<'a>(client: &'a mut Option<Client>, options: &Options) -> io::Result<&
     }
 }
 
+/// On a terminal every message is followed by its line, underlined; elsewhere a message is a line.
+fn tell(diagnostics: &Diagnostics) {
+    if !io::stderr().is_terminal() {
+        eprint!("{diagnostics}");
+        return;
+    }
+    for diagnostic in diagnostics {
+        eprintln!("{diagnostic}\n{}", diagnostic.underlined());
+    }
+    if let Some(end) = diagnostics.end() {
+        eprintln!("{end}");
+    }
+}
+
 /// What the last line of an answer says.
 fn ended(reply: Reply) -> Result<Done, Failure> {
     match reply {
         Reply::Done(done) => Ok(done),
         Reply::Error(text) => Err(io::Error::other(text).into()),
         Reply::Diagnostics(diagnostics) => {
-            eprint!("{diagnostics}");
+            tell(&diagnostics);
             Err(Failure::Told)
         }
         _ => Err(io::Error::other("the daemon ended an answer with a listing").into()),

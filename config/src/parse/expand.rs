@@ -21,6 +21,9 @@ use crate::rules::{
 /// The most rules that a rule set may expand to.
 pub const MAX_RULES: usize = 1_000_000;
 
+/// The highest `max-pkt-rate`: packets are counted in 1/256 in 32 bits.
+const MOST_PACKETS: u32 = u32::MAX / 256;
+
 /// `flags S/SA`.
 const SYN_OF_SYN_ACK: Flags = Flags { set: 0x02, of: 0x12 };
 
@@ -153,7 +156,7 @@ fn resolve(
     let tos = written(options.tos, |at| resolver.tos(at));
     let prio = written(options.prio, |at| resolver.prio(at));
     let max_packet_rate = written(options.max_packet_rate, |rate| {
-        resolver.rate(&rate, "number of packets", u32::MAX)
+        resolver.rate(&rate, "number of packets", MOST_PACKETS)
     });
     let set = resolver.set_fields(&options.set);
     let state_options =

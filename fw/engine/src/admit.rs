@@ -39,6 +39,13 @@ impl Engine {
         flows: bool,
         log: &mut L,
     ) -> Verdict {
+        // A one-shot rule must not be spent by a segment that its receiver would ignore.
+        if let Transport::Tcp(header) = &lane.packet.transport
+            && round.program.has_meters()
+            && let Err(reason) = verify(&lane.packet, header, frames, i)
+        {
+            return self.block(&lane.packet, Direction::In, reason);
+        }
         let mut findings = std::mem::take(&mut self.findings);
         let decision = self.ask(round, lane, &mut findings);
         let verdict = if decision.passes {

@@ -17,6 +17,9 @@ const LOW_DELAY: u8 = 0x10;
 /// No priority in [`Effects::prio`].
 const KEEP: u8 = 0xff;
 
+/// MSS options that 40 bytes of TCP options can hold.
+const MAX_OFFERS: usize = 10;
+
 /// Changes to make, small enough to be kept with a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Effects {
@@ -178,21 +181,29 @@ fn clamp_mss<F: Frames>(max: u16, packet: &Packet, frames: &mut F, i: usize) {
     let Some(segment) = frames.head(i).get(start..start + usize::from(header.header)) else {
         return;
     };
-    let Some((at, mss)) = tcp::find_mss(segment) else { return };
-    if mss <= max {
+    // No stack sends two, but a host that takes the last one would be told the wrong size.
+    let mut offers = [0; MAX_OFFERS];
+    let mut count = 0;
+    for (at, _) in tcp::find_mss(segment).filter(|&(_, mss)| mss > max).take(MAX_OFFERS) {
+        offers[count] = at;
+        count += 1;
+    }
+    if count == 0 {
         return;
     }
     let finished = checksum::is_finished(packet, frames, i);
     let segment = &mut frames.head_mut(i)[start..];
-    // The option may begin at an odd byte: the words that hold it are compared as a whole.
-    let words = at & !1..(at + 3) & !1;
-    let mut before = [0; 4];
-    let before = &mut before[..words.len()];
-    before.copy_from_slice(&segment[words.clone()]);
-    segment[at..at + 2].copy_from_slice(&max.to_be_bytes());
-    if finished {
-        let old = u16::from_be_bytes([segment[16], segment[17]]);
-        let new = checksum::update_bytes(old, before, &segment[words]);
-        segment[16..18].copy_from_slice(&new.to_be_bytes());
+    for &at in &offers[..count] {
+        // The option may begin at an odd byte: the words that hold it are compared as a whole.
+        let words = at & !1..(at + 3) & !1;
+        let mut before = [0; 4];
+        let before = &mut before[..words.len()];
+        before.copy_from_slice(&segment[words.clone()]);
+        segment[at..at + 2].copy_from_slice(&max.to_be_bytes());
+        if finished {
+            let old = u16::from_be_bytes([segment[16], segment[17]]);
+            let new = checksum::update_bytes(old, before, &segment[words]);
+            segment[16..18].copy_from_slice(&new.to_be_bytes());
+        }
     }
 }

@@ -408,10 +408,11 @@ impl Engine {
         if logged {
             let direction = if from == 0 { Direction::In } else { Direction::Out };
             let at = if from == 0 { packet.port } else { Path::across(packet.port).to };
-            let rule = records
-                .into_iter()
-                .filter_map(|record| self.records.number(record))
-                .find(|&rule| round.program.compiled(rule).log_all);
+            // A `match log (all)` is not remembered: the rule that let the state begin stands for it.
+            let rules = || records.into_iter().filter_map(|record| self.records.number(record));
+            let rule = rules()
+                .find(|&rule| round.program.compiled(rule).log_all)
+                .or_else(|| rules().next());
             self.log(round, frames, i, packet, rule, (at, direction), verdict, log);
         }
         Some(verdict)
@@ -443,6 +444,9 @@ impl Engine {
     ) -> Verdict {
         let state = self.table.get_mut(entry);
         let from = state.sender(sender_is_lower);
+        if packet.options && !state.has(flag::ALLOW_OPTS) {
+            return self.block(packet, Direction::In, Reason::IpOptions);
+        }
         if packet.destination != quote.source {
             return self.block(packet, Direction::In, Reason::IcmpUnmatched);
         }

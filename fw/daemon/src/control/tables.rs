@@ -71,8 +71,10 @@ impl TableStore {
         }
         let in_anchors = rules.anchors.iter().map(|(path, anchor)| (path.as_str(), &anchor.tables));
         for (anchor, tables) in std::iter::once(("", &rules.tables)).chain(in_anchors) {
-            if anew(anchor) {
-                for table in tables {
+            for table in tables {
+                // One that went when no rule named it comes back with the rules that do.
+                let name = (anchor.to_owned(), table.name.clone());
+                if anew(anchor) || !next.held.get(&name).is_some_and(|held| held.active) {
                     next.declare(now, anchor, table);
                 }
             }

@@ -2,7 +2,7 @@
 //! warns of what is valid and a trap. Changes nothing and needs no running daemon.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -165,6 +165,9 @@ fn check_file(
         out.flush()?;
         for diagnostic in &said {
             eprintln!("{diagnostic}");
+            if io::stderr().is_terminal() {
+                eprintln!("{}", diagnostic.underlined());
+            }
         }
         if let Some(end) = parsed.diagnostics.end() {
             eprintln!("{end}");

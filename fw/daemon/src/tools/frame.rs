@@ -6,7 +6,7 @@ use weir_config::rules::{Family, RuleSet};
 use weir_engine::packet::build::{self, Build};
 use weir_engine::packet::ethernet::ethertype;
 use weir_engine::packet::icmp::{Class, class};
-use weir_engine::packet::{Network, ipv4};
+use weir_engine::packet::{Network, icmp, ipv4, protocol};
 use weir_engine::{Checksum, Meta, PortIndex, PortNames};
 
 /// Ports of the datagram that an ICMP error quotes: traceroute's.
@@ -15,6 +15,10 @@ const QUOTED_PORTS: [u16; 2] = [40_000, 33_434];
 const NO_OPERATIONS: [u8; 4] = [1; 4];
 /// An IPv6 destination options header that holds padding (RFC 8200, 4.2 and 4.6).
 const PADDING: (u8, [u8; 8]) = (60, [0, 0, 1, 4, 0, 0, 0, 0]);
+/// The options that group membership reports carry by design (RFC 2113, 2.1; RFC 2711, 2.1, in a
+/// hop-by-hop header).
+const ROUTER_ALERT: [u8; 4] = [0x94, 4, 0, 0];
+const ROUTER_ALERT6: (u8, [u8; 8]) = (0, [0, 0, 5, 2, 0, 0, 1, 0]);
 /// An IPv6 fragment header: the first fragment, and more come (RFC 8200, 4.5).
 const FIRST_FRAGMENT: (u8, [u8; 8]) = (44, [0, 0, 0, 1, 0, 0, 0, 1]);
 
@@ -42,7 +46,11 @@ pub fn frame(probe: &Probe) -> Vec<u8> {
     };
     build = tagged(build, probe).tos(probe.tos).ttl(probe.ttl);
     if probe.options {
-        build = build.ip_options(&NO_OPERATIONS).extension(PADDING.0, &PADDING.1);
+        build = if reports_members(probe) {
+            build.ip_options(&ROUTER_ALERT).extension(ROUTER_ALERT6.0, &ROUTER_ALERT6.1)
+        } else {
+            build.ip_options(&NO_OPERATIONS).extension(PADDING.0, &PADDING.1)
+        };
     }
     if probe.fragment {
         let (number, header) = FIRST_FRAGMENT;
@@ -51,6 +59,17 @@ pub fn frame(probe: &Probe) -> Vec<u8> {
     let more = probe.length.map_or(0, |length| length.saturating_sub(probe.shortest()));
     let payload = probe.body() + more;
     build.payload(&vec![0; payload.into()]).frame()
+}
+
+/// IGMP and multicast listener discovery.
+fn reports_members(probe: &Probe) -> bool {
+    match probe.transport {
+        Transport::Other(number) => number == protocol::IGMP,
+        Transport::Icmp { kind, .. } => {
+            probe.family() == Family::Inet6 && icmp::v6::is_listener_discovery(kind)
+        }
+        _ => false,
+    }
 }
 
 /// What is known of such a frame besides its bytes.

@@ -91,6 +91,9 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, String> {
             return Err(wrong.join("\n"));
         }
     };
+    if lists.iter().all(|list| list.cases.is_empty()) {
+        return Err("weir test: there are no cases in these files".to_owned());
+    }
     policy.warnings.iter().for_each(|warning| eprintln!("{warning}"));
     let unwritten = |error: io::Error| format!("weir test: {error}");
     let mut report = Report::default();

@@ -11,10 +11,11 @@ use crate::packet::{Address, Network, Packet, Transport};
 use crate::reason::Reason;
 use crate::ruleset::PortNames;
 
-/// The servers' port of DHCP and the clients' (RFC 2131, 4.1).
-const DHCP: (u16, u16) = (67, 68);
+/// The clients' port of DHCP (RFC 2131, 4.1). What goes there comes from a server, or wants to pass
+/// for one: a client need not look at the source port.
+const DHCP_CLIENT: u16 = 68;
 /// The same of `DHCPv6` (RFC 9915, 7.2).
-const DHCP6: (u16, u16) = (547, 546);
+const DHCP6_CLIENT: u16 = 546;
 
 /// Where the target of a neighbour message stands, from its ICMPv6 header (RFC 4861, 4.3 and 4.4).
 const TARGET: usize = 8;
@@ -77,10 +78,9 @@ impl Guards {
                 (routers && elsewhere(self.routers)).then_some(Reason::RouterGuard)
             }
             (network, Transport::Udp) => {
-                let of_server = if network == Network::Ipv6 { DHCP6 } else { DHCP };
-                ((packet.source_port, packet.destination_port) == of_server
-                    && elsewhere(self.dhcp_servers))
-                .then_some(Reason::DhcpGuard)
+                let client = if network == Network::Ipv6 { DHCP6_CLIENT } else { DHCP_CLIENT };
+                (packet.destination_port == client && elsewhere(self.dhcp_servers))
+                    .then_some(Reason::DhcpGuard)
             }
             _ => None,
         }

@@ -273,15 +273,16 @@ impl<'a> Iterator for Options<'a> {
     }
 }
 
-/// Where the value of the MSS option stands in a header, from its first byte, and the value.
-pub fn find_mss(header: &[u8]) -> Option<(usize, u16)> {
-    let mut options = Options::new(header.get(HEADER..)?);
-    while let Some(option) = options.next() {
-        if let TcpOption::MaximumSegmentSize(mss) = option {
-            return Some((header.len() - options.rest().len() - 2, mss));
+/// Where the values of MSS options stand in a header, from its first byte, and the values.
+pub fn find_mss(header: &[u8]) -> impl Iterator<Item = (usize, u16)> {
+    let mut options = Options::new(header.get(HEADER..).unwrap_or_default());
+    std::iter::from_fn(move || {
+        loop {
+            if let TcpOption::MaximumSegmentSize(mss) = options.next()? {
+                return Some((header.len() - options.rest().len() - 2, mss));
+            }
         }
-    }
-    None
+    })
 }
 
 #[cfg(test)]

@@ -248,6 +248,11 @@ impl Program {
         self.place(rule).rule
     }
 
+    /// Whether there are rules that remember something.
+    pub(crate) fn has_meters(&self) -> bool {
+        !self.meters.is_empty()
+    }
+
     /// What a `once` or `max-pkt-rate` rule remembers.
     pub(crate) fn meter(&self, rule: u32) -> Option<&Meter> {
         self.meters.get(&rule).map(|meter| &**meter)
