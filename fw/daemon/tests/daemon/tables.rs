@@ -36,6 +36,7 @@ fn add(client: &mut Client, name: &str, addresses: &[&str]) -> u64 {
 fn refusal(client: &mut Client, command: Command) -> String {
     match client.end(command) {
         Reply::Error(text) => text,
+        Reply::Diagnostics(list) => list.to_string(),
         other => panic!("{other:?} is no refusal"),
     }
 }
