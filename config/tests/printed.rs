@@ -231,7 +231,12 @@ fn free_options() -> impl Strategy<Value = Rule> {
             option::of(interface()),
             option::of(interface()),
         ),
-        (option::of(any::<u8>()), option::of(0..8_u8), option::of(rate(u32::MAX / 256)), set_fields()),
+        (
+            option::of(any::<u8>()),
+            option::of(0..8_u8),
+            option::of(rate(u32::MAX / 256)),
+            set_fields(),
+        ),
         (option::of(probability()), any::<bool>(), scrub(), any::<bool>(), any::<bool>()),
         (
             option::of("[ !#-&(-\\[\\]-~]{1,30}"),
