@@ -247,6 +247,9 @@ impl Engine {
         direction: Direction,
         op: TableOp,
     ) {
+        if !round.program.compiled(rule).names_tables() {
+            return;
+        }
         let criteria = &round.program.compiled(rule).criteria;
         for (end, address) in [(&criteria.from, packet.source), (&criteria.to, packet.destination)]
         {

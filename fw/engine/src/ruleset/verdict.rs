@@ -16,6 +16,9 @@ use crate::reason::Reason;
 use crate::table::Tables;
 use crate::time::Instant;
 
+/// Steps that are kept between the two evaluations of a packet; most packets have no more.
+const FEW: usize = 16;
+
 /// What the rules decide about a packet without a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
@@ -158,9 +161,24 @@ impl Program {
         findings.clear();
         let mut subject = Subject::new(packet, tag);
         let path = Path::across(packet.port);
-        let steps = self.candidates(&subject);
-        let sides = [(path.from, Direction::In), (path.to, Direction::Out)]
-            .map(|way| self.walk(&mut subject, way, steps.clone(), around, findings, watcher));
+        let ways = [(path.from, Direction::In), (path.to, Direction::Out)];
+        let mut candidates = self.candidates(&subject);
+        // Both sides go through the same few steps: a copy of these is cheaper than one of the search.
+        let mut few = [0; FEW];
+        let mut count = 0;
+        while count < FEW
+            && let Some(step) = candidates.next()
+        {
+            few[count] = step;
+            count += 1;
+        }
+        let few = few[..count].iter().copied();
+        let sides = if count < FEW {
+            ways.map(|way| self.walk(&mut subject, way, few.clone(), around, findings, watcher))
+        } else {
+            let all = few.chain(candidates);
+            ways.map(|way| self.walk(&mut subject, way, all.clone(), around, findings, watcher))
+        };
         self.combine(sides, packet, &subject, findings)
     }
 
