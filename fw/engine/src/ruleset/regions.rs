@@ -17,6 +17,10 @@ use crate::classifier::{Region, Rule};
 /// More boxes than this for one step are not worth it; it is given one around them all.
 const MAX_BOXES: usize = 16;
 
+/// Boxes that there may be beside one for each step; then steps are given one around their boxes, so
+/// that rules with many boxes, called many times, take no memory without bound.
+const MORE_BOXES: usize = 1 << 20;
+
 /// One rule of the classifier for each step.
 pub(super) fn of_steps(steps: &[Step], rules: &[Compiled]) -> Vec<Rule> {
     // A `match quick` ends the search in favour of what came before: no later rule hides that.
@@ -31,6 +35,7 @@ pub(super) fn of_steps(steps: &[Step], rules: &[Compiled]) -> Vec<Rule> {
     let mut found: Vec<Rule> = Vec::with_capacity(steps.len());
     // Whether the step and all anchors around it are boxes without side effects.
     let mut simple: Vec<bool> = Vec::with_capacity(steps.len());
+    let mut more = 0;
     for (at, step) in steps.iter().enumerate() {
         let rule = &rules[step.rule as usize];
         let (around, inside_simple) = match step.scope {
@@ -43,6 +48,9 @@ pub(super) fn of_steps(steps: &[Step], rules: &[Compiled]) -> Vec<Rule> {
             None => (own, true),
             Some(around) => intersection(&own, &around.regions),
         };
+        more += regions.len().saturating_sub(1);
+        let (regions, whole) =
+            if more > MORE_BOXES { (bounding(&regions), false) } else { (regions, whole) };
         let is_call = matches!(rule.action, Action::Anchor(_));
         let is_simple = inside_simple
             && whole
@@ -96,6 +104,27 @@ fn intersection(a: &[Region], b: &[Region]) -> (Vec<Region>, bool) {
     (both.filter(|region| !is_empty(region)).collect(), true)
 }
 
+/// One box around all; none around none.
+fn bounding(boxes: &[Region]) -> Vec<Region> {
+    fn around<T: Copy + Ord>(
+        a: &std::ops::RangeInclusive<T>,
+        b: &std::ops::RangeInclusive<T>,
+    ) -> std::ops::RangeInclusive<T> {
+        *a.start().min(b.start())..=*a.end().max(b.end())
+    }
+    let both = |a: Region, b: &Region| Region {
+        source: around(&a.source, &b.source),
+        destination: around(&a.destination, &b.destination),
+        ports: [around(&a.ports[0], &b.ports[0]), around(&a.ports[1], &b.ports[1])],
+        protocol: around(&a.protocol, &b.protocol),
+        opens: if a.opens == b.opens { a.opens } else { None },
+        ipv4: a.ipv4 || b.ipv4,
+        ipv6: a.ipv6 || b.ipv6,
+    };
+    let [first, rest @ ..] = boxes else { return Vec::new() };
+    vec![rest.iter().fold(first.clone(), both)]
+}
+
 fn common(a: &Region, b: &Region) -> Region {
     fn within<T: Copy + Ord>(
         a: &std::ops::RangeInclusive<T>,
@@ -120,4 +149,26 @@ fn is_empty(region: &Region) -> bool {
         || region.ports.iter().any(std::ops::RangeInclusive::is_empty)
         || region.protocol.is_empty()
         || !(region.ipv4 || region.ipv6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounding_box_holds_every_box() {
+        let of = |low: u128, port: u16, ipv4| Region {
+            source: low..=low + 1,
+            ports: [port..=port, 0..=9],
+            ipv4,
+            ipv6: !ipv4,
+            opens: ipv4.then_some(true),
+            ..Region::ALL
+        };
+        let boxes = [of(5, 80, true), of(90, 22, false), of(40, 443, true)];
+        let [around] = &bounding(&boxes)[..] else { panic!("one box") };
+        assert_eq!((&around.source, &around.ports[0]), (&(5..=91), &(22..=443)));
+        assert!(around.ipv4 && around.ipv6 && around.opens.is_none());
+        assert!(bounding(&[]).is_empty());
+    }
 }
