@@ -208,11 +208,6 @@ impl Program {
         &self.tables
     }
 
-    /// Bytes that the classifier takes.
-    pub fn classifier_memory(&self) -> usize {
-        self.classifier.memory()
-    }
-
     /// What it says about layer 2.
     pub(crate) const fn link(&self) -> &LinkRules {
         &self.link
