@@ -278,7 +278,7 @@ impl Engine {
         &mut self,
         key: &FlowKey,
         hash: u64,
-        flags: u8,
+        flags: u16,
         timeout: u8,
         now: u32,
         program: &Program,

@@ -21,11 +21,10 @@ pub(crate) struct Entry {
     upper: [u64; 2],
     tail: u64,
     sides: u8,
-    /// Bits of [`flag`].
-    pub(crate) flags: u8,
     /// The [`Timeout`](weir_config::options::Timeout) that runs, by number.
     pub(crate) timeout: u8,
-    spare: u8,
+    /// Bits of [`flag`].
+    pub(crate) flags: u16,
     /// Tick of the last packet.
     pub(crate) touched: u32,
     /// Records of the arriving and the leaving rule, or [`NONE`].
@@ -65,33 +64,32 @@ pub(crate) struct Peer {
 /// Bits of [`Entry::flags`].
 pub(crate) mod flag {
     /// The initiator is the upper endpoint of the key.
-    pub(crate) const INITIATOR_UPPER: u8 = 1;
+    pub(crate) const INITIATOR_UPPER: u16 = 1;
     /// Both ends have shown themselves: never evicted.
-    pub(crate) const PROVEN: u8 = 2;
+    pub(crate) const PROVEN: u16 = 2;
     /// `log (all)`: every packet is logged.
-    pub(crate) const LOG_ALL: u8 = 4;
+    pub(crate) const LOG_ALL: u16 = 4;
     /// Packets are changed as [`Links::effects`](super::Links::effects) says.
-    pub(crate) const EFFECTS: u8 = 8;
+    pub(crate) const EFFECTS: u16 = 8;
     /// Packets with IP options may pass.
-    pub(crate) const ALLOW_OPTS: u8 = 16;
+    pub(crate) const ALLOW_OPTS: u16 = 16;
     /// A rule of the state has a `max-pkt-rate`.
-    pub(crate) const RATED: u8 = 32;
+    pub(crate) const RATED: u16 = 32;
     /// Packets are counted for entries of tables.
-    pub(crate) const COUNTS_TABLES: u8 = 64;
+    pub(crate) const COUNTS_TABLES: u16 = 64;
 }
 
 impl Entry {
     /// Starts a new life for this slot.
-    pub(crate) fn begin(&mut self, key: &FlowKey, flags: u8, timeout: u8, tick: u32) {
+    pub(crate) fn begin(&mut self, key: &FlowKey, flags: u16, timeout: u8, tick: u32) {
         let generation = self.generation.wrapping_add(1);
         *self = Self {
             lower: key.lower,
             upper: key.upper,
             tail: key.tail,
             sides: key.sides,
-            flags,
             timeout,
-            spare: 0,
+            flags,
             touched: tick,
             rules: [NONE; 2],
             generation,
@@ -136,7 +134,7 @@ impl Entry {
 
     /// Whether a bit of [`flag`] is set.
     #[inline]
-    pub(crate) const fn has(&self, flag: u8) -> bool {
+    pub(crate) const fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 }

@@ -139,7 +139,7 @@ impl Table {
         &mut self,
         key: &FlowKey,
         hash: u64,
-        flags: u8,
+        flags: u16,
         timeout: u8,
         tick: u32,
         deadline: u32,
