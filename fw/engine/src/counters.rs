@@ -50,6 +50,8 @@ pub struct Counters {
     pub removals: u64,
     /// Unproven states that had to make room for new ones.
     pub evictions: u64,
+    /// Packets of connections that had ended, passed or dropped as [`Reason::TcpLate`].
+    pub late: u64,
     /// Frames given to the worker that owns their flow.
     pub handed_over: u64,
     /// Frames judged here.
@@ -71,6 +73,7 @@ impl Default for Counters {
             inserts: 0,
             removals: 0,
             evictions: 0,
+            late: 0,
             handed_over: 0,
             judged: 0,
             reflected: 0,
@@ -97,6 +100,7 @@ impl Counters {
         self.inserts += other.inserts;
         self.removals += other.removals;
         self.evictions += other.evictions;
+        self.late += other.late;
         self.handed_over += other.handed_over;
         self.judged += other.judged;
         self.reflected += other.reflected;

@@ -10,6 +10,7 @@ use crate::flow::{FlowKey, HashKey};
 use crate::frame::PortIndex;
 use crate::judge::Lane;
 use crate::link::records::{EtherCounters, EtherRecords};
+use crate::packet::protocol;
 use crate::reason::Reason;
 use crate::reflect::Budget;
 use crate::ruleset::Program;
@@ -17,6 +18,8 @@ use crate::ruleset::evaluate::Findings;
 use crate::ruleset::records::{Records, RuleCounters};
 use crate::state::entry::{Entry, NONE, flag};
 use crate::state::table::Table;
+use crate::state::tail::Tails;
+use crate::state::tcp::{self, Tail};
 use crate::state::view::{Context, StateView};
 use crate::state::wheel::{TICK_NANOS, TICKS_PER_SECOND};
 use crate::table::{Retired, TableCounters, Tables};
@@ -110,6 +113,8 @@ pub struct Engine {
     /// Until when everything passes (`-d`).
     pub(crate) open_until: Option<Instant>,
     pub(crate) table: Table,
+    /// Ended connections.
+    pub(crate) tails: Tails,
     pub(crate) records: Records,
     pub(crate) ether: EtherRecords,
     pub(crate) counters: Counters,
@@ -162,6 +167,7 @@ impl Engine {
             epoch: 0,
             open_until: None,
             table: Table::new(setup.states, memory, tick(setup.now)),
+            tails: Tails::default(),
             records: Records::default(),
             ether: EtherRecords::default(),
             counters: Counters::default(),
@@ -189,7 +195,7 @@ impl Engine {
         self.epoch = self.epoch.wrapping_add(1);
         if let Some(old) = self.program.take() {
             if old.is_floating() != program.is_floating() {
-                self.kill_all();
+                self.forget_all(tick(now));
             } else if old.options().timeouts != program.options().timeouts {
                 self.sweep = Some(0);
             }
@@ -206,6 +212,17 @@ impl Engine {
         let retired = self.table_counters.take_up(&tables);
         let tables = std::mem::replace(&mut self.tables, tables);
         Replaced { program: None, _tables: tables, _counters: retired }
+    }
+
+    /// Remembers ended connections in this room from now on, and forgets those that it knew. What is
+    /// returned is best dropped on another thread.
+    pub const fn set_tails(&mut self, tails: Tails) -> Tails {
+        std::mem::replace(&mut self.tails, tails)
+    }
+
+    /// The ended connections that are remembered.
+    pub const fn tails(&self) -> &Tails {
+        &self.tails
     }
 
     /// What this worker has counted for the tables.
@@ -228,14 +245,16 @@ impl Engine {
         let budget = (pause / EXPIRY_SHARE).clamp(*EXPIRY_BUDGET.start(), *EXPIRY_BUDGET.end());
         self.advanced = now;
         let now = tick(now);
+        self.tails.settle(now);
         for _ in 0..budget {
-            let Self { table, records, counters, shared, .. } = self;
+            let Self { table, tails, records, counters, shared, .. } = self;
             let more = table.expire_next(
                 now,
                 self.key,
                 |entry| deadline(entry, &program),
-                |entry| {
+                |entry, hash| {
                     account_end(entry, records);
+                    remember(tails, entry, hash, Ending::TimedOut, now);
                     counters.removals += 1;
                     shared.release();
                 },
@@ -265,9 +284,12 @@ impl Engine {
     }
 
     /// Ends a state.
-    pub(crate) fn end(&mut self, entry: u32) {
-        account_end(self.table.get(entry), &mut self.records);
-        self.table.remove(entry, self.key);
+    pub(crate) fn end(&mut self, entry: u32, ending: Ending, now: u32) {
+        let state = self.table.get(entry);
+        let hash = state.key().hash(self.key);
+        account_end(state, &mut self.records);
+        remember(&mut self.tails, state, hash, ending, now);
+        self.table.remove(entry, hash);
         self.counters.removals += 1;
         self.shared.release();
     }
@@ -289,7 +311,7 @@ impl Engine {
                 self.shared.refused.fetch_add(1, Ordering::Relaxed);
                 return None;
             };
-            self.end(oldest);
+            self.end(oldest, Ending::Forgotten, now);
             self.counters.evictions += 1;
             self.shared.evicted.fetch_add(1, Ordering::Relaxed);
             if !self.shared.reserve(limit) {
@@ -301,6 +323,9 @@ impl Engine {
         let entry = self.table.insert(key, hash, flags, timeout, now, deadline);
         if entry.is_some() {
             self.counters.inserts += 1;
+            if key.protocol() == protocol::TCP {
+                self.tails.forget(hash);
+            }
         } else {
             self.shared.release();
         }
@@ -379,17 +404,17 @@ impl Engine {
         let mut killed = 0;
         for entry in cursor..end {
             if self.view(entry, tick(now)).is_some_and(|view| matches(&view)) {
-                self.end(entry);
+                self.end(entry, Ending::Killed, tick(now));
                 killed += 1;
             }
         }
         (killed, (end < self.table.used()).then_some(end))
     }
 
-    fn kill_all(&mut self) {
+    fn forget_all(&mut self, now: u32) {
         for entry in 0..self.table.used() {
             if self.table.get(entry).is_live() {
-                self.end(entry);
+                self.end(entry, Ending::Forgotten, now);
             }
         }
     }
@@ -423,6 +448,32 @@ pub(crate) const fn tick(now: Instant) -> u32 {
 #[inline]
 pub(crate) fn deadline(entry: &Entry, program: &Program) -> u32 {
     entry.touched.wrapping_add(program.ticks(entry.timeout)).wrapping_add(1)
+}
+
+/// How a state ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Nothing has come for as long as its time-out says.
+    TimedOut,
+    /// Its connection is over, and another one begins or may.
+    Over,
+    /// Somebody wants it so.
+    Killed,
+    /// It makes room, or nothing can find it any more.
+    Forgotten,
+}
+
+/// Remembers the tail of a TCP connection whose handshake was complete, if more of it may come.
+fn remember(tails: &mut Tails, state: &Entry, hash: u64, ending: Ending, now: u32) {
+    let more_may_come = match ending {
+        Ending::TimedOut => tcp::is_closing(&state.peers),
+        Ending::Over | Ending::Killed => true,
+        Ending::Forgotten => false,
+    };
+    if more_may_come && state.has(flag::PROVEN) && state.key().protocol() == protocol::TCP {
+        let (sloppy, killed) = (state.has(flag::SLOPPY), ending == Ending::Killed);
+        tails.remember(hash, Tail::new(&state.peers, state.sender(true), sloppy, killed), now);
+    }
 }
 
 fn account_end(entry: &Entry, records: &mut Records) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use weir_config::rules::Direction;
 
 use crate::counters::Tally;
-use crate::engine::{Engine, deadline, tick};
+use crate::engine::{Ending, Engine, deadline, tick};
 use crate::flow::{FlowKey, Path, owner};
 use crate::frame::{Checksum, Frames, Meta, PortIndex};
 use crate::link::{LinkRules, Way};
@@ -134,6 +134,9 @@ impl Engine {
                 && lanes[i].step == Step::Flow
             {
                 lanes[i].candidate = self.table.candidate(lanes[i].hash);
+                if lanes[i].candidate == NONE {
+                    self.tails.prefetch(lanes[i].hash);
+                }
             }
             if let Some(i) = at.checked_sub(2 * DEPTH) {
                 let verdict = self.decide(&round, frames, i, &lanes[i], log);
@@ -305,6 +308,11 @@ impl Engine {
         let packet = &flow.packet;
         self.counters.searches += 1;
         let entry = self.find_live(round, flow);
+        if entry.is_none()
+            && let Some(verdict) = self.judge_late(round, frames, i, flow)
+        {
+            return verdict;
+        }
         if let Transport::IcmpError(_, quote) = &packet.transport {
             return match entry {
                 Some(entry) => self.judge_error(packet, quote, entry, flow.sender_is_lower),
@@ -327,7 +335,7 @@ impl Engine {
         if !is_due(deadline, round.tick) {
             return Some(entry);
         }
-        self.end(entry);
+        self.end(entry, Ending::TimedOut, round.tick);
         None
     }
 

@@ -40,5 +40,6 @@ pub use ruleset::{
     CompileError, Criterion, Decision, Outcome, PortName, PortNames, Program, RulePlace, SideTrace,
     TableName, Trace, TraceStep,
 };
+pub use state::tail::Tails;
 pub use state::view::{PeerView, StateView};
 pub use time::Instant;

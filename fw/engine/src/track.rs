@@ -5,7 +5,7 @@ use weir_config::options::Timeout;
 use weir_config::rules::Direction;
 
 use crate::effects::Effects;
-use crate::engine::{Engine, deadline};
+use crate::engine::{Ending, Engine, deadline};
 use crate::flow::Path;
 use crate::frame::{Checksum, Frames};
 use crate::judge::{Lane, Round, Verdict, may_have_options};
@@ -13,7 +13,7 @@ use crate::log::LogSink;
 use crate::packet::{Packet, Quote, Tcp, Transport, checksum, protocol, tcp};
 use crate::reason::Reason;
 use crate::state::entry::{Entry, flag};
-use crate::state::tcp::Segment;
+use crate::state::tcp::{Late, Segment};
 use crate::state::{datagram, tcp as tracker};
 
 impl Engine {
@@ -46,7 +46,7 @@ impl Engine {
         let tracked = match packet.transport {
             Transport::Tcp(header) => {
                 if tracker::opens(&header) && tracker::is_over(&state.peers) {
-                    self.end(entry);
+                    self.end(entry, Ending::Over, round.tick);
                     return None;
                 }
                 track_tcp(state, from, packet, &header, frames, i)
@@ -85,7 +85,7 @@ impl Engine {
             }
         };
         if let Tracked::Forgotten(_) = tracked {
-            self.end(entry);
+            self.end(entry, Ending::Over, round.tick);
         }
         if logged {
             let direction = if from == 0 { Direction::In } else { Direction::Out };
@@ -98,6 +98,39 @@ impl Engine {
             self.log(round, frames, i, packet, rule, (at, direction), verdict, log);
         }
         Some(verdict)
+    }
+
+    /// A packet of a connection whose state has ended not long ago. `None`: it is not, or the rules
+    /// are to judge it all the same.
+    pub(crate) fn judge_late<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        flow: &Lane,
+    ) -> Option<Verdict> {
+        let packet = &flow.packet;
+        let known = || self.tails.find(flow.hash, round.tick);
+        let late = match &packet.transport {
+            Transport::Tcp(header) if !tracker::opens(header) => {
+                known()?.judge(flow.sender_is_lower, &segment(packet, header, frames.head(i)))
+            }
+            Transport::IcmpError(_, quote)
+                if quote.protocol == protocol::TCP && packet.destination == quote.source =>
+            {
+                let quotes = known()?.quotes(flow.sender_is_lower, quote.seq);
+                if quotes { Late::Silenced } else { Late::Stranger }
+            }
+            _ => return None,
+        };
+        if late == Late::Stranger {
+            return None;
+        }
+        self.counters.late += 1;
+        if late == Late::Passes && !packet.options {
+            return Some(self.forward(packet));
+        }
+        Some(self.block(packet, Direction::In, Reason::TcpLate))
     }
 
     /// A state's time-out changes with its phase.

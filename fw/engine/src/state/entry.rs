@@ -77,6 +77,8 @@ pub(crate) mod flag {
     pub(crate) const RATED: u16 = 32;
     /// Packets are counted for entries of tables.
     pub(crate) const COUNTS_TABLES: u16 = 64;
+    /// `sloppy`: TCP without windows.
+    pub(crate) const SLOPPY: u16 = 1 << 12;
 }
 
 impl Entry {

@@ -8,6 +8,7 @@ pub(crate) mod datagram;
 pub(crate) mod entry;
 pub(crate) mod index;
 pub(crate) mod table;
+pub(crate) mod tail;
 pub(crate) mod tcp;
 pub(crate) mod view;
 pub(crate) mod wheel;

@@ -165,16 +165,15 @@ impl Table {
         Some(entry)
     }
 
-    /// Ends a state.
-    pub(crate) fn remove(&mut self, entry: u32, key: HashKey) {
+    /// Ends a state; `hash` is its key's.
+    pub(crate) fn remove(&mut self, entry: u32, hash: u64) {
         self.wheel.unqueue(self.links, entry);
-        self.discard(entry, key);
+        self.discard(entry, hash);
     }
 
     /// Ends a state that the wheel has let go.
-    fn discard(&mut self, entry: u32, key: HashKey) {
+    fn discard(&mut self, entry: u32, hash: u64) {
         let state = &mut self.entries[entry as usize];
-        let hash = state.key().hash(key);
         let proven = state.has(flag::PROVEN);
         state.end();
         self.index.remove(hash, entry);
@@ -210,13 +209,14 @@ impl Table {
     }
 
     /// Looks at the next state that the wheel has for `tick`: `deadline` says when it ends; if that
-    /// is past it is discarded after `ended` has seen it. `false`: nothing more to do for now.
+    /// is past it is discarded after `ended` has seen it and the hash of its key. `false`: nothing more
+    /// to do for now.
     pub(crate) fn expire_next(
         &mut self,
         tick: u32,
         key: HashKey,
         deadline: impl FnOnce(&Entry) -> u32,
-        ended: impl FnOnce(&Entry),
+        ended: impl FnOnce(&Entry, u64),
     ) -> bool {
         let Some(entry) = self.wheel.due(self.links, tick) else {
             return false;
@@ -224,8 +224,9 @@ impl Table {
         let state = &self.entries[entry as usize];
         let deadline = deadline(state);
         if is_due(deadline, tick) {
-            ended(state);
-            self.discard(entry, key);
+            let hash = state.key().hash(key);
+            ended(state, hash);
+            self.discard(entry, hash);
         } else {
             self.wheel.queue(self.links, entry, deadline);
         }
