@@ -28,6 +28,7 @@ pub mod ruleset;
 mod state;
 pub mod table;
 pub mod time;
+mod track;
 
 pub use counters::Counters;
 pub use engine::{Engine, Replaced, Setup, Shared};
