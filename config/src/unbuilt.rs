@@ -27,7 +27,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
         (Limit::SrcNodes, "sources are not tracked yet"),
         (Limit::Frags, "fragments are not reassembled yet"),
         (Limit::PktdelayPkts, "packets are never delayed"),
-        (Limit::Tails, "ended connections are not remembered yet"),
     ];
     let limits = limits
         .into_iter()
@@ -91,7 +90,6 @@ fn of_rule(rule: &Rule) -> Option<String> {
         (tracks_by_itself(rule), "source-track"),
         (options.policy == Some(StatePolicy::IfBound), "if-bound"),
         (options.policy == Some(StatePolicy::Floating), "floating"),
-        (options.sloppy, "sloppy"),
         (options.pflow, "pflow"),
         (timeout.is_some(), timeout.map_or("", |&(timeout, _)| timeout.name())),
         (rule.scrub.reassemble_tcp, "scrub (reassemble tcp)"),

@@ -151,9 +151,11 @@ pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result
     counter(out, "inserts", info.inserts)?;
     counter(out, "removals", info.removals)?;
     counter(out, "evictions", info.evictions)?;
+    counter(out, "late", info.late)?;
     writeln!(out, "Counters")?;
     counter(out, "frames", info.frames)?;
     counter(out, "reflected", info.reflected)?;
+    counter(out, "crafted", info.crafted)?;
     counter(out, "unfiltered", info.unfiltered)?;
     for reason in &info.reasons {
         counter(out, &reason.name, reason.count)?;
@@ -327,7 +329,9 @@ mod tests {
             inserts: 4,
             removals: 1,
             evictions: 0,
+            late: 0,
             reflected: 0,
+            crafted: 0,
             unfiltered: 0,
             reasons: vec![ReasonCount {
                 name: "block-rule".into(),

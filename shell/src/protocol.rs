@@ -529,8 +529,14 @@ pub struct Info {
     pub removals: u64,
     /// Unproven states that had to make room for new ones.
     pub evictions: u64,
+    /// Packets of TCP connections that had ended, passed or dropped.
+    #[serde(default)]
+    pub late: u64,
     /// Answers to blocked packets.
     pub reflected: u64,
+    /// Other frames that weir itself has sent, such as the resets of a connection over a limit.
+    #[serde(default)]
+    pub crafted: u64,
     /// Frames passed unjudged while the filter was disabled.
     pub unfiltered: u64,
     /// Drops by reason, every reason.

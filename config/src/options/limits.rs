@@ -66,7 +66,7 @@ pub struct Limits {
     pub pktdelay_pkts: u32,
     /// Anchors; 512 as in pf.
     pub anchors: u32,
-    /// Ended connections that are remembered; 100,000.
+    /// Ended connections that are remembered; 100,000, at most [`Limits::MAX_TAILS`].
     pub tails: u32,
 }
 
@@ -86,6 +86,9 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The most ended connections that can be remembered, at 32 bytes each.
+    pub const MAX_TAILS: u32 = 1 << 24;
+
     /// The bound.
     pub const fn get(&self, limit: Limit) -> u32 {
         match limit {

@@ -14,8 +14,8 @@ use super::resolve::{Resolved, Resolver, decimal};
 use super::state::{self, StateItem};
 use super::words::{nearest, refusal, shorten, with_hint};
 use crate::options::{
-    BlockPolicy, DebugLevel, Limit, Named, Options, Reassemble, StatePolicy, Syncookies, Timeout,
-    Timeouts,
+    BlockPolicy, DebugLevel, Limit, Limits, Named, Options, Reassemble, StatePolicy, Syncookies,
+    Timeout, Timeouts,
 };
 use crate::rules::StateOptions;
 
@@ -422,7 +422,8 @@ fn limit_value(
         let near = nearest(&name.text, Limit::ALL.iter().map(|limit| limit.name()));
         return resolver.error(name, with_hint(message, "", near));
     };
-    match (limit, resolver.number(number, "limit", u32::MAX)?) {
+    let most = if limit == Limit::Tails { Limits::MAX_TAILS } else { u32::MAX };
+    match (limit, resolver.number(number, "limit", most)?) {
         (Limit::States, 0) => {
             resolver.error(number, "a limit of 0 states would stop all traffic that keeps state")
         }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use weir_engine::table::{EntryCounters, Hit, TableTally, Tables};
-use weir_engine::{Counters, EtherCounters, Instant, Program, Replaced, RuleCounters, StateView};
+use weir_engine::{
+    Counters, EtherCounters, Instant, Program, Replaced, RuleCounters, StateView, Tails,
+};
 use weir_hw::Stats;
 
 use crate::handover::Bell;
@@ -32,6 +34,8 @@ pub enum Letter {
     Install(Arc<Program>, Arc<Tables>, Sender<Replaced>),
     /// Go on with these tables.
     Tables(Arc<Tables>, Sender<Replaced>),
+    /// Remember ended connections in this room. What it replaces comes back, to be freed.
+    Tails(Tails, Sender<Tails>),
     /// Tell what was counted for each table, by its id.
     TableTallies(Sender<Vec<TableTally>>),
     /// Tell what was counted for entries of a table. They come back, so that one list serves all.

@@ -148,6 +148,7 @@ impl Engine {
             (!decision.effects.is_none(), flag::EFFECTS),
             (deciding().all(|rule| program.compiled(rule).allow_opts), flag::ALLOW_OPTS),
             (deciding().any(|rule| program.is_rated(rule)), flag::RATED),
+            (deciding().any(|rule| program.compiled(rule).sloppy), flag::SLOPPY),
             (deciding().any(|rule| program.compiled(rule).names_tables()), flag::COUNTS_TABLES),
         ] {
             flags |= if wanted { flag } else { 0 };

@@ -18,6 +18,8 @@ pub mod frame;
 pub mod judge;
 mod link;
 pub mod log;
+#[allow(dead_code, reason = "until the first users are merged")]
+mod outbox;
 pub mod packet;
 mod prefetch;
 pub mod reason;

@@ -165,7 +165,10 @@ impl Engine {
         if packet.destination != quote.source {
             return self.block(packet, Direction::In, Reason::IcmpUnmatched);
         }
-        if quote.protocol == protocol::TCP && !tracker::quotes(&state.peers, from, quote.seq) {
+        if quote.protocol == protocol::TCP
+            && !state.has(flag::SLOPPY)
+            && !tracker::quotes(&state.peers, from, quote.seq)
+        {
             return self.block(packet, Direction::In, Reason::IcmpWindow);
         }
         // It travels against the packet that it quotes.
@@ -207,7 +210,11 @@ fn track_tcp<F: Frames>(
         return Tracked::Refused(reason);
     }
     let segment = segment(packet, header, frames.head(i));
+    let sloppy = state.has(flag::SLOPPY);
     let peers = &mut state.peers;
+    if sloppy {
+        return Tracked::Moves(tracker::track_sloppily(peers, from, &segment));
+    }
     if tracker::opens(header) && from == 0 && tracker::unanswered(peers) {
         // The SYN again, or another attempt from the same port.
         return Tracked::Moves(tracker::begin(peers, &segment));

@@ -106,7 +106,9 @@ impl Control {
             inserts: sum.inserts,
             removals: sum.removals,
             evictions: sum.evictions,
+            late: sum.late,
             reflected: sum.reflected,
+            crafted: sum.crafted,
             unfiltered: sum.unfiltered,
             reasons: Reason::ALL
                 .iter()

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use weir_config::rules::RuleSet;
 use weir_config::{beyond_limit, check_calls};
 use weir_engine::Program;
+use weir_engine::Tails;
 use weir_engine::table::Tables;
 use weir_shell::protocol::Load;
 
@@ -142,6 +143,7 @@ impl Control {
         // Compiled before anything is locked that listings need.
         let program =
             if unchanged { None } else { Some(self.compile(&rules, previous.as_deref())?) };
+        let tails = self.room_for_tails(&rules, previous.as_deref())?;
         let now = self.parts.clock.now();
         let mut store = self.tables.lock();
         let named = program.as_ref().or(previous.as_ref()).map_or(&[][..], |next| next.tables());
@@ -153,7 +155,8 @@ impl Control {
         // Before the first main rules workers have no program, and drop everything, ARP too.
         let begun = in_force.program.is_some() || next.has_rules();
         if let Some(program) = program.filter(|_| begun) {
-            warnings = self.publish(&mut in_force, program, &contents, Places::new(&rules))?;
+            warnings =
+                self.publish(&mut in_force, program, tails, &contents, Places::new(&rules))?;
         } else {
             // The rules are the same; what is in the tables need not be.
             self.publish_tables(&tables, &in_force)?;
@@ -184,16 +187,40 @@ impl Control {
             .map_err(|error| Refused::Error(error.to_string()))
     }
 
+    /// Room for each worker to remember ended connections in, if `set limit tails` says another
+    /// number than before.
+    fn room_for_tails(
+        &self,
+        rules: &RuleSet,
+        previous: Option<&Program>,
+    ) -> Result<Vec<Tails>, Refused> {
+        let limit = rules.options.limits.tails;
+        if previous.is_some_and(|previous| previous.rules().options.limits.tails == limit) {
+            return Ok(Vec::new());
+        }
+        let workers = self.parts.mailboxes.len() as u16;
+        (0..workers)
+            .map(|_| Tails::new(limit, workers))
+            .collect::<Option<_>>()
+            .ok_or_else(|| Refused::Error(format!("no memory for set limit tails {limit}")))
+    }
+
     /// Gives a program to all workers; tells of those that have not answered.
     fn publish(
         &self,
         in_force: &mut InForce,
         program: Arc<Program>,
+        tails: Vec<Tails>,
         tables: &Arc<Tables>,
         places: Places,
     ) -> Result<Vec<String>, Refused> {
         let places = Arc::new(places);
         self.parts.programs.push(Arc::clone(&program), Arc::clone(&places));
+        let mut replaced = Vec::with_capacity(tails.len());
+        for (mailbox, tails) in self.parts.mailboxes.iter().zip(tails) {
+            let posted = mailbox.post(|done| Letter::Tails(tails, done));
+            replaced.push(posted.inspect_err(|error| (self.parts.give_up)(&error.to_string()))?);
+        }
         let mut answers = Vec::with_capacity(self.parts.mailboxes.len());
         for mailbox in &self.parts.mailboxes {
             let posted = mailbox
@@ -203,6 +230,8 @@ impl Control {
         }
         in_force.program = Some(program);
         in_force.places = places;
+        // What comes back is freed here; a worker that is late is told of below.
+        replaced.into_iter().for_each(|answer| drop(answer.wait()));
         let late = answers.into_iter().filter_map(|answer| answer.wait().err());
         Ok(late.map(|error| format!("{error}: it will take up the rules when it does")).collect())
     }

@@ -118,6 +118,7 @@ pub(crate) struct Compiled {
     pub(crate) log_all: bool,
     pub(crate) log_matches: bool,
     pub(crate) allow_opts: bool,
+    pub(crate) sloppy: bool,
     pub(crate) state: KeepState,
     /// Number of the tag that it gives, 0 for none.
     pub(crate) tag: u16,
@@ -309,6 +310,7 @@ impl Compiled {
             log_all: log.all,
             log_matches: log.matches,
             allow_opts: rule.allow_opts,
+            sloppy: rule.state_options.sloppy,
             state: rule.state,
             tag: match &rule.tag {
                 None => 0,

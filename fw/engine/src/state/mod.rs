@@ -2,7 +2,7 @@
 //!
 //! [`Table`](table::Table) joins an index of cache-line buckets, the entries, and the timer wheel.
 //! What a packet does to an entry is decided by the protocol's tracker: [`tcp`], or [`datagram`]
-//! for everything without a handshake.
+//! for everything without a handshake. What remains of a TCP connection that has ended is in [`tail`].
 
 pub(crate) mod datagram;
 pub(crate) mod entry;

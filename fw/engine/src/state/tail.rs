@@ -11,6 +11,8 @@
 //! The memory is laid out by whoever makes a [`Tails`], off the packet path, and handed to an engine;
 //! another `set limit tails` brings another one, and what the old one knew is forgotten with it.
 
+use weir_config::options::Limits;
+
 use super::tcp::Tail;
 use super::wheel::{TICKS_PER_SECOND, is_due};
 use crate::prefetch;
@@ -66,13 +68,10 @@ impl Default for Tails {
 }
 
 impl Tails {
-    /// The most that `set limit tails` may ask for.
-    pub const MAX: u32 = 1 << 24;
-
     /// Room for a worker's share of `limit` records, which is rounded up to a multiple of eight.
     /// `None` if there is no memory for it.
     pub fn new(limit: u32, workers: u16) -> Option<Self> {
-        let share = limit.min(Self::MAX).div_ceil(u32::from(workers.max(1)));
+        let share = limit.min(Limits::MAX_TAILS).div_ceil(u32::from(workers.max(1)));
         let count = share.div_ceil(WAYS as u32) as usize;
         let mut sets = Vec::new();
         sets.try_reserve_exact(count).ok()?;
@@ -195,4 +194,38 @@ impl Tails {
 
 impl Record {
     const BLANK: Self = Self { tail: Tail::BLANK, until: 0 };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_have_a_line_and_a_record_32_bytes() {
+        assert_eq!(size_of::<Set>(), 256);
+        assert_eq!(Tails::RECORD, 32);
+        assert_eq!(std::mem::offset_of!(Set, hashes), 0);
+    }
+
+    #[test]
+    fn the_nearest_to_its_end_makes_room_and_counts_add_up() {
+        let mut tails = Tails::new(8, 1).expect("memory");
+        for hash in 0..20 {
+            tails.remember(hash, Tail::BLANK, hash as u32 * TICKS_PER_SECOND);
+            assert_eq!(tails.len(), (hash as u32 + 1).min(8));
+        }
+        let tick = 20 * TICKS_PER_SECOND;
+        for hash in 0..20 {
+            assert_eq!(tails.find(hash, tick).is_some(), hash >= 12, "{hash}");
+        }
+        tails.forget(15);
+        tails.forget(15);
+        tails.remember(16, Tail::BLANK, tick);
+        assert_eq!(tails.len(), 7);
+        tails.settle((20 + SECONDS) * TICKS_PER_SECOND);
+        assert_eq!(tails.len(), 1);
+        tails.settle((21 + SECONDS) * TICKS_PER_SECOND);
+        assert!(tails.is_empty());
+        assert!(tails.find(16, (20 + SECONDS) * TICKS_PER_SECOND).is_none());
+    }
 }

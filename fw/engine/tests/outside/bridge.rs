@@ -9,7 +9,7 @@ use weir_engine::frame::Owned;
 use weir_engine::table::Tables;
 use weir_engine::{
     Counters, Engine, Instant, LogRecord, PortIndex, PortName, PortNames, Program, Reason, Setup,
-    Shared, StateView, Verdict,
+    Shared, StateView, Tails, Verdict,
 };
 
 /// The side of the protected network.
@@ -26,8 +26,12 @@ pub(crate) struct Bridge {
     pub(crate) now: Instant,
     pub(crate) log: Vec<LogRecord>,
     program: Option<Arc<Program>>,
+    /// `set limit tails` of the program.
+    tails: Option<u32>,
     /// The frame that the last verdict left, rewritten if it was reflected.
     pub(crate) frame: Vec<u8>,
+    /// The frames that the engines have made themselves, by the ports they leave by.
+    pub(crate) crafted: Vec<(PortIndex, Vec<u8>)>,
 }
 
 pub(crate) fn ports() -> PortNames {
@@ -46,6 +50,12 @@ fn parsed(rules: &str) -> RuleSet {
 
 pub(crate) fn compile(rules: &str) -> Arc<Program> {
     Arc::new(Program::compile(&parsed(rules), &ports(), None).unwrap())
+}
+
+fn take_crafted(engine: &mut Engine, into: &mut Vec<(PortIndex, Vec<u8>)>) {
+    while let Some((port, bytes)) = engine.crafted() {
+        into.push((port, bytes.to_vec()));
+    }
 }
 
 impl Bridge {
@@ -70,7 +80,16 @@ impl Bridge {
                 Engine::new(setup, memory, shared.clone())
             })
             .collect();
-        Self { engines, shared, now, log: Vec::new(), program: None, frame: Vec::new() }
+        Self {
+            engines,
+            shared,
+            now,
+            log: Vec::new(),
+            program: None,
+            tails: None,
+            frame: Vec::new(),
+            crafted: Vec::new(),
+        }
     }
 
     pub(crate) fn load(&mut self, rules: &str) {
@@ -90,7 +109,14 @@ impl Bridge {
 
     fn install(&mut self, program: &Arc<Program>) {
         self.program = Some(Arc::clone(program));
+        let workers = self.engines.len() as u16;
+        let limit = program.rules().options.limits.tails;
+        let another = self.tails != Some(limit);
+        self.tails = Some(limit);
         for engine in &mut self.engines {
+            if another {
+                drop(engine.set_tails(Tails::new(limit, workers).expect("memory")));
+            }
             let tables = Tables::declared(program, self.now).expect("room for the entries");
             drop(engine.install(self.now, program.clone(), Arc::new(tables)));
         }
@@ -103,6 +129,7 @@ impl Bridge {
             self.now = self.now.after(Duration::from_millis(100)).min(end);
             for engine in &mut self.engines {
                 engine.advance(self.now);
+                take_crafted(engine, &mut self.crafted);
             }
         }
     }
@@ -117,6 +144,7 @@ impl Bridge {
             let engine = &mut self.engines[worker];
             engine.judge(self.now, &mut frames, &mut verdicts, &mut self.log);
             engine.advance(self.now);
+            take_crafted(engine, &mut self.crafted);
             match verdicts[..] {
                 [Verdict::Handover(owner)] => worker = usize::from(owner),
                 [verdict] => {

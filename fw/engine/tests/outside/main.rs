@@ -9,6 +9,7 @@ mod evaluation;
 mod hostile;
 mod judge;
 mod language;
+mod late;
 mod link;
 mod random;
 mod recovery;

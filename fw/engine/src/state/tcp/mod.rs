@@ -20,7 +20,7 @@ mod window;
 use weir_config::options::Timeout;
 
 use self::seq::Seq;
-use self::states::{Closed, Closing, Established, FinWait2, SynSent};
+use self::states::{Closed, Established, FinWait2, SynSent};
 use self::window::scaled_down;
 use super::entry::Peer;
 use crate::packet::Tcp;

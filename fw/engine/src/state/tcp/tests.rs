@@ -1,5 +1,5 @@
 use super::seq::Seq;
-use super::states::{Role, TABLE, TimeWait};
+use super::states::{Closing, Role, TABLE, TimeWait};
 use super::*;
 use crate::reason::Reason;
 
