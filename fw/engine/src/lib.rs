@@ -19,6 +19,7 @@ pub mod judge;
 mod link;
 pub mod log;
 pub mod packet;
+mod pool;
 mod prefetch;
 pub mod reason;
 pub mod reflect;
@@ -33,6 +34,7 @@ pub use frame::{Checksum, Frames, Meta, PortIndex};
 pub use judge::Verdict;
 pub use link::records::EtherCounters;
 pub use log::{LogAction, LogRecord, LogSink};
+pub use pool::Pool;
 pub use reason::Reason;
 pub use ruleset::records::RuleCounters;
 pub use ruleset::{
