@@ -154,6 +154,7 @@ pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result
     writeln!(out, "Counters")?;
     counter(out, "frames", info.frames)?;
     counter(out, "reflected", info.reflected)?;
+    counter(out, "crafted", info.crafted)?;
     counter(out, "unfiltered", info.unfiltered)?;
     for reason in &info.reasons {
         counter(out, &reason.name, reason.count)?;
@@ -342,6 +343,7 @@ mod tests {
             removals: 1,
             evictions: 0,
             reflected: 0,
+            crafted: 0,
             unfiltered: 0,
             reasons: vec![ReasonCount {
                 name: "block-rule".into(),

@@ -531,6 +531,9 @@ pub struct Info {
     pub evictions: u64,
     /// Answers to blocked packets.
     pub reflected: u64,
+    /// Other frames that weir itself has sent, such as the resets of a connection over a limit.
+    #[serde(default)]
+    pub crafted: u64,
     /// Frames passed unjudged while the filter was disabled.
     pub unfiltered: u64,
     /// Drops by reason, every reason.

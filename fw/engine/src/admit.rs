@@ -7,7 +7,7 @@ use crate::chance::Chance;
 use crate::engine::{Engine, distinct};
 use crate::flow::Path;
 use crate::frame::Frames;
-use crate::judge::{Lane, Round, Verdict, may_have_options, segment, verify};
+use crate::judge::{Lane, Round, Verdict, may_have_options};
 use crate::log::LogSink;
 use crate::packet::{Network, Packet, Transport, protocol};
 use crate::reason::Reason;
@@ -22,6 +22,7 @@ use crate::state::entry::{NONE, flag};
 use crate::state::{datagram, tcp as tracker};
 use crate::table::{TableCounters, TableOp};
 use crate::time::Instant;
+use crate::track::{segment, verify};
 
 /// Code of "port unreachable" (RFC 792; RFC 4443, 3.1).
 const V4_PORT_UNREACHABLE: u8 = 3;

@@ -12,6 +12,7 @@ use crate::flow::{FlowKey, HashKey};
 use crate::frame::PortIndex;
 use crate::judge::Lane;
 use crate::link::records::{EtherCounters, EtherRecords};
+use crate::outbox::Outbox;
 use crate::pool::{Pool, Pools};
 use crate::reason::Reason;
 use crate::reflect::Budget;
@@ -101,6 +102,7 @@ pub struct Engine {
     pub(crate) ether: EtherRecords,
     pub(crate) counters: Counters,
     pub(crate) budget: Budget,
+    pub(crate) outbox: Outbox,
     /// Scratch of [`Engine::judge`], one a frame of the batch.
     pub(crate) lanes: Box<[Lane]>,
     /// Scratch of an evaluation.
@@ -153,6 +155,7 @@ impl Engine {
             ether: EtherRecords::default(),
             counters: Counters::default(),
             budget: Budget::default(),
+            outbox: Outbox::default(),
             lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
             findings: Findings::default(),
             chance: Chance::new(setup.key, setup.worker),

@@ -18,6 +18,8 @@ pub mod frame;
 pub mod judge;
 mod link;
 pub mod log;
+#[allow(dead_code, reason = "until the first users are merged")]
+mod outbox;
 pub mod packet;
 mod pool;
 mod prefetch;
@@ -27,6 +29,7 @@ pub mod ruleset;
 mod state;
 pub mod table;
 pub mod time;
+mod track;
 
 pub use counters::Counters;
 pub use engine::{Engine, Replaced, Setup, Shared};

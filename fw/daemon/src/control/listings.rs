@@ -108,6 +108,7 @@ impl Control {
             removals: sum.removals,
             evictions: sum.evictions,
             reflected: sum.reflected,
+            crafted: sum.crafted,
             unfiltered: sum.unfiltered,
             reasons: Reason::ALL
                 .iter()
