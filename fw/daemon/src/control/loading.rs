@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use weir_config::options::Limit;
 use weir_config::rules::RuleSet;
 use weir_config::{beyond_limit, check_calls};
 use weir_engine::Program;
@@ -162,6 +163,8 @@ impl Control {
             self.publish_tables(&tables, &in_force)?;
         }
         *store = tables;
+        self.count_tables(&store);
+        self.parts.shared.pool(Limit::Anchors).set(rules.anchors.len() as u32);
         self.tables_changed.notify_all();
         if let Some(origin) = next.origin("") {
             let origin = format!("{origin}{remark}");
@@ -231,7 +234,9 @@ impl Control {
         in_force.program = Some(program);
         in_force.places = places;
         // What comes back is freed here; a worker that is late is told of below.
-        replaced.into_iter().for_each(|answer| drop(answer.wait()));
+        for answer in replaced {
+            drop(answer.wait());
+        }
         let late = answers.into_iter().filter_map(|answer| answer.wait().err());
         Ok(late.map(|error| format!("{error}: it will take up the rules when it does")).collect())
     }

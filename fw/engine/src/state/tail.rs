@@ -50,21 +50,16 @@ struct Made {
 }
 
 /// The ended connections that one worker remembers.
-#[derive(Debug)]
+///
+/// [`Tails::default`] has room for none.
+#[derive(Debug, Default)]
 pub struct Tails {
     sets: Box<[Set]>,
-    made: [Made; COUNTED],
+    made: Box<[Made]>,
     /// Records that are not over, as of `settled`.
     live: u32,
     /// The second up to which `made` was looked at.
     settled: u32,
-}
-
-impl Default for Tails {
-    /// Remembers nothing.
-    fn default() -> Self {
-        Self { sets: Box::default(), made: [Made::default(); COUNTED], live: 0, settled: 0 }
-    }
 }
 
 impl Tails {
@@ -77,7 +72,8 @@ impl Tails {
         sets.try_reserve_exact(count).ok()?;
         // Written here, so that no page is missing when the first record comes.
         sets.resize_with(count, || Set { hashes: [FREE; WAYS], records: [Record::BLANK; WAYS] });
-        Some(Self { sets: sets.into(), ..Self::default() })
+        let made = vec![Made::default(); COUNTED];
+        Some(Self { sets: sets.into(), made: made.into(), live: 0, settled: 0 })
     }
 
     /// Bytes that a record takes, everything counted.

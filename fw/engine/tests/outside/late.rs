@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use weir_config::options::Limit;
 use weir_engine::packet::tcp::flags::{ACK, FIN, PSH, RST, SYN};
 use weir_engine::packet::{build, icmp};
 use weir_engine::{PortIndex, Reason};
@@ -49,10 +50,13 @@ fn outlive(bridge: &mut Bridge) {
     bridge.log.clear();
 }
 
+/// Who sends it, flags, sequence and acknowledgement number, data, and what becomes of it.
+type Straggler<'a> = (Send, u8, u32, u32, &'a [u8], Option<Reason>);
+type Send = fn(&mut Bridge, u8, u32, u32, &[u8]) -> Option<Reason>;
+
 /// Every kind of segment that may still come, and what becomes of it.
 fn stragglers(bridge: &mut Bridge) -> u64 {
-    let cases: [(fn(&mut Bridge, u8, u32, u32, &[u8]) -> Option<Reason>, u8, u32, u32, &[u8], _);
-        16] = [
+    let cases: [Straggler<'_>; 16] = [
         (server, FIN | ACK, 6001, 1101, &[], PASSES),
         (client, FIN | ACK, 1101, 6002, &[], PASSES),
         (server, ACK, 6002, 1102, &[], PASSES),
@@ -243,6 +247,7 @@ fn tails_are_bounded_and_the_oldest_make_room() {
     }
     bridge.wait(Duration::from_secs(91));
     let kept = bridge.engines[0].tails().len();
+    assert_eq!(bridge.shared.pool(Limit::Tails).used(), kept);
     assert!((40..=64).contains(&kept), "{kept}");
     let late = |bridge: &mut Bridge, port| {
         let ack = build::tcp((CLIENT.0, port), SERVER, ACK).seq(1001).ack(5001);

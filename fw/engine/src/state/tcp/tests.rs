@@ -1,5 +1,4 @@
-use super::seq::Seq;
-use super::states::{Closing, Role, TABLE, TimeWait};
+use super::states::{Closing, Role, TABLE};
 use super::*;
 use crate::reason::Reason;
 
