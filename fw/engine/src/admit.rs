@@ -19,7 +19,7 @@ use crate::ruleset::evaluate::{Findings, Watcher};
 use crate::ruleset::meters::Meter;
 use crate::ruleset::records::Records;
 use crate::state::entry::{NONE, flag};
-use crate::state::{datagram, tcp as tracker};
+use crate::state::{datagram, sctp, tcp as tracker};
 use crate::table::{TableCounters, TableOp};
 use crate::time::Instant;
 use crate::track::{segment, verify};
@@ -135,6 +135,8 @@ impl Engine {
                 verify(packet, header, frames, i)?;
                 tracker::begin(&mut peers, &segment(packet, header, frames.head(i)))
             }
+            Transport::Sctp(header) if !sctp::opens(header) => return Err(Reason::SctpNoState),
+            Transport::Sctp(header) => sctp::begin(&mut peers, header),
             _ => datagram::begin(&mut peers, packet.protocol),
         };
         if program.ticks(timeout as u8) == 0 {

@@ -155,7 +155,7 @@ pub fn unreachable<F: Frames + ?Sized>(
 fn fit<F: Frames + ?Sized>(frames: &mut F, i: usize, packet: &Packet) -> Result<(), Reason> {
     let answerable = match packet.transport {
         Transport::Tcp(segment) => segment.flags & flags::RST == 0,
-        Transport::Udp | Transport::IcmpQuery(_) => true,
+        Transport::Udp | Transport::IcmpQuery(_) | Transport::Sctp(_) => true,
         Transport::IcmpError(..) | Transport::IcmpOther(_) => false,
         Transport::Other => packet.network != Network::Arp,
     };

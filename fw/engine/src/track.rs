@@ -14,7 +14,7 @@ use crate::packet::{Packet, Quote, Tcp, Transport, checksum, protocol, tcp};
 use crate::reason::Reason;
 use crate::state::entry::{Entry, flag};
 use crate::state::tcp::{Late, Segment};
-use crate::state::{datagram, tcp as tracker};
+use crate::state::{datagram, sctp, tcp as tracker};
 
 impl Engine {
     /// A packet of a known flow. `None`: it ended the state and is to be judged as a new flow's.
@@ -50,6 +50,16 @@ impl Engine {
                     return None;
                 }
                 track_tcp(state, from, packet, &header, frames, i)
+            }
+            Transport::Sctp(header) => {
+                if sctp::opens(&header) && sctp::is_over(&state.peers) {
+                    self.end(entry, Ending::Over, round.tick);
+                    return None;
+                }
+                match sctp::track(&mut state.peers, from, &header) {
+                    Ok(timeout) => Tracked::Moves(timeout),
+                    Err(reason) => Tracked::Refused(reason),
+                }
             }
             _ => Tracked::Moves(datagram::track(&mut state.peers, from, packet.protocol)),
         };
@@ -140,6 +150,7 @@ impl Engine {
         let deadline = deadline(state, round.program);
         let proven = match protocol {
             protocol::TCP => tracker::is_proven(&state.peers),
+            protocol::SCTP => sctp::is_proven(&state.peers),
             _ => datagram::is_proven(&state.peers),
         };
         self.table.reschedule(entry, deadline);
@@ -165,10 +176,14 @@ impl Engine {
         if packet.destination != quote.source {
             return self.block(packet, Direction::In, Reason::IcmpUnmatched);
         }
-        if quote.protocol == protocol::TCP
-            && !state.has(flag::SLOPPY)
-            && !tracker::quotes(&state.peers, from, quote.seq)
-        {
+        let fits = match quote.protocol {
+            protocol::TCP => {
+                state.has(flag::SLOPPY) || tracker::quotes(&state.peers, from, quote.seq)
+            }
+            protocol::SCTP => sctp::quotes(&state.peers, from, quote.seq),
+            _ => true,
+        };
+        if !fits {
             return self.block(packet, Direction::In, Reason::IcmpWindow);
         }
         // It travels against the packet that it quotes.
@@ -232,7 +247,7 @@ fn track_tcp<F: Frames>(
                 && tracker::answers_anew(peers, from, header, state.after_syn) =>
         {
             let resets = header.flags & tcp::flags::RST != 0;
-            Tracked::Forgotten((!resets).then_some(Reason::TcpBadSyn))
+            Tracked::Forgotten((!resets).then_some(Reason::TcpForgotten))
         }
         Err(_) if tracker::resets_late(peers, from, header) => Tracked::Stands,
         Err(reason) => Tracked::Refused(reason),

@@ -7,6 +7,7 @@
 
 mod blocking;
 mod examples;
+mod late;
 mod lifecycle;
 mod limits;
 mod link;
@@ -148,12 +149,15 @@ impl<'a> Bridge<'a> {
 }
 
 /// The reasons that a healthy TCP connection must never meet.
-const MISMATCHES: [&str; 8] = [
+const MISMATCHES: [&str; 11] = [
     "tcp-no-state",
     "tcp-window",
     "tcp-bad-ack",
+    "tcp-old-ack",
     "tcp-bad-reset",
+    "tcp-far-reset",
     "tcp-bad-syn",
+    "tcp-bad-syn-ack",
     "tcp-checksum",
     "tcp-flags",
     "icmp-unmatched",

@@ -6,7 +6,7 @@ use weir_config::rules::{Family, RuleSet};
 use weir_engine::packet::build::{self, Build};
 use weir_engine::packet::ethernet::ethertype;
 use weir_engine::packet::icmp::{Class, class};
-use weir_engine::packet::{Network, icmp, ipv4, protocol};
+use weir_engine::packet::{Network, icmp, ipv4, protocol, sctp};
 use weir_engine::{Checksum, Meta, PortIndex, PortNames};
 
 /// Ports of the datagram that an ICMP error quotes: traceroute's.
@@ -58,7 +58,21 @@ pub fn frame(probe: &Probe) -> Vec<u8> {
     }
     let more = probe.length.map_or(0, |length| length.saturating_sub(probe.shortest()));
     let payload = probe.body() + more;
-    build.payload(&vec![0; payload.into()]).frame()
+    let mut payload = vec![0; payload.into()];
+    if probe.transport == Transport::Other(protocol::SCTP) {
+        begin_association(&mut payload);
+    }
+    build.payload(&payload).frame()
+}
+
+/// Makes the payload an INIT (RFC 9260, 3.3.2), which is what rules are asked about.
+fn begin_association(payload: &mut Vec<u8>) {
+    const SHORTEST: usize = sctp::HEADER + 20;
+    payload.resize(payload.len().max(SHORTEST), 0);
+    let length = (payload.len() - sctp::HEADER) as u16;
+    payload[sctp::HEADER] = sctp::chunk::INIT;
+    payload[sctp::HEADER + 2..][..2].copy_from_slice(&length.to_be_bytes());
+    payload[sctp::HEADER + 7] = 1;
 }
 
 /// IGMP and multicast listener discovery.

@@ -126,6 +126,21 @@ pub fn other(source: impl Into<IpAddr>, destination: impl Into<IpAddr>, protocol
     ip(source.into(), destination.into(), Layer::Other(protocol))
 }
 
+/// An SCTP packet with this verification tag and these chunks, its checksum left out.
+pub fn sctp(
+    source: impl Into<SocketAddr>,
+    destination: impl Into<SocketAddr>,
+    tag: u32,
+    chunks: &[u8],
+) -> Build {
+    let (source, destination) = (source.into(), destination.into());
+    let mut bytes = [source.port().to_be_bytes(), destination.port().to_be_bytes()].concat();
+    bytes.extend(tag.to_be_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(chunks);
+    other(source.ip(), destination.ip(), protocol::SCTP).payload(&bytes)
+}
+
 /// An ARP packet in an untagged frame; broadcast if it is a request.
 pub fn arp(operation: u16, sender: (Mac, [u8; 4]), target: (Mac, [u8; 4])) -> Vec<u8> {
     let to = if operation == super::arp::REQUEST { [0xff; 6] } else { target.0 };

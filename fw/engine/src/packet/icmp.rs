@@ -195,7 +195,7 @@ fn quote(head: &[u8], at: usize, end: usize, network: Network) -> Result<Quote, 
     };
     let first: Result<&[u8; 8], Reason> = header(head, transport, end, Reason::IcmpQuote);
     let (source_port, destination_port, seq) = match protocol {
-        protocol::TCP => first.map(|f| (be16(f, 0), be16(f, 2), be32(f, 4)))?,
+        protocol::TCP | protocol::SCTP => first.map(|f| (be16(f, 0), be16(f, 2), be32(f, 4)))?,
         protocol::UDP => first.map(|f| (be16(f, 0), be16(f, 2), 0))?,
         protocol::ICMP | protocol::ICMP6 => {
             let first = first?;

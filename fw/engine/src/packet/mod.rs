@@ -20,6 +20,7 @@ pub mod ipv6;
 pub mod parse;
 #[cfg(test)]
 mod robustness;
+pub mod sctp;
 pub mod tcp;
 pub mod udp;
 
@@ -108,6 +109,8 @@ pub enum Transport {
     IcmpError(Icmp, Quote),
     /// Any other ICMP or ICMPv6 message: redirects, router and neighbour discovery, MLD, ...
     IcmpOther(Icmp),
+    /// SCTP (RFC 9260).
+    Sctp(Sctp),
     /// Any other protocol, and ARP.
     Other,
 }
@@ -125,6 +128,26 @@ pub struct Tcp {
     pub flags: u8,
     /// Length of the header with options, in bytes: 20 to 60.
     pub header: u8,
+}
+
+/// What tracking needs of an SCTP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sctp {
+    /// Verification tag; 0 in an INIT.
+    pub tag: u32,
+    /// The tag that an INIT or INIT ACK asks to be called by; 0 in any other packet.
+    pub initiate: u32,
+    /// A bit for each type of chunk below 16 ([`sctp::chunk`]) up to the first chunk of data.
+    pub chunks: u16,
+    /// An ABORT or SHUTDOWN COMPLETE carries the tag of its sender (the T bit).
+    pub reflected: bool,
+}
+
+impl Sctp {
+    /// Whether there is a chunk of this type.
+    pub const fn has(&self, kind: u8) -> bool {
+        self.chunks & 1 << kind != 0
+    }
 }
 
 /// Type and code of an ICMP or ICMPv6 message.
@@ -151,7 +174,7 @@ pub struct Quote {
     pub source_port: u16,
     /// Destination port, or the id of an ICMP query.
     pub destination_port: u16,
-    /// Sequence number if the quoted packet is TCP.
+    /// Sequence number if the quoted packet is TCP, verification tag if it is SCTP.
     pub seq: u32,
 }
 

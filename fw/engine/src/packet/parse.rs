@@ -7,8 +7,8 @@
 use super::bytes::{be16, be32};
 use super::ethernet::{self, Ethernet, ethertype};
 use super::{
-    Address, Network, Packet, Tags, Tcp, Transport, arp, checksum, icmp, ipv4, ipv6, protocol, tcp,
-    udp,
+    Address, Network, Packet, Tags, Tcp, Transport, arp, checksum, icmp, ipv4, ipv6, protocol,
+    sctp, tcp, udp,
 };
 use crate::frame::{Meta, PortIndex};
 use crate::reason::Reason;
@@ -222,6 +222,13 @@ impl Packet {
                 self.destination_port = header.destination_port();
                 self.payload = length - udp::HEADER as u32;
                 self.transport = Transport::Udp;
+            }
+            (protocol::SCTP, _) => {
+                let ([source, destination], sctp) = sctp::parse(head, at, end)?;
+                self.source_port = source;
+                self.destination_port = destination;
+                self.payload -= sctp::HEADER as u32;
+                self.transport = Transport::Sctp(sctp);
             }
             (protocol::ICMP, Network::Ipv4) | (protocol::ICMP6, Network::Ipv6) => {
                 let (transport, id) = icmp::parse(head, at, end, self.network, self.ttl)?;

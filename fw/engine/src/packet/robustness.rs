@@ -134,6 +134,7 @@ fn assert_inside(packet: &Packet, frame: &Lent) {
             assert!(usize::from(quote.offset) + 20 <= frame.first);
             8
         }
+        Transport::Sctp(_) => super::sctp::HEADER,
         Transport::Other => 0,
     };
     assert!(transport + header <= frame.first, "{packet:?}");
@@ -161,6 +162,8 @@ const HERE: ([u8; 4], u16) = ([192, 0, 2, 1], 40000);
 const THERE: ([u8; 4], u16) = ([198, 51, 100, 2], 22);
 const HERE6: ([u16; 8], u16) = ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 40000);
 const THERE6: ([u16; 8], u16) = ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2], 22);
+
+const SCTP_INIT: [u8; 20] = [1, 0, 0, 20, 0, 0, 0, 7, 0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 1];
 
 /// Valid frames of every kind.
 fn kinds() -> Vec<Vec<u8>> {
@@ -203,7 +206,8 @@ fn kinds() -> Vec<Vec<u8>> {
         neighbour(136),
         neighbour(134),
         build::other(HERE.0, THERE.0, 47).payload(&[0; 40]),
-        build::other(HERE6.0, THERE6.0, 132).payload(&[0; 40]),
+        build::sctp(HERE6, THERE6, 0, &SCTP_INIT),
+        build::sctp(HERE, THERE, 7, &[10, 0, 0, 8, 1, 2, 3, 4, 0, 3, 0, 8, 0, 0, 0, 1]),
         build::other(HERE6.0, THERE6.0, 59),
     ];
     let mut frames: Vec<_> = builds.iter().map(Build::frame).collect();

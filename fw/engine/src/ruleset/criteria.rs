@@ -130,7 +130,7 @@ impl Subject {
             Transport::IcmpQuery(icmp)
             | Transport::IcmpError(icmp, _)
             | Transport::IcmpOther(icmp) => (0, [icmp.kind, icmp.code]),
-            Transport::Udp | Transport::Other => (0, [0; 2]),
+            Transport::Udp | Transport::Sctp(_) | Transport::Other => (0, [0; 2]),
         };
         Self {
             source: packet.source.0,

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::datagram;
 use super::entry::{Entry, Peer, flag};
 use super::tcp::{PeerState, window_scale};
+use super::{datagram, sctp};
 use crate::frame::PortIndex;
 use crate::packet::{Address, Network, Tags, protocol};
 use crate::ruleset::PortNames;
@@ -64,6 +64,7 @@ impl PeerView {
         let state = usize::from(peer.state);
         let state = match protocol {
             protocol::TCP => PeerState::ALL.get(state).map_or("?", |state| state.name()),
+            protocol::SCTP => sctp::NAMES.get(state).copied().unwrap_or("?"),
             protocol::ICMP | protocol::ICMP6 => ["0", "1"].get(state).copied().unwrap_or("?"),
             _ => datagram::NAMES.get(state).copied().unwrap_or("?"),
         };

@@ -13,4 +13,6 @@ mod late;
 mod link;
 mod random;
 mod recovery;
+mod refusals;
+mod sctp;
 mod simulation;

@@ -54,7 +54,7 @@ fn both_have_forgotten_a_connection_that_the_state_remembers() {
     assert_eq!(client(&mut bridge, SYN, 3_000_000_000, 0), PASSES);
     assert_eq!(
         server(&mut bridge, SYN | ACK, 2_000_000_000, 3_000_000_001),
-        Some(Reason::TcpBadSyn)
+        Some(Reason::TcpForgotten)
     );
     assert_eq!(bridge.listing(), [""; 0], "the rules are asked again");
     assert_eq!(client(&mut bridge, SYN, 3_000_000_000, 0), PASSES);
@@ -78,7 +78,7 @@ fn late_duplicates_of_a_handshake_do_not_end_its_connection() {
         assert_eq!(client(&mut bridge, ACK, 1001, 5001 + (i + 1) * 1400), PASSES);
     }
     assert_eq!(client(&mut bridge, SYN, 1000, 0), PASSES);
-    assert_eq!(server(&mut bridge, SYN | ACK, 5000, 1001), Some(Reason::TcpBadSyn));
+    assert_eq!(server(&mut bridge, SYN | ACK, 5000, 1001), Some(Reason::TcpBadSynAck));
     assert!(bridge.listing()[0].ends_with("ESTABLISHED:ESTABLISHED"));
 }
 
@@ -119,7 +119,7 @@ fn a_repeated_syn_may_be_refused_without_a_sequence_number() {
     assert_eq!(client(&mut bridge, SYN, 1000, 0), PASSES);
     assert_eq!(server(&mut bridge, SYN | ACK, 5000, 1001), PASSES);
     assert_eq!(client(&mut bridge, SYN, 1000, 0), PASSES);
-    assert_eq!(server(&mut bridge, RST | ACK, 0, 900_000), Some(Reason::TcpBadAck));
+    assert_eq!(server(&mut bridge, RST | ACK, 0, 900_000), Some(Reason::TcpFarReset));
     assert_eq!(server(&mut bridge, RST | ACK, 0, 1001), PASSES);
     assert!(bridge.listing()[0].ends_with("TIME_WAIT:TIME_WAIT"));
 }

@@ -63,8 +63,8 @@ pub(crate) fn track(
     let other_window = u32::from(other.max_win) << other_shift;
     let data_end = if segment.has(flags::FIN) { end.minus(1) } else { end };
     // The end of it counts: what was sent again may begin further back (RFC 9293, 3.4).
-    let fits = Seq(source.seq_hi).at_least(data_end)
-        && end.at_least(Seq(source.seq_lo).minus(other_window));
+    let allowed = Seq(source.seq_hi).at_least(data_end);
+    let fits = allowed && end.at_least(Seq(source.seq_lo).minus(other_window));
     let skew = other.seq_lo.wrapping_sub(ack.0).cast_signed();
     // A host takes ACKs up to a window before what was last acknowledged (RFC 5961, 5), and that is
     // up to a window behind what was sent. pf allows one of the two and loses what is reordered.
@@ -83,11 +83,19 @@ pub(crate) fn track(
             if unheard {
                 (*source, *other) = before;
             }
-            return Err(match (segment.has(flags::SYN), fits, ack_fits) {
-                (true, ..) => Reason::TcpBadSyn,
-                (_, false, _) => Reason::TcpWindow,
-                (_, _, false) => Reason::TcpBadAck,
-                _ => Reason::TcpBadReset,
+            let acknowledges_unsent = skew < 0;
+            return Err(if segment.has(flags::SYN) {
+                if segment.has(flags::ACK) { Reason::TcpBadSynAck } else { Reason::TcpBadSyn }
+            } else if segment.has(flags::RST) {
+                if fits && ack_fits { Reason::TcpBadReset } else { Reason::TcpFarReset }
+            } else if !allowed {
+                Reason::TcpWindow
+            } else if !fits {
+                Reason::TcpOld
+            } else if acknowledges_unsent {
+                Reason::TcpBadAck
+            } else {
+                Reason::TcpOldAck
             });
         }
     }
