@@ -26,7 +26,7 @@ impl SourceFile {
     ///
     /// # Errors
     /// At its first byte that is not UTF-8.
-    pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Result<Self, Diagnostic> {
+    pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Result<Self, Box<Diagnostic>> {
         let name = name.into();
         match checked_text(bytes) {
             Ok(text) => Ok(Self { name, text }),
@@ -35,7 +35,8 @@ impl SourceFile {
                 let file = sources.add(Self { name, text: shown }, None);
                 let place = sources.place(Span { file, start: at, end: at + 1 });
                 let (expected, notes) = (Vec::new(), Vec::new());
-                Err(Diagnostic { severity: Severity::Error, message, place, expected, notes })
+                let severity = Severity::Error;
+                Err(Box::new(Diagnostic { severity, message, place, expected, notes }))
             }
         }
     }

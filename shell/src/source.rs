@@ -29,7 +29,7 @@ pub fn gather(file: &OsStr, terms: Load, prefixes: &[PortPrefixes]) -> io::Resul
     let (name, bytes) = bytes_of(file)?;
     let main = match SourceFile::from_bytes(name, bytes) {
         Ok(main) => main,
-        Err(found) => return Ok(Gathered { load: terms, checked: Parsed::refused(found) }),
+        Err(found) => return Ok(Gathered { load: terms, checked: Parsed::refused(*found) }),
     };
     let checked = check::read(&main, &mut Disk, &terms, prefixes).map_err(io::Error::other)?;
     let mut known = HashSet::new();
