@@ -11,5 +11,6 @@ mod judge;
 mod language;
 mod link;
 mod random;
+mod reasons;
 mod recovery;
 mod simulation;
