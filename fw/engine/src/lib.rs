@@ -18,7 +18,10 @@ pub mod frame;
 pub mod judge;
 mod link;
 pub mod log;
+#[allow(dead_code, reason = "until the first users are merged")]
+mod outbox;
 pub mod packet;
+mod pool;
 mod prefetch;
 pub mod reason;
 pub mod reflect;
@@ -26,6 +29,7 @@ pub mod ruleset;
 mod state;
 pub mod table;
 pub mod time;
+mod track;
 
 pub use counters::Counters;
 pub use engine::{Engine, Replaced, Setup, Shared};
@@ -33,6 +37,7 @@ pub use frame::{Checksum, Frames, Meta, PortIndex};
 pub use judge::Verdict;
 pub use link::records::EtherCounters;
 pub use log::{LogAction, LogRecord, LogSink};
+pub use pool::Pool;
 pub use reason::Reason;
 pub use ruleset::records::RuleCounters;
 pub use ruleset::{

@@ -28,6 +28,8 @@ pub(crate) struct Bridge {
     program: Option<Arc<Program>>,
     /// The frame that the last verdict left, rewritten if it was reflected.
     pub(crate) frame: Vec<u8>,
+    /// The frames that the engines have made themselves, by the ports they leave by.
+    pub(crate) crafted: Vec<(PortIndex, Vec<u8>)>,
 }
 
 pub(crate) fn ports() -> PortNames {
@@ -46,6 +48,12 @@ fn parsed(rules: &str) -> RuleSet {
 
 pub(crate) fn compile(rules: &str) -> Arc<Program> {
     Arc::new(Program::compile(&parsed(rules), &ports(), None).unwrap())
+}
+
+fn take_crafted(engine: &mut Engine, into: &mut Vec<(PortIndex, Vec<u8>)>) {
+    while let Some((port, bytes)) = engine.crafted() {
+        into.push((port, bytes.to_vec()));
+    }
 }
 
 impl Bridge {
@@ -70,7 +78,15 @@ impl Bridge {
                 Engine::new(setup, memory, shared.clone())
             })
             .collect();
-        Self { engines, shared, now, log: Vec::new(), program: None, frame: Vec::new() }
+        Self {
+            engines,
+            shared,
+            now,
+            log: Vec::new(),
+            program: None,
+            frame: Vec::new(),
+            crafted: Vec::new(),
+        }
     }
 
     pub(crate) fn load(&mut self, rules: &str) {
@@ -103,6 +119,7 @@ impl Bridge {
             self.now = self.now.after(Duration::from_millis(100)).min(end);
             for engine in &mut self.engines {
                 engine.advance(self.now);
+                take_crafted(engine, &mut self.crafted);
             }
         }
     }
@@ -117,6 +134,7 @@ impl Bridge {
             let engine = &mut self.engines[worker];
             engine.judge(self.now, &mut frames, &mut verdicts, &mut self.log);
             engine.advance(self.now);
+            take_crafted(engine, &mut self.crafted);
             match verdicts[..] {
                 [Verdict::Handover(owner)] => worker = usize::from(owner),
                 [verdict] => {
