@@ -105,12 +105,12 @@ fn of_rule(rule: &Rule) -> Option<String> {
 }
 
 /// Whether a limit brings the time-outs with it, so that naming it is enough.
-const fn adds_timeouts(rule: &Rule) -> bool {
+fn adds_timeouts(rule: &Rule) -> bool {
     rule.state_options.max.is_some() || rule.state_options.max_src_conn_rate.is_some()
 }
 
 /// `source-track` without a limit that brings it.
-const fn tracks_by_itself(rule: &Rule) -> bool {
+fn tracks_by_itself(rule: &Rule) -> bool {
     let options = &rule.state_options;
     options.source_track.is_some()
         && options.max_src_states.is_none()

@@ -216,8 +216,9 @@ fn pass(counters: &mut TableCounters, tables: &Tables, id: u32, address: [u8; 4]
 
 fn counted(counters: &TableCounters, tables: &Tables, id: u32) -> Vec<Option<u64>> {
     let packets = |counters: EntryCounters| counters.tallies[1][TableOp::Pass as usize].packets;
-    let all = tables.get(id).unwrap().entries(Instant(0));
-    all.iter().map(|entry| counters.entry(id, entry.hit).map(packets)).collect()
+    let table = tables.get(id).unwrap();
+    let all = table.entries(Instant(0));
+    all.iter().map(|entry| counters.entry(id, table.uid(), entry.hit).map(packets)).collect()
 }
 
 #[test]
@@ -259,6 +260,12 @@ fn counters_belong_to_an_entry_not_to_its_id() {
     assert_eq!(counters.table(0).unwrap().matches, 0);
     pass(&mut counters, &tables, 0, [10, 0, 0, 2]);
     assert_eq!(counted(&counters, &tables, 0), [Some(1), None, None]);
+
+    // Asked for by the id of a table that has another one since.
+    let other = Editor::new(8, true, Instant(0));
+    let both = Tables::new(vec![Arc::clone(other.table()), Arc::clone(editor.table())]);
+    drop(counters.take_up(&both));
+    assert_eq!(counted(&counters, &tables, 0), [None, None, None]);
 }
 
 #[test]
@@ -468,6 +475,14 @@ proptest! {
                     let hit = table.lookup(ip.into(), network(ip), now);
                     prop_assert_eq!(hit.map(|hit| hit.not), found.map(|(_, not)| not));
                 }
+            }
+            // Together they find what each finds alone.
+            for group in probes.chunks(Table::GROUP) {
+                let asked = || group.iter().map(|&ip| (ip.into(), network(ip)));
+                let together: Vec<_> = table.lookup_group(asked(), now).collect();
+                let alone: Vec<_> =
+                    asked().map(|(address, network)| table.lookup(address, network, now)).collect();
+                prop_assert_eq!(together, alone);
             }
             let mut left = naive.clone();
             left.sweep(*then);

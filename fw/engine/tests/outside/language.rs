@@ -4,17 +4,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use weir_config::rules::{
     Action, Address, Anchor, AnchorCall, Direction, Endpoint, Family, Flags, Interface, KeepState,
     Ports, Return, Rule, RuleSet, Tagged,
 };
 use weir_config::tables::{Table, TableEntry};
+use weir_engine::frame::Owned;
 use weir_engine::packet::{Packet, build};
 use weir_engine::table::Tables;
-use weir_engine::{Checksum, Meta, Outcome, PortIndex, Program};
+use weir_engine::{Checksum, Engine, Meta, Outcome, PortIndex, Program, Verdict};
 
-use crate::bridge::{Bridge, LAN, WAN, ports};
+use crate::bridge::{Bridge, LAN, WAN, compile, ports};
 use crate::random::Random;
 
 const HOSTS: [&str; 6] =
@@ -78,7 +80,8 @@ fn rule(random: &mut Random, path: &str) -> Rule {
         _ => {
             let wildcard = random.below(4) == 0;
             let path = if wildcard { path } else { random.one_of(&callable) }.to_owned();
-            Action::Anchor(AnchorCall { written: path.clone(), path, wildcard, inline: false })
+            let written = path.clone();
+            Action::Anchor(Box::new(AnchorCall { written, path, wildcard, inline: false }))
         }
     };
     let protocol = random.one_of(&[None, None, Some(6), Some(17)]);
@@ -88,12 +91,13 @@ fn rule(random: &mut Random, path: &str) -> Rule {
     Rule {
         direction: random.one_of(&[None, Some(Direction::In), Some(Direction::Out)]),
         quick: random.below(6) == 0,
-        interface: (random.below(3) == 0).then(|| Interface {
-            not: random.below(3) == 0,
-            name: random.one_of(&["lan", "wan", "eth1", "eth7"]).to_owned(),
+        interface: (random.below(3) == 0).then(|| {
+            let not = random.below(3) == 0;
+            let name = random.one_of(&["lan", "wan", "eth1", "eth7"]).to_owned();
+            Arc::new(Interface { not, name })
         }),
         received_on: (random.below(10) == 0)
-            .then(|| Interface { not: false, name: "lan".to_owned() }),
+            .then(|| Arc::new(Interface { not: false, name: "lan".to_owned() })),
         // The parser refuses pairs of different families; here they match nothing.
         family: family(&from).or(family(&to)),
         protocol,
@@ -103,7 +107,7 @@ fn rule(random: &mut Random, path: &str) -> Rule {
         tos: (random.below(12) == 0).then_some(0x10),
         tag: (random.below(6) == 0).then(|| tag(random)),
         tagged: (random.below(6) == 0)
-            .then(|| Tagged { not: random.below(2) == 0, tag: tag(random) }),
+            .then(|| Arc::new(Tagged { not: random.below(2) == 0, tag: tag(random) })),
         action,
         from,
         to,
@@ -236,7 +240,7 @@ impl Reading<'_> {
 
     fn matches(&self, rule: &Rule, path: &str) -> bool {
         let seen = self.seen;
-        let named = |on: &Option<Interface>, port: [&str; 2]| {
+        let named = |on: &Option<Arc<Interface>>, port: [&str; 2]| {
             on.as_ref().is_none_or(|on| port.contains(&&*on.name) != on.not)
         };
         let flags =
@@ -382,4 +386,45 @@ fn anchors_matches_tags_and_tables_mean_what_the_manual_says() {
     }
     assert!(passed > 10_000 && blocked > 50_000, "{passed} {blocked}");
     assert!(in_anchors > 1_500 && tagged > 10_000, "{in_anchors} {tagged}");
+}
+
+/// Tables are asked for a batch together, before rules are: each packet gets the answers about its own
+/// addresses.
+#[test]
+fn tables_are_asked_for_each_packet_of_a_batch() {
+    let rules = "table <a> { 10.0.0.0/9, !10.0.1.0/24, 10.0.1.7 }\n\
+         table <b> { 10.0.0.0/16 }\n table <c> { 10.0.0.0/12, !10.1.0.0/16 }\n\
+         table <d> { 10.0.2.0/24 }\n table <e> { 10.0.0.1, 10.0.3.0/24 }\n\
+         block\n pass proto { tcp udp } from <a> to <b> no state\n\
+         pass inet from ! <c> to <c> no state\n block from <d>\n\
+         pass from <e> to <e> no state\n block to <d>\n";
+    let program = compile(rules);
+    let mut random = Random(5);
+    let (mut passed, mut blocked) = (0, 0);
+    for _ in 0..50 {
+        let mut bridge = Bridge::new(rules);
+        let tables = Tables::declared(&program, bridge.now).unwrap();
+        let mut frames = Owned::new();
+        let mut expected = Vec::new();
+        for _ in 0..Engine::BATCH {
+            let mut address = || {
+                let [net, host] = [4, 3].map(|bound| random.below(bound) as u8);
+                [10, random.one_of(&[0, 0, 1, 200]), net, host]
+            };
+            let (from, to) = (address(), address());
+            let frame = build::udp((from, 1_000), (to, 53)).frame();
+            let port = random.one_of(&[LAN, WAN]);
+            let decision = program.decide(&parsed(port, &frame), None, &tables, bridge.now);
+            frames.push(port, &frame);
+            expected.push(decision.passes);
+        }
+        let mut verdicts = Vec::new();
+        bridge.engines[0].judge(bridge.now, &mut frames, &mut verdicts, &mut bridge.log);
+        let found: Vec<_> =
+            verdicts.iter().map(|verdict| matches!(verdict, Verdict::Forward(_))).collect();
+        assert_eq!(found, expected);
+        passed += found.iter().filter(|passes| **passes).count();
+        blocked += found.iter().filter(|passes| !**passes).count();
+    }
+    assert!(passed > 500 && blocked > 500, "{passed} {blocked}");
 }
