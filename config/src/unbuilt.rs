@@ -33,7 +33,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
         .filter(|&(limit, _)| options.limits.get(limit) != usual.get(limit))
         .map(|(limit, why)| (limit.name(), format!("`limit {}`", limit.name()), why));
     let others = [
-        ("debug", options.debug != Options::default().debug, "weir's own log has one level yet"),
         (
             "fingerprints",
             options.fingerprints.is_some(),

@@ -84,7 +84,6 @@ pass in proto { tcp udp } keep state (pflow)
         (3, "`limit src-nodes` is not built yet: sources are not tracked yet"),
         (4, "`set loginterface` is not built yet: there are no counters for it yet"),
         (6, "`set src-conn-count` is not built yet: connections of a source are not counted yet"),
-        (7, "`set debug` is not built yet: weir's own log has one level yet"),
         (8, "`set hostid` is not built yet: states are not shared between firewalls yet"),
         (9, "`set fingerprints` is not built yet: operating systems are not told apart yet"),
         (11, "`limit frags` is not built yet: fragments are not reassembled yet"),

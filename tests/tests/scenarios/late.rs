@@ -1,7 +1,9 @@
 //! P5: what still comes of a connection that was legitimate is not in the log, and strays are.
 
 use weir_tests::frames::destination_port;
-use weir_tests::lab::{Capture, Family, Io, Lab, RawSocket, WebServer, Weir, WeirOptions, eventually};
+use weir_tests::lab::{
+    Capture, Family, Io, Lab, RawSocket, WebServer, Weir, WeirOptions, eventually,
+};
 
 use crate::{curl, on_every_port};
 

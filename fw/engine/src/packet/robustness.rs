@@ -306,7 +306,7 @@ fn damaged_frames_do_no_harm_and_meet_every_reason() {
     for reason in &Reason::ALL[parser] {
         assert!(reasons.contains(reason) || others.contains(reason), "{reason} was never met");
     }
-    assert_eq!(transports.len(), 6);
+    assert_eq!(transports.len(), 7);
 }
 
 #[test]

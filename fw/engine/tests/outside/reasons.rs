@@ -45,6 +45,8 @@ const ROWS: &[(Reason, Way)] = &[
     (Reason::UdpLength, || passing(&build::other(CLIENT.0, SERVER.0, 17)
         .payload(&[0, 1, 0, 2, 0, 9, 0, 0]).frame())),
     (Reason::UdpPort, || passing(&build::udp(CLIENT, (SERVER.0, 0)).frame())),
+    (Reason::TruncatedSctp, || passing(&build::other(CLIENT.0, SERVER.0, 132).payload(&[0; 11]).frame())),
+    (Reason::SctpChunks, || passing(&build::sctp(CLIENT, SERVER, 7, &[3, 0, 0, 3]).frame())),
     (Reason::TruncatedIcmp, || passing(&build::other(CLIENT.0, SERVER.0, 1).payload(&[8; 7]).frame())),
     (Reason::IcmpFamily, || passing(&build::other(CLIENT.0, SERVER.0, 58).payload(&[0; 8]).frame())),
     (Reason::IcmpQuote, || passing(&build::icmp(CLIENT.0, SERVER.0, icmp::v4::UNREACHABLE, 1)
@@ -68,12 +70,28 @@ const ROWS: &[(Reason, Way)] = &[
         &[(WAN, echo(1)), (WAN, echo(2))])),
     (Reason::TcpNoState, || passing(&tcp(ACK).frame())),
     (Reason::TcpWindow, || established(&tcp(ACK).seq(1_000_000).ack(5001).payload(b"x"))),
+    (Reason::TcpOld, || established(&tcp(ACK).seq(1001_u32.wrapping_sub(70_000)).ack(5001).payload(b"x"))),
     (Reason::TcpBadAck, || established(&tcp(ACK).seq(1001).ack(5_000_000))),
+    (Reason::TcpOldAck, || established(&tcp(ACK).seq(1001).ack(5001_u32.wrapping_sub(140_000)))),
     (Reason::TcpBadReset, || established(&tcp(RST).seq(1003))),
+    (Reason::TcpFarReset, || established(&tcp(RST).seq(900_000_000))),
     (Reason::TcpBadSyn, || {
         let mut bridge = Bridge::new("pass\n");
         assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
         bridge.send(LAN, &build::tcp(SERVER, CLIENT, SYN).seq(900_000).frame())
+    }),
+    (Reason::TcpBadSynAck, || answered(900_000_000, 1001)),
+    (Reason::TcpForgotten, || answered(77, 3_000_000_001)),
+    (Reason::SctpNoState, || passing(&build::sctp(CLIENT, SERVER, 7, &[6, 0, 0, 4]).frame())),
+    (Reason::SctpTag, || after("pass\n", &[
+        (WAN, build::sctp(CLIENT, SERVER, 0, &SCTP_INIT).frame()),
+        (LAN, build::sctp(SERVER, CLIENT, 8, &[6, 0, 0, 4]).frame()),
+    ])),
+    (Reason::TcpLate, || {
+        let mut bridge = Bridge::new("pass\n");
+        assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
+        bridge.forget_states();
+        bridge.send(WAN, &tcp(ACK).seq(1001).ack(5001).frame())
     }),
     (Reason::IcmpUnmatched, || alone("pass\n", LAN, &about(&tcp(ACK)))),
     (Reason::IcmpWindow, icmp_window),
@@ -168,6 +186,17 @@ fn after(rules: &str, frames: &[(PortIndex, Vec<u8>)]) -> Option<Reason> {
     let counted = bridge.counters().reasons;
     assert_eq!((counted[reason as usize], counted.iter().sum()), (1, 1), "{reason}");
     seen
+}
+
+/// The INIT of one who wants to be called 7.
+const SCTP_INIT: [u8; 20] = [1, 0, 0, 20, 0, 0, 0, 7, 0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 1];
+
+/// A SYN-ACK of the server, on a connection that stands, behind another SYN of the client.
+fn answered(seq: u32, ack: u32) -> Option<Reason> {
+    let mut bridge = Bridge::new("pass\n");
+    assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
+    assert_eq!(bridge.send(WAN, &tcp(SYN).seq(3_000_000_000).frame()), PASSES);
+    bridge.send(LAN, &build::tcp(SERVER, CLIENT, SYN | ACK).seq(seq).ack(ack).frame())
 }
 
 /// A segment of a client whose connection stands.

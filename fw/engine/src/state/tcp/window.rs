@@ -80,6 +80,8 @@ pub(crate) fn track(
             && end.at_least(Seq(source.seq_lo).minus(MAX_ACK_WINDOW))
             && !segment.has(flags::RST | flags::SYN);
         if !loose {
+            let near = Seq(source.seq_hi).at_least(seq)
+                && seq.at_least(Seq(source.seq_lo).minus(other_window));
             if unheard {
                 (*source, *other) = before;
             }
@@ -87,7 +89,7 @@ pub(crate) fn track(
             return Err(if segment.has(flags::SYN) {
                 if segment.has(flags::ACK) { Reason::TcpBadSynAck } else { Reason::TcpBadSyn }
             } else if segment.has(flags::RST) {
-                if fits && ack_fits { Reason::TcpBadReset } else { Reason::TcpFarReset }
+                if near && ack_fits { Reason::TcpBadReset } else { Reason::TcpFarReset }
             } else if !allowed {
                 Reason::TcpWindow
             } else if !fits {
