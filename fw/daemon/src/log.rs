@@ -17,9 +17,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use rtrb::{Consumer, Producer, RingBuffer};
+use tracing::info;
 use weir_config::rules::Direction;
 use weir_engine::packet::describe::describe;
-use weir_engine::{LogAction, LogRecord};
+use weir_engine::packet::protocol;
+use weir_engine::{LogAction, LogRecord, StateNote};
 
 use crate::clock::Clock;
 use crate::rules::Programs;
@@ -142,11 +144,17 @@ impl Writer {
                 }
                 let Ok(record) = self.rings[i].ring.pop() else { break };
                 taken = true;
-                if pace.admits(now) {
-                    self.format(&record, &mut lines);
-                    formatted += 1;
-                } else {
+                if !pace.admits(now) {
                     self.held_back.fetch_add(1, Ordering::Relaxed);
+                } else if record.is_debug {
+                    let mut line = String::new();
+                    self.tell(&record, &mut line);
+                    info!("refused by its state: {line}");
+                } else {
+                    let _ = write!(lines, "{} ", self.clock.date(record.time));
+                    self.tell(&record, &mut lines);
+                    lines.push('\n');
+                    formatted += 1;
                 }
             }
             let ring = &mut self.rings[i];
@@ -176,9 +184,10 @@ impl Writer {
         taken
     }
 
-    /// One line, as tcpdump prints pflog: date, rule, reason, label, action, direction, port, packet.
-    fn format(&self, record: &LogRecord, line: &mut String) {
-        let _ = write!(line, "{} rule ", self.clock.date(record.time));
+    /// As tcpdump prints pflog: rule, label, reason, action, direction, port, packet; then the state
+    /// that it belongs to, as it was.
+    fn tell(&self, record: &LogRecord, line: &mut String) {
+        line.push_str("rule ");
         if record.rule == u32::MAX {
             line.push_str("none");
         } else {
@@ -206,7 +215,26 @@ impl Writer {
         let _ = write!(line, ": {action} {direction} on {role}: ");
         let head = &record.bytes[..usize::from(record.captured).min(record.bytes.len())];
         escape(&describe(head, record.length).to_string(), line);
-        line.push('\n');
+        if let Some(state) = &record.state {
+            describe_state(state, line);
+        }
+    }
+}
+
+/// The words of `-vss`: states, then for TCP sequence number, what is allowed beyond it, largest window
+/// and window scale of each end, the responder first.
+fn describe_state(state: &StateNote, line: &mut String) {
+    let [initiator, responder] = &state.peers;
+    let _ = write!(line, ", state {}:{}", responder.state, initiator.state);
+    if state.protocol != protocol::TCP {
+        return;
+    }
+    for peer in [responder, initiator] {
+        let room = peer.seq_hi.wrapping_sub(peer.seq_lo);
+        let _ = write!(line, " [{} + {room}] win {}", peer.seq_lo, peer.window);
+        if let Some(scale) = peer.scale {
+            let _ = write!(line, " wscale {scale}");
+        }
     }
 }
 
@@ -295,7 +323,8 @@ mod tests {
     use weir_config::{Defines, SourceFile, parse_one};
     use weir_engine::packet::build::tcp;
     use weir_engine::{
-        Instant, LogAction, LogRecord, PortIndex, PortName, PortNames, Program, Reason,
+        Instant, LogAction, LogRecord, PeerView, PortIndex, PortName, PortNames, Program, Reason,
+        StateNote,
     };
 
     use super::{Pace, RATE, RING, RecordSender, Writer, escape, ring};
@@ -361,6 +390,8 @@ mod tests {
             direction: Direction::In,
             action: LogAction::Block,
             reason: Some(Reason::BlockRule),
+            state: None,
+            is_debug: false,
             rule,
             epoch,
             length: frame.len() as u32,
@@ -400,6 +431,37 @@ mod tests {
         assert_eq!(lines.len(), 7);
         assert!(!writer.write_waiting(&mut pace, now));
         assert_eq!(paper.take(), "");
+    }
+
+    #[test]
+    fn a_state_is_told_as_it_was() {
+        let (mut sender, mut writer, paper) = writer();
+        let peer = |state, seq_lo, scale| PeerView {
+            state,
+            seq_lo,
+            seq_hi: seq_lo.wrapping_add(64_240),
+            window: 502,
+            scale,
+        };
+        let peers = [peer("ESTABLISHED", 1001, Some(7)), peer("CLOSING", u32::MAX, None)];
+        let note = StateNote { protocol: 6, peers };
+        sender.send(&LogRecord { state: Some(note), ..record(1, 2) });
+        sender.send(&LogRecord { state: Some(StateNote { protocol: 17, ..note }), ..record(1, 2) });
+        // Weir's own log has a line of its own.
+        sender.send(&LogRecord { state: Some(note), is_debug: true, ..record(1, 2) });
+        let now = Moment::now();
+        writer.write_waiting(&mut Pace::new(now), now);
+        let text = paper.take();
+        let ends: Vec<_> =
+            text.lines().map(|line| &line[line.find(", state").expect("a state")..]).collect();
+        assert_eq!(
+            ends,
+            [
+                ", state CLOSING:ESTABLISHED [4294967295 + 64240] win 502 [1001 + 64240] win 502 \
+                 wscale 7",
+                ", state CLOSING:ESTABLISHED"
+            ]
+        );
     }
 
     #[test]

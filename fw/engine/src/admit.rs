@@ -7,7 +7,7 @@ use crate::chance::Chance;
 use crate::engine::{Engine, distinct};
 use crate::flow::Path;
 use crate::frame::Frames;
-use crate::judge::{DEPTH, Lane, Round, Verdict, may_have_options};
+use crate::judge::{DEPTH, Event, Lane, Round, Verdict, may_have_options};
 use crate::log::LogSink;
 use crate::packet::{Network, Packet, Transport, protocol};
 use crate::reason::Reason;
@@ -196,16 +196,17 @@ impl Engine {
         log: &mut L,
     ) {
         let Path { from, to } = Path::across(packet.port);
-        let way = |direction| match direction {
-            Direction::In => (from, direction),
-            Direction::Out => (to, direction),
+        let event = |rule, direction| {
+            let port = if direction == Direction::In { from } else { to };
+            let rule = Some(rule);
+            Event { rule, way: (port, direction), verdict, state: None, is_debug: false }
         };
         for &(rule, direction) in &findings.matched {
             self.records.count(self.records.of(rule), direction as usize, packet.length);
             self.count_rule_tables(round, packet, rule, direction, TableOp::Match);
         }
         for &(rule, direction) in &findings.logs {
-            self.log(round, frames, i, packet, Some(rule), way(direction), verdict, log);
+            self.log(round, frames, i, packet, &event(rule, direction), log);
         }
         for (side, rule) in decision.rules.into_iter().enumerate() {
             // A block counts for the rule that blocks alone.
@@ -218,7 +219,7 @@ impl Engine {
             let op = if decision.passes { TableOp::Pass } else { TableOp::Block };
             self.count_rule_tables(round, packet, rule, direction, op);
             if round.program.compiled(rule).log {
-                self.log(round, frames, i, packet, Some(rule), way(direction), verdict, log);
+                self.log(round, frames, i, packet, &event(rule, direction), log);
             }
         }
     }

@@ -36,6 +36,9 @@ const EXPIRY_BUDGET: std::ops::RangeInclusive<u64> = 64..=8192;
 /// Nanoseconds between two rounds that are worth a look at one state more; a look costs about 300.
 const EXPIRY_SHARE: u64 = 10_000;
 
+/// Refusals that are told to weir's own log, a second and at once (`set debug`).
+const TOLD: u32 = 100;
+
 /// How an engine is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -110,6 +113,8 @@ pub struct Engine {
     pub(crate) ether: EtherRecords,
     pub(crate) counters: Counters,
     pub(crate) budget: Budget,
+    /// How many refusals may be told to weir's own log.
+    pub(crate) telling: Budget,
     pub(crate) outbox: Outbox,
     /// Scratch of [`Engine::judge`], one a frame of the batch.
     pub(crate) lanes: Box<[Lane]>,
@@ -167,6 +172,7 @@ impl Engine {
             ether: EtherRecords::default(),
             counters: Counters::default(),
             budget: Budget::default(),
+            telling: Budget::new(TOLD, TOLD),
             outbox: Outbox::default(),
             lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
             findings: Some(Box::default()),

@@ -13,7 +13,7 @@ use crate::engine::{Ending, Engine, deadline, tick};
 use crate::flow::{FlowKey, Path, owner};
 use crate::frame::{Checksum, Frames, Meta, PortIndex};
 use crate::link::{LinkRules, Way};
-use crate::log::{CAPTURE, LogAction, LogRecord, LogSink};
+use crate::log::{CAPTURE, LogAction, LogRecord, LogSink, StateNote};
 use crate::packet::{Icmp, Network, Packet, Transport, checksum, icmp, protocol};
 use crate::prefetch;
 use crate::reason::Reason;
@@ -101,6 +101,18 @@ pub(crate) struct Round<'a> {
     pub(crate) tables: &'a Tables,
     /// Layer 2, if it has rules or guards.
     link: Option<&'a LinkRules>,
+}
+
+/// What is to be logged of a packet.
+pub(crate) struct Event {
+    /// Number of the rule that speaks.
+    pub(crate) rule: Option<u32>,
+    /// Where it speaks.
+    pub(crate) way: (PortIndex, Direction),
+    pub(crate) verdict: Verdict,
+    /// The state as it was.
+    pub(crate) state: Option<StateNote>,
+    pub(crate) is_debug: bool,
 }
 
 impl Engine {
@@ -352,7 +364,7 @@ impl Engine {
         }
         if let Transport::IcmpError(_, quote) = &packet.transport {
             return match entry {
-                Some(entry) => self.judge_error(packet, quote, entry, flow.sender_is_lower),
+                Some(entry) => self.judge_error(round, frames, i, flow, quote, entry, log),
                 None => self.admit(round, frames, i, flow, false, log),
             };
         }
@@ -414,18 +426,16 @@ impl Engine {
         &mut port.traffic[family][direction as usize][outcome as usize]
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
     pub(crate) fn log<F: Frames, L: LogSink>(
         &self,
         round: &Round<'_>,
         frames: &F,
         i: usize,
         packet: &Packet,
-        rule: Option<u32>,
-        (at, direction): (PortIndex, Direction),
-        verdict: Verdict,
+        event: &Event,
         log: &mut L,
     ) {
+        let &Event { rule, way: (at, direction), verdict, state, is_debug } = event;
         let (action, reason) = match verdict {
             _ if rule.is_some_and(|rule| round.program.is_match(rule)) => (LogAction::Match, None),
             Verdict::Drop(reason) | Verdict::Reflect(reason) => (LogAction::Block, Some(reason)),
@@ -442,6 +452,8 @@ impl Engine {
             direction,
             action,
             reason,
+            state,
+            is_debug,
             rule: rule.unwrap_or(NONE),
             epoch: self.epoch,
             length: frames.meta(i).length,

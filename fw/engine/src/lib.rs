@@ -36,7 +36,7 @@ pub use engine::{Engine, Replaced, Setup, Shared};
 pub use frame::{Checksum, Frames, Meta, PortIndex};
 pub use judge::Verdict;
 pub use link::records::EtherCounters;
-pub use log::{LogAction, LogRecord, LogSink};
+pub use log::{LogAction, LogRecord, LogSink, StateNote};
 pub use pool::Pool;
 pub use reason::Reason;
 pub use ruleset::records::RuleCounters;

@@ -4,6 +4,7 @@ use weir_config::rules::Direction;
 
 use crate::frame::PortIndex;
 use crate::reason::Reason;
+use crate::state::view::PeerView;
 use crate::time::Instant;
 
 /// Bytes of the frame that a record keeps.
@@ -24,6 +25,10 @@ pub struct LogRecord {
     pub action: LogAction,
     /// Why it was dropped.
     pub reason: Option<Reason>,
+    /// The state that it belongs to, as it was before.
+    pub state: Option<StateNote>,
+    /// It is for weir's own log (`set debug`) rather than the packet log.
+    pub is_debug: bool,
     /// Number of the rule in the program of `epoch`, `u32::MAX` for none.
     pub rule: u32,
     /// Counts the programs that the worker has taken up.
@@ -36,6 +41,15 @@ pub struct LogRecord {
     pub network_offset: u16,
     /// The first bytes of the frame.
     pub bytes: [u8; CAPTURE],
+}
+
+/// A state as a record shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateNote {
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Both ends, the initiator first.
+    pub peers: [PeerView; 2],
 }
 
 /// What became of a logged frame.

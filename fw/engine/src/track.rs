@@ -1,19 +1,20 @@
 //! A packet of a known flow: its state's tracker says whether it fits, and what follows from that is
 //! done here. An ICMP error belongs to the flow of the packet that it quotes.
 
-use weir_config::options::Timeout;
+use weir_config::options::{DebugLevel, Timeout};
 use weir_config::rules::Direction;
 
 use crate::effects::Effects;
 use crate::engine::{Ending, Engine, deadline};
 use crate::flow::Path;
 use crate::frame::{Checksum, Frames};
-use crate::judge::{Lane, Round, Verdict, may_have_options};
-use crate::log::LogSink;
+use crate::judge::{Event, Lane, Round, Verdict, may_have_options};
+use crate::log::{LogSink, StateNote};
 use crate::packet::{Packet, Quote, Tcp, Transport, checksum, protocol, tcp};
 use crate::reason::Reason;
-use crate::state::entry::{Entry, flag};
+use crate::state::entry::{Entry, Peer, flag};
 use crate::state::tcp::{Late, Segment};
+use crate::state::view::PeerView;
 use crate::state::{datagram, sctp, tcp as tracker};
 
 impl Engine {
@@ -34,15 +35,16 @@ impl Engine {
             && !state.has(flag::ALLOW_OPTS)
             && !may_have_options(packet, frames.head(i))
         {
-            return Some(self.block(packet, Direction::In, Reason::IpOptions));
+            return Some(self.refuse(round, frames, i, packet, entry, Reason::IpOptions, log));
         }
         if state.has(flag::RATED) && from == 0 {
             let rules = state.rules;
             if self.exceeds_rate(round, rules) {
-                return Some(self.block(packet, Direction::In, Reason::PacketRate));
+                return Some(self.refuse(round, frames, i, packet, entry, Reason::PacketRate, log));
             }
         }
         let state = self.table.get_mut(entry);
+        let logged = state.has(flag::LOG_ALL).then(|| note(packet.protocol, &state.peers));
         let tracked = match packet.transport {
             Transport::Tcp(header) => {
                 if tracker::opens(&header) && tracker::is_over(&state.peers) {
@@ -63,7 +65,6 @@ impl Engine {
             }
             _ => Tracked::Moves(datagram::track(&mut state.peers, from, packet.protocol)),
         };
-        let logged = state.has(flag::LOG_ALL);
         let changed = state.has(flag::EFFECTS);
         let counted = state.has(flag::COUNTS_TABLES);
         let records = state.rules;
@@ -91,13 +92,13 @@ impl Engine {
                 self.forward(packet)
             }
             Tracked::Refused(reason) | Tracked::Forgotten(Some(reason)) => {
-                self.block(packet, Direction::In, reason)
+                self.refuse(round, frames, i, packet, entry, reason, log)
             }
         };
         if let Tracked::Forgotten(_) = tracked {
             self.end(entry, Ending::Over, round.tick);
         }
-        if logged {
+        if logged.is_some() {
             let direction = if from == 0 { Direction::In } else { Direction::Out };
             let at = if from == 0 { packet.port } else { Path::across(packet.port).to };
             // A `match log (all)` is not remembered: the rule that let the state begin stands for it.
@@ -105,7 +106,9 @@ impl Engine {
             let rule = rules()
                 .find(|&rule| round.program.compiled(rule).log_all)
                 .or_else(|| rules().next());
-            self.log(round, frames, i, packet, rule, (at, direction), verdict, log);
+            let event =
+                Event { rule, way: (at, direction), verdict, state: logged, is_debug: false };
+            self.log(round, frames, i, packet, &event, log);
         }
         Some(verdict)
     }
@@ -143,6 +146,34 @@ impl Engine {
         Some(self.block(packet, Direction::In, Reason::TcpLate))
     }
 
+    /// Drops a packet that its state refuses, and tells of it if `set debug` says so.
+    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
+    fn refuse<F: Frames, L: LogSink>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        packet: &Packet,
+        entry: u32,
+        reason: Reason,
+        log: &mut L,
+    ) -> Verdict {
+        if round.program.options().debug >= DebugLevel::Info
+            && self.telling.spend(round.now).is_ok()
+        {
+            let state = self.table.get(entry);
+            let event = Event {
+                rule: state.rules.into_iter().find_map(|record| self.records.number(record)),
+                way: (packet.port, Direction::In),
+                verdict: Verdict::Drop(reason),
+                state: Some(note(state.key().protocol(), &state.peers)),
+                is_debug: true,
+            };
+            self.log(round, frames, i, packet, &event, log);
+        }
+        self.block(packet, Direction::In, reason)
+    }
+
     /// A state's time-out changes with its phase.
     fn change_phase(&mut self, round: &Round<'_>, entry: u32, protocol: u8, timeout: Timeout) {
         let state = self.table.get_mut(entry);
@@ -161,20 +192,25 @@ impl Engine {
 
     /// An ICMP error about a known flow. It has to go to the host that sent the quoted packet, and
     /// to speak of a segment that may be on its way (RFC 5927, 4.1).
-    pub(crate) fn judge_error(
+    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
+    pub(crate) fn judge_error<F: Frames, L: LogSink>(
         &mut self,
-        packet: &Packet,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        flow: &Lane,
         quote: &Quote,
         entry: u32,
-        sender_is_lower: bool,
+        log: &mut L,
     ) -> Verdict {
+        let packet = &flow.packet;
         let state = self.table.get_mut(entry);
-        let from = state.sender(sender_is_lower);
+        let from = state.sender(flow.sender_is_lower);
         if packet.options && !state.has(flag::ALLOW_OPTS) {
-            return self.block(packet, Direction::In, Reason::IpOptions);
+            return self.refuse(round, frames, i, packet, entry, Reason::IpOptions, log);
         }
         if packet.destination != quote.source {
-            return self.block(packet, Direction::In, Reason::IcmpUnmatched);
+            return self.refuse(round, frames, i, packet, entry, Reason::IcmpUnmatched, log);
         }
         let fits = match quote.protocol {
             protocol::TCP => {
@@ -184,7 +220,7 @@ impl Engine {
             _ => true,
         };
         if !fits {
-            return self.block(packet, Direction::In, Reason::IcmpWindow);
+            return self.refuse(round, frames, i, packet, entry, Reason::IcmpWindow, log);
         }
         // It travels against the packet that it quotes.
         state.packets[1 - from] += 1;
@@ -194,6 +230,11 @@ impl Engine {
         self.records.count(rules[1], from, packet.length);
         self.forward(packet)
     }
+}
+
+/// A state's peers as a log record shows them.
+fn note(protocol: u8, peers: &[Peer; 2]) -> StateNote {
+    StateNote { protocol, peers: peers.map(|peer| PeerView::new(&peer, protocol)) }
 }
 
 /// What a packet of a known flow is to its state.

@@ -97,7 +97,7 @@ pub(crate) fn track(peers: &mut [Peer; 2], from: usize, packet: &Sctp) -> Result
     }
     let reflected = packet.reflected && packet.tag == source.seq_lo && source.seq_lo != 0;
     // An INIT is refused with its own tag before there is any other.
-    if !to_other && !reflected && !(to_other_anew && packet.has(chunk::ABORT)) {
+    if !(to_other || reflected || to_other_anew && packet.has(chunk::ABORT)) {
         return Err(Reason::SctpTag);
     }
     if packet.has(chunk::ABORT) || packet.has(chunk::SHUTDOWN_COMPLETE) {

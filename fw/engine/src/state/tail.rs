@@ -206,13 +206,13 @@ mod tests {
     #[test]
     fn the_nearest_to_its_end_makes_room_and_counts_add_up() {
         let mut tails = Tails::new(8, 1).expect("memory");
-        for hash in 0..20 {
+        for hash in 1..=20 {
             tails.remember(hash, Tail::BLANK, hash as u32 * TICKS_PER_SECOND);
-            assert_eq!(tails.len(), (hash as u32 + 1).min(8));
+            assert_eq!(tails.len(), (hash as u32).min(8));
         }
         let tick = 20 * TICKS_PER_SECOND;
-        for hash in 0..20 {
-            assert_eq!(tails.find(hash, tick).is_some(), hash >= 12, "{hash}");
+        for hash in 1..=20 {
+            assert_eq!(tails.find(hash, tick).is_some(), hash > 12, "{hash}");
         }
         tails.forget(15);
         tails.forget(15);

@@ -60,7 +60,7 @@ pub struct PeerView {
 }
 
 impl PeerView {
-    fn new(peer: &Peer, protocol: u8) -> Self {
+    pub(crate) fn new(peer: &Peer, protocol: u8) -> Self {
         let state = usize::from(peer.state);
         let state = match protocol {
             protocol::TCP => PeerState::ALL.get(state).map_or("?", |state| state.name()),

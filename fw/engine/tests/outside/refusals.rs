@@ -88,3 +88,44 @@ fn a_sloppy_state_needs_one_direction_only() {
     assert_eq!(client(&mut strict, SYN, 1000, 0, 0), PASSES);
     assert!((0..1000).any(|i| client(&mut strict, ACK, 1001 + i * 1400, 5001, 1400).is_some()));
 }
+
+#[test]
+fn a_refusal_is_told_with_the_state_as_it_was() {
+    for (level, told) in [("err", false), ("notice", false), ("info", true), ("debug", true)] {
+        let mut bridge = Bridge::new(&format!("set debug {level}\npass in on wan\n"));
+        transfer(&mut bridge);
+        let before = bridge.states()[0].peers;
+        assert_eq!(client(&mut bridge, RST, 1003, 0, 0), Some(Reason::TcpBadReset));
+        assert_eq!(bridge.log.len(), usize::from(told), "{level}");
+        if let [record] = &bridge.log[..] {
+            assert!(record.is_debug);
+            assert_eq!(record.reason, Some(Reason::TcpBadReset));
+            assert_eq!(record.state.map(|state| state.peers), Some(before));
+        }
+        // A flood of them is told in part, and not at the cost of the packet log.
+        for _ in 0..10_000 {
+            assert_eq!(client(&mut bridge, RST, 1003, 0, 0), Some(Reason::TcpBadReset));
+        }
+        assert_eq!(bridge.log.len(), if told { 100 } else { 0 });
+    }
+}
+
+#[test]
+fn log_all_says_the_state_as_it_was_before_each_packet() {
+    let mut bridge = Bridge::new("pass in log (all) on wan\n");
+    assert_eq!(client(&mut bridge, SYN, 1000, 0, 0), PASSES);
+    let mut expected = None;
+    for (from_client, flags, seq, ack) in [
+        (false, SYN | ACK, 5000, 1001),
+        (true, ACK, 1001, 5001),
+        (true, FIN | ACK, 1001, 5001),
+        (true, RST, 900_000_000, 0),
+    ] {
+        assert_eq!(bridge.log.last().expect("logged").state.map(|state| state.peers), expected);
+        expected = Some(bridge.states()[0].peers);
+        let send = if from_client { client } else { server };
+        send(&mut bridge, flags, seq, ack, 0);
+    }
+    assert_eq!(bridge.log.last().expect("logged").state.map(|state| state.peers), expected);
+    assert!(bridge.log.iter().all(|record| !record.is_debug));
+}
