@@ -193,7 +193,7 @@ fn icmp(packet: &Packet) -> Option<(u8, u8)> {
         Transport::IcmpQuery(icmp) | Transport::IcmpError(icmp, _) | Transport::IcmpOther(icmp) => {
             Some((icmp.kind, icmp.code))
         }
-        Transport::Tcp(_) | Transport::Udp | Transport::Other => None,
+        Transport::Tcp(_) | Transport::Udp | Transport::Sctp(_) | Transport::Other => None,
     }
 }
 

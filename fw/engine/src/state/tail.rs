@@ -219,7 +219,7 @@ mod tests {
         tails.remember(16, Tail::BLANK, tick);
         assert_eq!(tails.len(), 7);
         tails.settle((20 + SECONDS) * TICKS_PER_SECOND);
-        assert_eq!(tails.len(), 1);
+        assert_eq!(tails.len(), 2, "those of the last second");
         tails.settle((21 + SECONDS) * TICKS_PER_SECOND);
         assert!(tails.is_empty());
         assert!(tails.find(16, (20 + SECONDS) * TICKS_PER_SECOND).is_none());
