@@ -10,13 +10,14 @@ use crate::chance::Chance;
 use crate::counters::Counters;
 use crate::flow::{FlowKey, HashKey};
 use crate::frame::PortIndex;
-use crate::judge::Lane;
+use crate::judge::{DEPTH, Lane};
 use crate::link::records::{EtherCounters, EtherRecords};
 use crate::outbox::Outbox;
 use crate::pool::{Pool, Pools};
 use crate::reason::Reason;
 use crate::reflect::Budget;
 use crate::ruleset::Program;
+use crate::ruleset::criteria::Answers;
 use crate::ruleset::evaluate::Findings;
 use crate::ruleset::records::{Records, RuleCounters};
 use crate::state::entry::{Entry, NONE, flag};
@@ -84,7 +85,7 @@ impl Shared {
 #[must_use]
 pub struct Replaced {
     program: Option<Arc<Program>>,
-    _tables: Arc<Tables>,
+    _tables: Option<Arc<Tables>>,
     _counters: Retired,
 }
 
@@ -96,7 +97,7 @@ pub struct Engine {
     pub(crate) shared: Arc<Shared>,
     pub(crate) program: Option<Arc<Program>>,
     /// What is in the tables that the program names.
-    pub(crate) tables: Arc<Tables>,
+    pub(crate) tables: Option<Arc<Tables>>,
     pub(crate) table_counters: TableCounters,
     /// Counts the programs taken up.
     pub(crate) epoch: u32,
@@ -111,7 +112,9 @@ pub struct Engine {
     /// Scratch of [`Engine::judge`], one a frame of the batch.
     pub(crate) lanes: Box<[Lane]>,
     /// Scratch of an evaluation.
-    pub(crate) findings: Findings,
+    pub(crate) findings: Option<Box<Findings>>,
+    /// What tables say of the packets that come next.
+    pub(crate) answers: [Answers; DEPTH],
     pub(crate) chance: Chance,
     /// By how much the time-outs of the rule set are shortened in this round.
     pace: Pace,
@@ -159,7 +162,7 @@ impl Engine {
             key: HashKey::new(setup.key),
             shared,
             program: None,
-            tables: Arc::default(),
+            tables: None,
             table_counters: TableCounters::default(),
             epoch: 0,
             open_until: None,
@@ -170,7 +173,8 @@ impl Engine {
             budget: Budget::default(),
             outbox: Outbox::default(),
             lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
-            findings: Findings::default(),
+            findings: Some(Box::default()),
+            answers: [Answers::default(); DEPTH],
             chance: Chance::new(setup.key, setup.worker),
             pace: Pace::FULL,
             swept: Pace::FULL,
@@ -209,7 +213,7 @@ impl Engine {
     /// best dropped on another thread.
     pub fn set_tables(&mut self, tables: Arc<Tables>) -> Replaced {
         let retired = self.table_counters.take_up(&tables);
-        let tables = std::mem::replace(&mut self.tables, tables);
+        let tables = self.tables.replace(tables);
         Replaced { program: None, _tables: tables, _counters: retired }
     }
 
