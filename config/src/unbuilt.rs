@@ -102,7 +102,7 @@ fn of_rule(rule: &Rule) -> Option<String> {
 }
 
 /// `source-track` without a limit that brings it.
-const fn tracks_by_itself(rule: &Rule) -> bool {
+fn tracks_by_itself(rule: &Rule) -> bool {
     let options = &rule.state_options;
     options.source_track.is_some()
         && options.max_src_states.is_none()
