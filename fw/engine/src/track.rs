@@ -5,8 +5,8 @@ use weir_config::options::{DebugLevel, Timeout};
 use weir_config::rules::Direction;
 
 use crate::effects::Effects;
-use crate::engine::{Ending, Engine, deadline};
-use crate::flow::Path;
+use crate::engine::{Ending, Engine};
+use crate::flow::{FlowKey, Path};
 use crate::frame::{Checksum, Frames};
 use crate::judge::{Event, Lane, Round, Verdict, may_have_options};
 use crate::log::{LogSink, StateNote};
@@ -30,7 +30,7 @@ impl Engine {
     ) -> Option<Verdict> {
         let packet = &flow.packet;
         let state = self.table.get_mut(entry);
-        let from = state.sender(flow.sender_is_lower);
+        let from = flow.sender(state);
         if packet.options
             && !state.has(flag::ALLOW_OPTS)
             && !may_have_options(packet, frames.head(i))
@@ -68,10 +68,11 @@ impl Engine {
         let changed = state.has(flag::EFFECTS);
         let counted = state.has(flag::COUNTS_TABLES);
         let records = state.rules;
+        let mut ends = matches!(tracked, Tracked::Forgotten(_));
         if let Tracked::Moves(timeout) = tracked {
             state.touched = round.tick;
             if state.timeout != timeout as u8 || !state.has(flag::PROVEN) {
-                self.change_phase(round, entry, packet.protocol, timeout);
+                ends = !self.change_phase(round, entry, packet.protocol, timeout);
             }
         }
         let verdict = match tracked {
@@ -95,8 +96,10 @@ impl Engine {
                 self.refuse(round, frames, i, packet, entry, reason, log)
             }
         };
-        if let Tracked::Forgotten(_) = tracked {
-            self.end(entry, Ending::Over, round.tick);
+        if ends {
+            let forgotten = matches!(tracked, Tracked::Forgotten(_));
+            let ending = if forgotten { Ending::Over } else { Ending::TimedOut };
+            self.end(entry, ending, round.tick);
         }
         if logged.is_some() {
             let direction = if from == 0 { Direction::In } else { Direction::Out };
@@ -123,16 +126,30 @@ impl Engine {
         flow: &Lane,
     ) -> Option<Verdict> {
         let packet = &flow.packet;
-        let known = || self.tails.find(flow.hash, round.tick);
+        let known = || {
+            let own = (flow.key, flow.sender_is_lower);
+            // One that began under the other state policy stands in the same set.
+            let other = || flow.key.other_policy(flow.sender_is_lower, flow.path());
+            let find = |(key, sender_is_lower): (FlowKey, bool)| {
+                let tail = self.tails.find(key.sided(flow.hash), round.tick)?;
+                Some((tail, sender_is_lower))
+            };
+            find(own).or_else(|| find(other()))
+        };
         let late = match &packet.transport {
             Transport::Tcp(header) if !tracker::opens(header) => {
-                known()?.judge(flow.sender_is_lower, &segment(packet, header, frames.head(i)))
+                let (tail, sender_is_lower) = known()?;
+                tail.judge(sender_is_lower, &segment(packet, header, frames.head(i)))
             }
             Transport::IcmpError(_, quote)
                 if quote.protocol == protocol::TCP && packet.destination == quote.source =>
             {
-                let quotes = known()?.quotes(flow.sender_is_lower, quote.seq);
-                if quotes { Late::Silenced } else { Late::Stranger }
+                let (tail, sender_is_lower) = known()?;
+                if tail.quotes(sender_is_lower, quote.seq) {
+                    Late::Silenced
+                } else {
+                    Late::Stranger
+                }
             }
             _ => return None,
         };
@@ -174,20 +191,29 @@ impl Engine {
         self.block(packet, Direction::In, reason)
     }
 
-    /// A state's time-out changes with its phase.
-    fn change_phase(&mut self, round: &Round<'_>, entry: u32, protocol: u8, timeout: Timeout) {
+    /// A state's time-out changes with its phase. `false`: to 0, so that the state ends with this packet.
+    fn change_phase(
+        &mut self,
+        round: &Round<'_>,
+        entry: u32,
+        protocol: u8,
+        timeout: Timeout,
+    ) -> bool {
         let state = self.table.get_mut(entry);
         state.timeout = timeout as u8;
-        let deadline = deadline(state, round.program);
         let proven = match protocol {
             protocol::TCP => tracker::is_proven(&state.peers),
             protocol::SCTP => sctp::is_proven(&state.peers),
             _ => datagram::is_proven(&state.peers),
         };
-        self.table.reschedule(entry, deadline);
         if proven {
             self.table.prove(entry);
         }
+        let state = self.table.get(entry);
+        let deadline = self.deadline(state, round.program);
+        let lasts = self.whole_ticks(state.rules, state.timeout, round.program) > 0;
+        self.table.reschedule(entry, deadline);
+        lasts
     }
 
     /// An ICMP error about a known flow. It has to go to the host that sent the quoted packet, and
@@ -205,7 +231,7 @@ impl Engine {
     ) -> Verdict {
         let packet = &flow.packet;
         let state = self.table.get_mut(entry);
-        let from = state.sender(flow.sender_is_lower);
+        let from = flow.sender(state);
         if packet.options && !state.has(flag::ALLOW_OPTS) {
             return self.refuse(round, frames, i, packet, entry, Reason::IpOptions, log);
         }

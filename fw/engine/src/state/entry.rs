@@ -79,6 +79,8 @@ pub(crate) mod flag {
     pub(crate) const COUNTS_TABLES: u16 = 64;
     /// `sloppy`: TCP without windows.
     pub(crate) const SLOPPY: u16 = 1 << 12;
+    /// A rule of the state has time-outs of its own, which its record knows.
+    pub(crate) const OWN_TIMEOUTS: u16 = 128;
 }
 
 impl Entry {

@@ -148,7 +148,7 @@ fn strays_and_scans_are_logged() {
         (WAN, build::tcp(CLIENT, SERVER, ACK).seq(1102).ack(900_000_000).frame()),
         (LAN, build::tcp(SERVER, CLIENT, RST).seq(900_000_000).frame()),
         (WAN, build::tcp(CLIENT, SERVER, ACK).seq(1102 + 80_000).ack(6002).payload(b"x").frame()),
-        // From the wrong side.
+        // From the wrong side: another flow, of the same hash.
         (LAN, build::tcp(CLIENT, SERVER, ACK).seq(1102).ack(6002).frame()),
         // Another tuple, another tag.
         (WAN, build::tcp((CLIENT.0, 40_001), SERVER, FIN | ACK).seq(1102).ack(6002).frame()),

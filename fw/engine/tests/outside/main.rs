@@ -18,3 +18,4 @@ mod recovery;
 mod refusals;
 mod sctp;
 mod simulation;
+mod timeouts;
