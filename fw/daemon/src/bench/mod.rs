@@ -104,6 +104,7 @@ fn pin(core: Option<usize>) -> io::Result<usize> {
 fn passing(states: u32) -> String {
     format!(
         "set limit states {states}\n\
+         set timeout {{ adaptive.start 0, adaptive.end 0 }}\n\
          block\n\
          pass proto tcp from 10.0.0.0/8 to 198.18.0.0/15 port 443 flags S/SA keep state\n"
     )
