@@ -86,7 +86,6 @@ fn of_rule(rule: &Rule) -> Option<String> {
         (options.overload.is_some(), "overload"),
         (tracks_by_itself(rule), "source-track"),
         (options.pflow, "pflow"),
-        (rule.scrub.reassemble_tcp, "scrub (reassemble tcp)"),
     ];
     let words: Vec<_> = words.into_iter().filter(|(used, _)| *used).map(|(_, word)| word).collect();
     match words.as_slice() {

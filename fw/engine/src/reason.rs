@@ -92,6 +92,7 @@ reasons! {
     TcpBadSyn, "tcp-bad-syn", "A SYN of the end that answers, on a connection that it has answered.";
     TcpBadSynAck, "tcp-bad-syn-ack", "A SYN-ACK that answers no SYN, or a duplicate of long ago.";
     TcpForgotten, "tcp-forgotten", "A SYN-ACK for a connection that was believed alive: its state ends.";
+    TcpTimestamp, "tcp-timestamp", "A TCP segment whose timestamps cannot be of its connection.";
     SctpNoState, "sctp-no-state", "An SCTP packet that only a new association's INIT could make pass.";
     SctpTag, "sctp-tag", "An SCTP packet without the verification tag of its association.";
     TcpLate, "tcp-late", "What comes late of a TCP connection that has ended, and is of no use.";

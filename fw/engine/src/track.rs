@@ -51,7 +51,18 @@ impl Engine {
                     self.end(entry, Ending::Over, round.tick);
                     return None;
                 }
-                track_tcp(state, from, packet, &header, frames, i)
+                let timely = if state.has(flag::NORMALISED) {
+                    self.inspect(round, frames.head(i), packet, &header, (entry, from))
+                } else {
+                    Ok(())
+                };
+                match timely {
+                    Ok(()) => {
+                        let state = self.table.get_mut(entry);
+                        track_tcp(state, from, packet, &header, frames, i)
+                    }
+                    Err(reason) => Tracked::Refused(reason),
+                }
             }
             Transport::Sctp(header) => {
                 if sctp::opens(&header) && sctp::is_over(&state.peers) {
@@ -65,7 +76,9 @@ impl Engine {
             }
             _ => Tracked::Moves(datagram::track(&mut state.peers, from, packet.protocol)),
         };
+        let state = self.table.get_mut(entry);
         let changed = state.has(flag::EFFECTS);
+        let normalised = state.has(flag::NORMALISED);
         let counted = state.has(flag::COUNTS_TABLES);
         let records = state.rules;
         let mut ends = matches!(tracked, Tracked::Forgotten(_));
@@ -86,6 +99,10 @@ impl Engine {
                 if changed {
                     let effects = Effects::unpack(self.table.effects(entry));
                     effects.apply(packet, frames, i, &mut self.chance);
+                }
+                if normalised {
+                    let moves = matches!(tracked, Tracked::Moves(_));
+                    self.normalise(round, frames, i, flow, (entry, from), moves);
                 }
                 if counted {
                     self.count_tables(round, packet, from, records);

@@ -19,3 +19,4 @@ mod refusals;
 mod sctp;
 mod simulation;
 mod timeouts;
+mod timestamps;

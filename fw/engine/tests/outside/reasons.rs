@@ -82,6 +82,7 @@ const ROWS: &[(Reason, Way)] = &[
     }),
     (Reason::TcpBadSynAck, || answered(900_000_000, 1001)),
     (Reason::TcpForgotten, || answered(77, 3_000_000_001)),
+    (Reason::TcpTimestamp, crate::timestamps::two_of_them),
     (Reason::SctpNoState, || passing(&build::sctp(CLIENT, SERVER, 7, &[6, 0, 0, 4]).frame())),
     (Reason::SctpTag, || after("pass\n", &[
         (WAN, build::sctp(CLIENT, SERVER, 0, &SCTP_INIT).frame()),
