@@ -16,7 +16,8 @@ use crate::reflect::Budget;
 use crate::ruleset::Program;
 use crate::ruleset::evaluate::Findings;
 use crate::ruleset::records::{Records, RuleCounters};
-use crate::state::entry::{Entry, NONE, flag};
+use crate::source::{self, Sources};
+use crate::state::entry::{Entry, Links, NONE, flag};
 use crate::state::table::Table;
 use crate::state::view::{Context, StateView};
 use crate::state::wheel::{TICK_NANOS, TICKS_PER_SECOND};
@@ -44,14 +45,16 @@ pub struct Setup {
     pub now: Instant,
 }
 
-/// What the engines of all workers share: the count behind `set limit states`. Touched only when
-/// states begin and end.
+/// What the engines of all workers share: the count behind `set limit states`, and the sources that
+/// rules limit. Touched only when states begin and end, and when limited connections are
+/// established.
 #[derive(Debug, Default)]
 pub struct Shared {
     states: AtomicU32,
     high_water: AtomicU32,
     evicted: AtomicU64,
     refused: AtomicU64,
+    sources: Sources,
 }
 
 impl Shared {
@@ -68,6 +71,22 @@ impl Shared {
 
     fn release(&self) {
         self.states.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// An unproven state had to make room.
+    pub(crate) fn count_eviction(&self) {
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The sources that rules limit.
+    pub const fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Makes room for what a program allows. It may allocate: the control thread does it before the
+    /// workers take the program up.
+    pub fn prepare(&self, program: &Program) {
+        self.sources.reserve(program.options().limits.src_nodes);
     }
 
     /// States in the tables of all workers.
@@ -125,6 +144,8 @@ pub struct Engine {
     sweep: Option<u32>,
     /// When [`Engine::advance`] was called last.
     advanced: Instant,
+    /// Tick in which idle sources were looked for last.
+    swept: u32,
 }
 
 impl Engine {
@@ -174,6 +195,7 @@ impl Engine {
             chance: Chance::new(setup.key, setup.worker),
             sweep: None,
             advanced: setup.now,
+            swept: tick(setup.now),
         }
     }
 
@@ -187,6 +209,7 @@ impl Engine {
         tables: Arc<Tables>,
     ) -> Replaced {
         let mut replaced = self.set_tables(tables);
+        self.shared.prepare(&program);
         self.records.install(&program);
         self.ether.install(program.link(), self.program.as_deref().map(Program::link));
         self.epoch = self.epoch.wrapping_add(1);
@@ -230,15 +253,19 @@ impl Engine {
         let pause = now.0.saturating_sub(self.advanced.0);
         let budget = (pause / EXPIRY_SHARE).clamp(*EXPIRY_BUDGET.start(), *EXPIRY_BUDGET.end());
         self.advanced = now;
-        let now = tick(now);
+        let (at, now) = (now, tick(now));
+        if self.worker == 0 && self.swept != now {
+            self.swept = now;
+            self.shared.sources.sweep(at);
+        }
         for _ in 0..budget {
             let Self { table, records, counters, shared, .. } = self;
             let more = table.expire_next(
                 now,
                 self.key,
                 |entry| deadline(entry, &program),
-                |entry| {
-                    account_end(entry, records);
+                |entry, links| {
+                    account_end(entry, links, records, shared, at);
                     counters.removals += 1;
                     shared.release();
                 },
@@ -269,7 +296,8 @@ impl Engine {
 
     /// Ends a state.
     pub(crate) fn end(&mut self, entry: u32) {
-        account_end(self.table.get(entry), &mut self.records);
+        let (state, links) = self.table.with_links(entry);
+        account_end(state, links, &mut self.records, &self.shared, self.advanced);
         self.table.remove(entry, self.key);
         self.counters.removals += 1;
         self.shared.release();
@@ -294,7 +322,7 @@ impl Engine {
             };
             self.end(oldest);
             self.counters.evictions += 1;
-            self.shared.evicted.fetch_add(1, Ordering::Relaxed);
+            self.shared.count_eviction();
             if !self.shared.reserve(limit) {
                 self.shared.refused.fetch_add(1, Ordering::Relaxed);
                 return None;
@@ -308,6 +336,11 @@ impl Engine {
             self.shared.release();
         }
         entry
+    }
+
+    /// The time of the last round.
+    pub(crate) const fn advanced(&self) -> Instant {
+        self.advanced
     }
 
     /// Counts a drop that happened outside the engine.
@@ -428,7 +461,8 @@ pub(crate) fn deadline(entry: &Entry, program: &Program) -> u32 {
     entry.touched.wrapping_add(program.ticks(entry.timeout)).wrapping_add(1)
 }
 
-fn account_end(entry: &Entry, records: &mut Records) {
+fn account_end(entry: &Entry, links: &Links, records: &mut Records, shared: &Shared, now: Instant) {
+    source::release(shared, entry, links, now);
     for record in distinct(entry.rules) {
         records.release(record);
     }

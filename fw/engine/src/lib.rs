@@ -18,13 +18,13 @@ pub mod frame;
 pub mod judge;
 mod link;
 pub mod log;
-#[allow(dead_code, reason = "until the first users are merged")]
 mod outbox;
 pub mod packet;
 mod prefetch;
 pub mod reason;
 pub mod reflect;
 pub mod ruleset;
+pub mod source;
 mod state;
 pub mod table;
 pub mod time;

@@ -27,7 +27,7 @@ impl Engine {
         entry: u32,
         log: &mut L,
     ) -> Option<Verdict> {
-        let packet = &flow.packet;
+        let mut packet = &flow.packet;
         let state = self.table.get_mut(entry);
         let from = state.sender(flow.sender_is_lower);
         if packet.options
@@ -42,6 +42,7 @@ impl Engine {
                 return Some(self.block(packet, Direction::In, Reason::PacketRate));
             }
         }
+        let stripped;
         let state = self.table.get_mut(entry);
         let tracked = match packet.transport {
             Transport::Tcp(header) => {
@@ -49,10 +50,24 @@ impl Engine {
                     self.end(entry);
                     return None;
                 }
-                track_tcp(state, from, packet, &header, frames, i)
+                if !state.has(flag::LIMITED) {
+                    track_tcp(state, from, packet, &header, frames, i)
+                } else if let Some(verdict) =
+                    self.shut_out(round, frames, i, packet, &header, entry, from)
+                {
+                    return Some(verdict);
+                } else {
+                    let rules = self.table.get(entry).rules;
+                    if tracker::opens(&header) && verify(packet, &header, frames, i).is_ok() {
+                        stripped = self.strip_fast_open(frames, i, packet, rules);
+                        packet = stripped.as_ref().unwrap_or(packet);
+                    }
+                    self.track_limited(round, frames, i, packet, &header, entry, from)
+                }
             }
             _ => Tracked::Moves(datagram::track(&mut state.peers, from, packet.protocol)),
         };
+        let state = self.table.get_mut(entry);
         let logged = state.has(flag::LOG_ALL);
         let changed = state.has(flag::EFFECTS);
         let counted = state.has(flag::COUNTS_TABLES);
@@ -98,6 +113,29 @@ impl Engine {
             self.log(round, frames, i, packet, rule, (at, direction), verdict, log);
         }
         Some(verdict)
+    }
+
+    /// A TCP segment of a connection with limits.
+    #[expect(clippy::too_many_arguments, reason = "a segment, and where it belongs")]
+    fn track_limited<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        packet: &Packet,
+        header: &Tcp,
+        entry: u32,
+        from: usize,
+    ) -> Tracked {
+        let state = self.table.get_mut(entry);
+        let before = state.peers;
+        let tracked = track_tcp(state, from, packet, header, frames, i);
+        if let Tracked::Moves(_) = tracked
+            && let Err(reason) = self.follow(round, frames, i, packet, header, entry, from, &before)
+        {
+            return Tracked::Refused(reason);
+        }
+        tracked
     }
 
     /// A state's time-out changes with its phase.

@@ -23,6 +23,7 @@ use crate::effects::Effects;
 use crate::flow::Path;
 use crate::link::LinkRules;
 use crate::packet::Network;
+use crate::source::RuleLimits;
 use crate::state::wheel::TICKS_PER_SECOND;
 
 /// Why a checked rule set cannot run.
@@ -94,6 +95,7 @@ pub struct Program {
     anchors: Vec<String>,
     identities: Vec<Identity>,
     meters: HashMap<u32, Arc<Meter>>,
+    limits: HashMap<u32, Arc<RuleLimits>>,
     pub(crate) steps: Vec<Step>,
     /// The last step outside all anchors.
     pub(crate) last_step: u32,
@@ -123,10 +125,12 @@ pub(crate) struct Compiled {
     pub(crate) tag: u16,
     pub(crate) action: Action,
     pub(crate) effects: Effects,
+    /// Number of the table of `overload`.
+    overload: Option<u32>,
 }
 
 impl Program {
-    /// Compiles a checked rule set for these ports. What rules remember (`once`, `max-pkt-rate`) is
+    /// Compiles a checked rule set for these ports. What rules remember (`once`, `max-pkt-rate`, limits) is
     /// taken over from `previous` for rules that are the same.
     ///
     /// # Errors
@@ -154,6 +158,7 @@ impl Program {
             .ok_or(CompileError::TooManyTags)?;
         let identities = identities(set);
         let meters = meters(set, &identities, previous);
+        let limits = limits(set, &identities, previous);
         let classifier = Classifier::build(&regions::of_steps(&steps, &rules), &Limits::default())
             .map_err(|error| CompileError::TooComplex(error.to_string()))?;
         let paths: HashMap<&str, u32> = set.anchors.keys().map(String::as_str).zip(0..).collect();
@@ -165,6 +170,7 @@ impl Program {
             rules,
             identities,
             meters,
+            limits,
             steps,
             last_step,
             classifier,
@@ -253,6 +259,22 @@ impl Program {
         self.meters.get(&rule).map(|meter| &**meter)
     }
 
+    /// What a rule allows its states and their sources, if it limits them.
+    pub fn limits(&self, rule: u32) -> Option<&Arc<RuleLimits>> {
+        self.limits.get(&rule)
+    }
+
+    /// The rule with these limits, unless it is gone.
+    pub fn limited_by(&self, limits: &Arc<RuleLimits>) -> Option<u32> {
+        let mut all = self.limits.iter();
+        all.find(|(_, known)| Arc::ptr_eq(known, limits)).map(|(&rule, _)| rule)
+    }
+
+    /// The table that a rule puts sources into which exceed its limits.
+    pub fn overload_table(&self, rule: u32) -> Option<&TableName> {
+        self.tables.get(self.compiled(rule).overload? as usize)
+    }
+
     /// The rule of a step.
     pub(crate) fn step_rule(&self, step: u32) -> &Compiled {
         self.compiled(self.steps[step as usize].rule)
@@ -316,6 +338,7 @@ impl Compiled {
             },
             action: rule.action.clone(),
             effects: Effects::of(rule),
+            overload: rule.state_options.overload.as_ref().map(|overload| table(&overload.table)),
         })
     }
 }
@@ -385,6 +408,33 @@ fn meters(
         .map(|(id, _)| {
             let meter = known.get(&identities[id as usize]).map(|&meter| Arc::clone(meter));
             (id, meter.unwrap_or_default())
+        })
+        .collect()
+}
+
+fn limits(
+    set: &RuleSet,
+    identities: &[Identity],
+    previous: Option<&Program>,
+) -> HashMap<u32, Arc<RuleLimits>> {
+    let known: HashMap<Identity, &Arc<RuleLimits>> = previous
+        .into_iter()
+        .flat_map(|old| {
+            old.limits.iter().map(|(&id, limits)| (old.identities[id as usize], limits))
+        })
+        .collect();
+    (0..)
+        .zip(sequence::places(set))
+        .filter_map(|(id, place)| {
+            let identity = identities[id as usize];
+            let limits = match known.get(&identity) {
+                Some(&limits) => Arc::clone(limits),
+                None => {
+                    let hash = identity.hash as u64 ^ u64::from(identity.ordinal);
+                    Arc::new(RuleLimits::of(place.rule, hash)?)
+                }
+            };
+            Some((id, limits))
         })
         .collect()
 }

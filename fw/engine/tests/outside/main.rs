@@ -13,3 +13,4 @@ mod link;
 mod random;
 mod recovery;
 mod simulation;
+mod sources;
