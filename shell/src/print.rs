@@ -220,11 +220,13 @@ pub(crate) fn timeout(out: &mut impl Write, timeout: &Timeout) -> io::Result<()>
 
 /// `-s memory`; weir's own words stand behind pfctl's.
 pub(crate) fn limit(out: &mut impl Write, limit: &Limit) -> io::Result<()> {
-    writeln!(
+    write!(
         out,
-        "{:<13} hard limit {:>8} used {:>8} peak {:>8} reserved {:>8}",
-        limit.name, limit.limit, limit.used, limit.peak, limit.reserved
-    )
+        "{:<13} hard limit {:>8} used {:>8} peak {:>8}",
+        limit.name, limit.limit, limit.used, limit.peak
+    )?;
+    limit.reserved.map_or(Ok(()), |reserved| write!(out, " reserved {reserved:>8}"))?;
+    writeln!(out)
 }
 
 #[cfg(test)]
@@ -309,10 +311,22 @@ mod tests {
             printed(|out| timeout(out, &states)),
             "adaptive.end             120000 states\n"
         );
-        let pool =
-            Limit { name: "states".into(), limit: 100_000, used: 1, peak: 2, reserved: 1_000_000 };
-        let line = printed(|out| limit(out, &pool));
-        assert!(line.starts_with("states        hard limit   100000 "), "{line}");
+        let mut pool = Limit {
+            name: "states".into(),
+            limit: 100_000,
+            used: 1,
+            peak: 2,
+            reserved: Some(1_000_000),
+        };
+        assert_eq!(
+            printed(|out| limit(out, &pool)),
+            "states        hard limit   100000 used        1 peak        2 reserved  1000000\n"
+        );
+        pool.reserved = None;
+        assert_eq!(
+            printed(|out| limit(out, &pool)),
+            "states        hard limit   100000 used        1 peak        2\n"
+        );
     }
 
     #[test]

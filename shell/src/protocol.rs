@@ -658,8 +658,10 @@ pub struct Limit {
     pub used: u64,
     /// How many there were at most.
     pub peak: u64,
-    /// For how many memory is reserved: the highest limit that can be set.
-    pub reserved: u64,
+    /// For how many memory is reserved from the start on: the highest limit that can be set. Absent
+    /// where memory is taken as it is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<u64>,
 }
 
 #[cfg(test)]

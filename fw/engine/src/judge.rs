@@ -6,8 +6,6 @@
 //! judging finds the entry in the cache. A frame costs three misses; a core can have about sixteen
 //! on their way, so bursts of them would stall it.
 
-use std::sync::Arc;
-
 use weir_config::rules::Direction;
 
 use crate::counters::Tally;
@@ -26,7 +24,7 @@ use crate::table::Tables;
 use crate::time::Instant;
 
 /// Frames between the steps of the pipeline.
-const DEPTH: usize = 16;
+pub(crate) const DEPTH: usize = 16;
 /// How far ahead of the frame being parsed headers are asked for: a NIC leaves them in the last
 /// level of the cache at best.
 const AHEAD: usize = 8;
@@ -83,6 +81,16 @@ impl Lane {
         link_tag: 0,
         step: Step::Control,
     };
+
+    /// Whether rules will most likely be asked, so that tables were.
+    #[inline]
+    pub(crate) fn is_new(&self) -> bool {
+        match self.step {
+            Step::Flow => self.candidate == NONE,
+            Step::Stateless => true,
+            Step::Decided(_) | Step::Control => false,
+        }
+    }
 }
 
 /// What does not change within a batch.
@@ -115,9 +123,16 @@ impl Engine {
             self.counters.reasons[Reason::NoRuleset as usize] += frames.len() as u64;
             return;
         };
-        let tables = Arc::clone(&self.tables);
+        // Taken out for the while: a shared count is not to be touched every round.
+        let (tables, none) = (self.tables.take(), Tables::default());
         let link = Some(program.link()).filter(|link| link.is_active());
-        let round = Round { now, tick: tick(now), program: &program, tables: &tables, link };
+        let round = Round {
+            now,
+            tick: tick(now),
+            program: &program,
+            tables: tables.as_deref().unwrap_or(&none),
+            link,
+        };
         let mut lanes = std::mem::take(&mut self.lanes);
         for i in 0..AHEAD {
             prefetch_headers(frames, i);
@@ -136,12 +151,34 @@ impl Engine {
                 lanes[i].candidate = self.table.candidate(lanes[i].hash);
             }
             if let Some(i) = at.checked_sub(2 * DEPTH) {
+                if i % DEPTH == 0 {
+                    let group = &lanes[i..frames.len().min(i + DEPTH)];
+                    self.ask_tables(&round, group);
+                }
                 let verdict = self.decide(&round, frames, i, &lanes[i], log);
                 verdicts.push(verdict);
             }
         }
         self.lanes = lanes;
         self.program = Some(program);
+        self.tables = tables;
+    }
+
+    /// Between looking up and judging: what the tables say of packets that probably have no state.
+    fn ask_tables(&mut self, round: &Round<'_>, group: &[Lane]) {
+        for (number, question) in round.program.questions().iter().enumerate() {
+            let answers = group.iter().zip(&mut self.answers).filter(|(lane, _)| lane.is_new());
+            let Some(table) = round.tables.get(question.table) else {
+                answers.for_each(|(_, answers)| answers.0[number] = None);
+                continue;
+            };
+            let new = group.iter().filter(|lane| lane.is_new()).map(|Lane { packet, .. }| {
+                let address = if question.destination { packet.destination } else { packet.source };
+                (address, packet.network)
+            });
+            let hits = table.lookup_group(new, round.now);
+            answers.zip(hits).for_each(|((_, answers), hit)| answers.0[number] = hit);
+        }
     }
 
     /// The filter is disabled: even what cannot be parsed passes.

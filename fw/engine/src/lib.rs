@@ -20,6 +20,7 @@ mod link;
 pub mod log;
 mod outbox;
 pub mod packet;
+mod pool;
 mod prefetch;
 pub mod reason;
 pub mod reflect;
@@ -36,6 +37,7 @@ pub use frame::{Checksum, Frames, Meta, PortIndex};
 pub use judge::Verdict;
 pub use link::records::EtherCounters;
 pub use log::{LogAction, LogRecord, LogSink};
+pub use pool::Pool;
 pub use reason::Reason;
 pub use ruleset::records::RuleCounters;
 pub use ruleset::{

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use weir_config::options::{Limit, Named};
 use weir_config::rules::{Action, Rule};
 use weir_engine::{Counters, Reason, RuleCounters};
 use weir_shell::protocol;
@@ -197,16 +198,27 @@ impl Control {
 
     /// The bounded pools and their use.
     pub fn memory(&self) -> Vec<protocol::Limit> {
-        let in_force = self.in_force.lock();
-        let program = in_force.program.as_ref();
-        let limits = program.map(|program| program.rules().options.limits.clone());
-        vec![protocol::Limit {
-            name: "states".into(),
-            limit: limits.unwrap_or_default().states.into(),
-            used: self.parts.shared.states().into(),
-            peak: self.parts.shared.high_water().into(),
-            reserved: self.parts.reserved.into(),
-        }]
+        // What is bounded, and for how many memory is reserved at the start.
+        let pools = [
+            (Limit::States, Some(self.parts.reserved)),
+            (Limit::Tables, None),
+            (Limit::TableEntries, None),
+            (Limit::Anchors, None),
+        ];
+        let limits = self.limits();
+        pools
+            .into_iter()
+            .map(|(limit, reserved)| {
+                let pool = self.parts.shared.pool(limit);
+                protocol::Limit {
+                    name: limit.name().into(),
+                    limit: limits.get(limit).into(),
+                    used: pool.used().into(),
+                    peak: pool.high_water().into(),
+                    reserved: reserved.map(u64::from),
+                }
+            })
+            .collect()
     }
 }
 

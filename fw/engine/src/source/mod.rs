@@ -31,6 +31,7 @@ pub(crate) use self::connection::release;
 pub use self::limits::RuleLimits;
 use self::node::{Node, Source};
 use crate::flow::{HashKey, hash_source};
+use crate::pool::Pool;
 use crate::reason::Reason;
 use crate::state::entry::NONE;
 use crate::time::Instant;
@@ -53,8 +54,7 @@ pub struct Sources {
     chunks: Box<[OnceLock<Box<[Mutex<Node>]>>]>,
     free: Mutex<Vec<u32>>,
     room: AtomicU32,
-    used: AtomicU32,
-    high_water: AtomicU32,
+    places: Pool,
     inserts: AtomicU64,
     removals: AtomicU64,
     /// Where the next search or sweep begins.
@@ -105,8 +105,7 @@ impl Default for Sources {
             chunks: (0..Self::MAX as usize / CHUNK).map(|_| OnceLock::new()).collect(),
             free: Mutex::default(),
             room: AtomicU32::new(0),
-            used: AtomicU32::new(0),
-            high_water: AtomicU32::new(0),
+            places: Pool::default(),
             inserts: AtomicU64::new(0),
             removals: AtomicU64::new(0),
             hand: AtomicU32::new(0),
@@ -164,12 +163,12 @@ impl Sources {
 
     /// Nodes there are.
     pub fn used(&self) -> u32 {
-        self.used.load(Ordering::Relaxed)
+        self.places.used()
     }
 
-    /// The most there ever were at a time.
-    pub fn high_water(&self) -> u32 {
-        self.high_water.load(Ordering::Relaxed)
+    /// The count behind `set limit src-nodes`.
+    pub(crate) const fn places(&self) -> &Pool {
+        &self.places
     }
 
     /// Nodes made and freed since the start.
@@ -299,16 +298,16 @@ impl Sources {
 
     /// A free place.
     fn take(&self, limit: u32) -> Option<u32> {
-        let mut free = self.free.lock();
-        let used = self.used();
-        if used >= limit {
+        if !self.places.reserve(limit) {
             return None;
         }
-        let index = free.pop()?;
-        self.used.store(used + 1, Ordering::Relaxed);
-        self.high_water.fetch_max(used + 1, Ordering::Relaxed);
-        self.inserts.fetch_add(1, Ordering::Relaxed);
-        Some(index)
+        let index = self.free.lock().pop();
+        if index.is_some() {
+            self.inserts.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.places.release();
+        }
+        index
     }
 
     /// Counts a completed handshake in.
@@ -409,9 +408,8 @@ impl Sources {
         if node.states == 0 {
             *node = Node::free();
             drop(node);
-            let mut free = self.free.lock();
-            free.push(index);
-            self.used.fetch_sub(1, Ordering::Relaxed);
+            self.free.lock().push(index);
+            self.places.release();
             self.removals.fetch_add(1, Ordering::Relaxed);
         }
         true

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use weir_config::options::Limit;
 use weir_engine::packet::tcp::flags::{ACK, FIN, RST, SYN};
 use weir_engine::packet::{build, icmp};
 use weir_engine::{LogAction, Reason, Verdict};
@@ -350,7 +351,7 @@ fn a_full_table_evicts_half_open_states_and_never_an_established_one() {
         assert_eq!(bridge.send(WAN, &build::tcp(client(i), SERVER, SYN).frame()), PASSES);
         assert!(bridge.shared.states() <= 100);
     }
-    assert_eq!((bridge.states().len(), bridge.shared.high_water()), (100, 100));
+    assert_eq!((bridge.states().len(), bridge.shared.pool(Limit::States).high_water()), (100, 100));
     let established = bridge.listing();
     let established = established.iter().filter(|line| line.ends_with("ESTABLISHED:ESTABLISHED"));
     assert_eq!(established.count(), 40);
