@@ -2,7 +2,7 @@
 //! looked at and is refused when it would be put in force: a limit that limits nothing would be worse
 //! than an error.
 
-use crate::options::{Limit, Limits, Named, Options, StatePolicy, Syncookies};
+use crate::options::{Limit, Limits, Named, Options, StatePolicy, Syncookies, Timeout};
 use crate::rules::{KeepState, Rule, RuleSet, Source};
 
 /// Everything in the rule set that this version does not do: the place and one sentence for each
@@ -24,7 +24,6 @@ pub fn not_built(rules: &RuleSet) -> Vec<(Source, String)> {
 fn options(options: &Options) -> Vec<(Source, String)> {
     let usual = Limits::default();
     let limits = [
-        (Limit::SrcNodes, "sources are not tracked yet"),
         (Limit::Frags, "fragments are not reassembled yet"),
         (Limit::PktdelayPkts, "packets are never delayed"),
         (Limit::Tails, "ended connections are not remembered yet"),
@@ -52,11 +51,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
             options.reassemble.on && options.sources.get("reassemble").is_some(),
             "fragments are not reassembled yet",
         ),
-        (
-            "src-conn-count",
-            options.src_conn_count != Options::default().src_conn_count,
-            "connections of a source are not counted yet",
-        ),
     ];
     let others = others
         .into_iter()
@@ -75,20 +69,13 @@ fn options(options: &Options) -> Vec<(Source, String)> {
 
 fn of_rule(rule: &Rule) -> Option<String> {
     let options = &rule.state_options;
-    let timeout = options.timeouts.first().filter(|_| !adds_timeouts(rule));
+    let timeout = options.timeouts.iter().find(|timeout| !follows(rule, **timeout));
     let words = [
         (rule.from.os.is_some(), "os"),
         (rule.log.is_some_and(|log| log.to != 0), "log (to ...)"),
         (rule.fragment, "fragment"),
         (rule.state == KeepState::Modulate, "modulate state"),
         (rule.state == KeepState::Synproxy, "synproxy state"),
-        (options.max.is_some(), "max"),
-        (options.max_src_states.is_some(), "max-src-states"),
-        (options.max_src_conn.is_some(), "max-src-conn"),
-        (options.max_src_conn_rate.is_some(), "max-src-conn-rate"),
-        (options.max_src_nodes.is_some(), "max-src-nodes"),
-        (options.overload.is_some(), "overload"),
-        (tracks_by_itself(rule), "source-track"),
         (options.policy == Some(StatePolicy::IfBound), "if-bound"),
         (options.policy == Some(StatePolicy::Floating), "floating"),
         (options.sloppy, "sloppy"),
@@ -106,17 +93,13 @@ fn of_rule(rule: &Rule) -> Option<String> {
     }
 }
 
-/// Whether a limit brings the time-outs with it, so that naming it is enough.
-const fn adds_timeouts(rule: &Rule) -> bool {
-    rule.state_options.max.is_some() || rule.state_options.max_src_conn_rate.is_some()
-}
-
-/// `source-track` without a limit that brings it.
-const fn tracks_by_itself(rule: &Rule) -> bool {
-    let options = &rule.state_options;
-    options.source_track.is_some()
-        && options.max_src_states.is_none()
-        && options.max_src_conn.is_none()
-        && options.max_src_conn_rate.is_none()
-        && options.max_src_nodes.is_none()
+/// Whether a time-out of a rule is in force, or one that `max` brings with it.
+fn follows(rule: &Rule, (timeout, value): (Timeout, u32)) -> bool {
+    let tenth = rule.state_options.max.map(|max| max / 10);
+    match timeout {
+        Timeout::SrcTrack => true,
+        Timeout::AdaptiveStart => tenth.is_some_and(|tenth| value == tenth * 6),
+        Timeout::AdaptiveEnd => tenth.is_some_and(|tenth| value == tenth.saturating_mul(12)),
+        _ => false,
+    }
 }
