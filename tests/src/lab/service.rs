@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -97,6 +97,61 @@ fn answer(stream: &TcpStream) -> std::io::Result<()> {
     let mut stream = stream;
     write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n")?;
     stream.write_all(&page)
+}
+
+/// A TCP server on IPv4 and IPv6 that counts what its accept() returns, and holds it open.
+#[derive(Debug)]
+pub struct HoldingServer {
+    stop: Arc<AtomicBool>,
+    held: Arc<Mutex<Vec<TcpStream>>>,
+    accepted: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl HoldingServer {
+    /// Listens on a port of a host.
+    pub fn start(host: &Host, port: u16) -> Self {
+        let listener = host.namespace.within(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)));
+        let listener = listener.unwrap_or_else(|error| panic!("port {port}: {error}"));
+        set_socket_timeout(&listener, Timeout::Recv, Some(GLANCE)).expect("not zero");
+        let stop = Arc::new(AtomicBool::new(false));
+        let held = Arc::new(Mutex::new(Vec::new()));
+        let accepted = Arc::new(AtomicU64::new(0));
+        let (ending, holding, counting) = (stop.clone(), held.clone(), accepted.clone());
+        let thread = std::thread::spawn(move || {
+            while !ending.load(Ordering::Relaxed) {
+                // An error is the end of a glance.
+                if let Ok((stream, _)) = listener.accept() {
+                    lock(&holding).push(stream);
+                    counting.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Self { stop, held, accepted, thread: Some(thread) }
+    }
+
+    /// Connections accepted so far.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Closes all that it holds.
+    pub fn close(&self) {
+        lock(&self.held).clear();
+    }
+}
+
+impl Drop for HoldingServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock(held: &Mutex<Vec<TcpStream>>) -> MutexGuard<'_, Vec<TcpStream>> {
+    held.lock().expect("nobody panics while it is held")
 }
 
 /// A UDP server on IPv4 and IPv6 that sends everything back.
