@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-use super::Host;
+use super::{Host, PATIENCE};
 
 /// How long a thread waits in the kernel before it looks whether it should end.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -99,49 +99,53 @@ fn answer(stream: &TcpStream) -> std::io::Result<()> {
     stream.write_all(&page)
 }
 
-/// A TCP server on IPv4 and IPv6 that counts what its accept() returns, and holds it open.
+/// A TCP server on IPv4 and IPv6; each connection is served by a thread of its own.
 #[derive(Debug)]
-pub struct HoldingServer {
+pub struct TcpServer {
     stop: Arc<AtomicBool>,
-    held: Arc<Mutex<Vec<TcpStream>>>,
     accepted: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl HoldingServer {
-    /// Listens on a port of a host.
-    pub fn start(host: &Host, port: u16) -> Self {
+impl TcpServer {
+    /// Listens on a port of a host and gives what it accepts to `serve`. Neither reads nor writes
+    /// wait longer than [`PATIENCE`].
+    pub fn start(
+        host: &Host,
+        port: u16,
+        serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let accepted = Arc::new(AtomicU64::new(0));
         let listener = host.namespace.within(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)));
         let listener = listener.unwrap_or_else(|error| panic!("port {port}: {error}"));
         set_socket_timeout(&listener, Timeout::Recv, Some(GLANCE)).expect("not zero");
-        let stop = Arc::new(AtomicBool::new(false));
-        let held = Arc::new(Mutex::new(Vec::new()));
-        let accepted = Arc::new(AtomicU64::new(0));
-        let (ending, holding, counting) = (stop.clone(), held.clone(), accepted.clone());
+        let (ending, count, serve) = (stop.clone(), accepted.clone(), Arc::new(serve));
         let thread = std::thread::spawn(move || {
             while !ending.load(Ordering::Relaxed) {
                 // An error is the end of a glance.
-                if let Ok((stream, _)) = listener.accept() {
-                    lock(&holding).push(stream);
-                    counting.fetch_add(1, Ordering::Relaxed);
-                }
+                let Ok((stream, _)) = listener.accept() else { continue };
+                count.fetch_add(1, Ordering::Relaxed);
+                let serve = serve.clone();
+                // What goes wrong with a connection is seen at its other end.
+                std::thread::spawn(move || {
+                    // Else they would have the listener's.
+                    stream.set_read_timeout(Some(PATIENCE))?;
+                    stream.set_write_timeout(Some(PATIENCE))?;
+                    serve(stream)
+                });
             }
         });
-        Self { stop, held, accepted, thread: Some(thread) }
+        Self { stop, accepted, thread: Some(thread) }
     }
 
     /// Connections accepted so far.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
-
-    /// Closes all that it holds.
-    pub fn close(&self) {
-        lock(&self.held).clear();
-    }
 }
 
-impl Drop for HoldingServer {
+impl Drop for TcpServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -150,7 +154,45 @@ impl Drop for HoldingServer {
     }
 }
 
-fn lock(held: &Mutex<Vec<TcpStream>>) -> MutexGuard<'_, Vec<TcpStream>> {
+/// A TCP server on IPv4 and IPv6 that counts what its accept() returns, and holds it open.
+#[derive(Debug)]
+pub struct HoldingServer {
+    _server: TcpServer,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    streams: Vec<TcpStream>,
+    accepted: u64,
+}
+
+impl HoldingServer {
+    /// Listens on a port of a host.
+    pub fn start(host: &Host, port: u16) -> Self {
+        let held: Arc<Mutex<Held>> = Arc::default();
+        let holding = held.clone();
+        let server = TcpServer::start(host, port, move |stream| {
+            let mut held = lock(&holding);
+            held.streams.push(stream);
+            held.accepted += 1;
+            Ok(())
+        });
+        Self { _server: server, held }
+    }
+
+    /// Connections accepted so far.
+    pub fn accepted(&self) -> u64 {
+        lock(&self.held).accepted
+    }
+
+    /// Closes all that it holds.
+    pub fn close(&self) {
+        lock(&self.held).streams.clear();
+    }
+}
+
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
     held.lock().expect("nobody panics while it is held")
 }
 

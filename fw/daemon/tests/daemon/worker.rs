@@ -57,14 +57,7 @@ fn frames_at_the_wrong_worker_are_judged_once_by_their_owner_in_order() {
 fn a_full_handover_ring_drops_and_counts() {
     let mut house = House::new(2, 4096);
     house.install("pass");
-    // A flow of worker 1, by trial.
-    let flow = (0..64).find(|&flow| {
-        house.lan.put(0, &datagram(flow, 0));
-        house.settle();
-        house.wan.drain(0, usize::MAX, |_| {});
-        house.wan.drain(1, usize::MAX, |_| {}) == 1
-    });
-    let flow = flow.expect("one of 64 flows belongs to worker 1");
+    let flow = flow_of_worker_1(&mut house);
     let extra = 100;
     let sent = handover::RING + extra;
     for number in 0..sent {
@@ -83,6 +76,43 @@ fn a_full_handover_ring_drops_and_counts() {
     assert_eq!(there.flows[&flow].1, expected, "the first ones, in order");
     let reports = house.reports();
     assert_eq!(reports[0].counters.reasons[Reason::HandoverFull as usize], extra as u64);
+    house.close();
+}
+
+/// By trial.
+fn flow_of_worker_1(house: &mut House) -> u16 {
+    let flow = (0..64).find(|&flow| {
+        house.lan.put(0, &datagram(flow, 0));
+        house.settle();
+        house.wan.drain(0, usize::MAX, |_| {});
+        house.wan.drain(1, usize::MAX, |_| {}) == 1
+    });
+    flow.expect("one of 64 flows belongs to worker 1")
+}
+
+/// A jammed port holds the worker's own other port back, but not what other workers hand over.
+#[test]
+fn a_full_output_queue_drops_and_counts() {
+    let mut house = House::new(2, 8192);
+    house.install("pass");
+    let flow = flow_of_worker_1(&mut house);
+    house.wan.set_partial(1, Some(0));
+    let sent = 2 * worker::OUTPUT;
+    for number in 0..sent {
+        while !house.lan.put(0, &datagram(flow, number as u16)) {
+            house.settle();
+        }
+    }
+    house.settle();
+    house.wan.set_partial(1, None);
+    let mut there = Arrivals::default();
+    while house.round(1) | (there.take(&house.wan, 2) > 0) {}
+    let arrived = there.flows[&flow].1.len();
+    let counted = house.reports()[1].counters.reasons[Reason::OutputFull as usize];
+    assert!(counted > 0 && arrived >= worker::OUTPUT, "{counted} dropped, {arrived} arrived");
+    assert_eq!(arrived as u64 + counted, sent as u64);
+    let expected: Vec<_> = (0..arrived as u16).collect();
+    assert_eq!(there.flows[&flow].1, expected, "the first ones, in order");
     house.close();
 }
 

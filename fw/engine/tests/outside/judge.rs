@@ -10,13 +10,13 @@ use weir_engine::{LogAction, Reason, Verdict};
 
 use crate::bridge::{Bridge, LAN, PASSES, WAN};
 
-type Host = ([u8; 4], u16);
+pub(crate) type Host = ([u8; 4], u16);
 
-const CLIENT: Host = ([192, 0, 2, 1], 40_000);
-const SERVER: Host = ([198, 51, 100, 2], 80);
+pub(crate) const CLIENT: Host = ([192, 0, 2, 1], 40_000);
+pub(crate) const SERVER: Host = ([198, 51, 100, 2], 80);
 
 /// A handshake started on the WAN; the client's next byte is 1001, the server's 5001.
-fn handshake(bridge: &mut Bridge, client: Host, server: Host) -> Option<Reason> {
+pub(crate) fn handshake(bridge: &mut Bridge, client: Host, server: Host) -> Option<Reason> {
     bridge
         .send(WAN, &build::tcp(client, server, SYN).seq(1000).frame())
         .or_else(|| {
