@@ -78,11 +78,11 @@ pub(crate) mod flag {
     /// Packets are counted for entries of tables.
     pub(crate) const COUNTS_TABLES: u16 = 64;
     /// It has taken places of its source, see [`Links::sources`](super::Links::sources).
-    pub(crate) const LIMITED: u16 = 128;
+    pub(crate) const LIMITED: u16 = 256;
     /// It counts as a connection of its source.
-    pub(crate) const CONNECTED: u16 = 256;
+    pub(crate) const CONNECTED: u16 = 512;
     /// A limit has refused the connection: both ends were reset.
-    pub(crate) const REFUSED: u16 = 512;
+    pub(crate) const REFUSED: u16 = 1024;
 }
 
 impl Entry {
