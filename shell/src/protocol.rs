@@ -24,6 +24,7 @@
 mod tables;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -331,6 +332,31 @@ pub enum Flush {
         /// And those of all anchors below it.
         recursive: bool,
     },
+}
+
+/// What is emptied, in words.
+impl fmt::Display for Flush {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, anchor, recursive) = match self {
+            Self::Rules => return f.write_str("the rules"),
+            Self::States => return f.write_str("the states"),
+            Self::Sources => return f.write_str("the sources"),
+            Self::Info => return f.write_str("the counters that belong to no rule"),
+            Self::Options => return f.write_str("the options"),
+            Self::RulesIn { anchor, recursive } => ("the rules and tables", anchor, *recursive),
+            Self::RuleCounters { anchor, recursive } => {
+                ("the counters of the rules", anchor, *recursive)
+            }
+            Self::Tables { anchor, recursive } => ("the tables", anchor, *recursive),
+        };
+        f.write_str(what)?;
+        match (anchor.is_empty(), recursive) {
+            (true, true) => f.write_str(" with those of all anchors"),
+            (true, false) => Ok(()),
+            (false, true) => write!(f, " of the anchor {anchor:?} and all below it"),
+            (false, false) => write!(f, " of the anchor {anchor:?}"),
+        }
+    }
 }
 
 /// One line from the daemon.
@@ -729,7 +755,7 @@ pub struct Limit {
 mod tests {
     use weir_config::Diagnostics;
 
-    use super::{Command, Kill, Reply, Request};
+    use super::{Command, Flush, Kill, Reply, Request};
 
     /// The examples in the documentation above are what the code reads.
     #[test]
@@ -745,6 +771,27 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, 21, "one example for each command and one for the request");
+    }
+
+    #[test]
+    fn what_is_flushed_is_said_in_words() {
+        let within = |anchor: &str, recursive| {
+            let anchor = anchor.to_owned();
+            [
+                Flush::RulesIn { anchor: anchor.clone(), recursive },
+                Flush::RuleCounters { anchor: anchor.clone(), recursive },
+                Flush::Tables { anchor, recursive },
+            ]
+            .map(|flush| flush.to_string())
+        };
+        assert_eq!(Flush::States.to_string(), "the states");
+        assert_eq!(within("", false)[1], "the counters of the rules");
+        assert_eq!(within("web", false)[2], "the tables of the anchor \"web\"");
+        assert_eq!(
+            within("a/b", true)[0],
+            "the rules and tables of the anchor \"a/b\" and all below it"
+        );
+        assert_eq!(within("", true)[2], "the tables with those of all anchors");
     }
 
     #[test]

@@ -338,9 +338,9 @@ impl Worker {
             Letter::TableTallies(reply) => {
                 let _ = reply.try_send(self.engine.table_counters().tables());
             }
-            Letter::EntryCounters(table, entries, reply) => {
+            Letter::EntryCounters(table, uid, entries, reply) => {
                 let counters = self.engine.table_counters();
-                let counted = entries.iter().map(|&hit| counters.entry(table, hit));
+                let counted = entries.iter().map(|&hit| counters.entry(table, uid, hit));
                 let counted = counted.map(Option::unwrap_or_default).collect();
                 let _ = reply.try_send((entries, counted));
             }
