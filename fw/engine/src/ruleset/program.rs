@@ -438,12 +438,11 @@ fn limits(
         .zip(sequence::places(set))
         .filter_map(|(id, place)| {
             let identity = identities[id as usize];
-            let limits = match known.get(&identity) {
-                Some(&limits) => Arc::clone(limits),
-                None => {
-                    let hash = identity.hash as u64 ^ u64::from(identity.ordinal);
-                    Arc::new(RuleLimits::of(place.rule, hash)?)
-                }
+            let limits = if let Some(&limits) = known.get(&identity) {
+                Arc::clone(limits)
+            } else {
+                let hash = identity.hash as u64 ^ u64::from(identity.ordinal);
+                Arc::new(RuleLimits::of(place.rule, hash)?)
             };
             Some((id, limits))
         })

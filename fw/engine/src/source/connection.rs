@@ -3,7 +3,7 @@
 //! the server has let go.
 //!
 //! The client's first acceptable ACK decides, bare or with data: until a server has seen it, its
-//! accept() does not return. If the limits refuse the connection, that segment ends here, both hosts
+//! `accept` does not return. If the limits refuse the connection, that segment ends here, both hosts
 //! get a RST, and whatever they still send is answered with another. A place becomes free by the
 //! server's FIN or RST; a RST of the client counts only if the server will believe it: it is exact
 //! and lives as long as the segments that have come so far. What the server sends after a RST of its

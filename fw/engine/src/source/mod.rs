@@ -36,6 +36,9 @@ use crate::reason::Reason;
 use crate::state::entry::NONE;
 use crate::time::Instant;
 
+/// [`CHUNK`] nodes.
+type Chunk = Box<[Mutex<Node>]>;
+
 /// Nodes that are reserved together.
 const CHUNK: usize = 4096;
 /// Locks over the chains.
@@ -51,7 +54,7 @@ const REPORTS: usize = 1024;
 pub struct Sources {
     /// Heads of the chains; their number is a power of two.
     stripes: Box<[Mutex<Vec<u32>>]>,
-    chunks: Box<[OnceLock<Box<[Mutex<Node>]>>]>,
+    chunks: Box<[OnceLock<Chunk>]>,
     free: Mutex<Vec<u32>>,
     room: AtomicU32,
     places: Pool,
