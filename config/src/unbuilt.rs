@@ -2,7 +2,7 @@
 //! looked at and is refused when it would be put in force: a limit that limits nothing would be worse
 //! than an error.
 
-use crate::options::{Limit, Limits, Named, Options, StatePolicy, Syncookies, Timeout};
+use crate::options::{Limit, Limits, Named, Options, Syncookies};
 use crate::rules::{KeepState, Rule, RuleSet, Source};
 
 /// Everything in the rule set that this version does not do: the place and one sentence for each
@@ -39,7 +39,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
             options.fingerprints.is_some(),
             "operating systems are not told apart yet",
         ),
-        ("loginterface", options.log_interface.is_some(), "there are no counters for it yet"),
         ("hostid", options.host_id.is_some(), "states are not shared between firewalls yet"),
         (
             "syncookies",
@@ -69,18 +68,14 @@ fn options(options: &Options) -> Vec<(Source, String)> {
 
 fn of_rule(rule: &Rule) -> Option<String> {
     let options = &rule.state_options;
-    let timeout = options.timeouts.iter().find(|timeout| !follows(rule, **timeout));
     let words = [
         (rule.from.os.is_some(), "os"),
         (rule.log.is_some_and(|log| log.to != 0), "log (to ...)"),
         (rule.fragment, "fragment"),
         (rule.state == KeepState::Modulate, "modulate state"),
         (rule.state == KeepState::Synproxy, "synproxy state"),
-        (options.policy == Some(StatePolicy::IfBound), "if-bound"),
-        (options.policy == Some(StatePolicy::Floating), "floating"),
         (options.sloppy, "sloppy"),
         (options.pflow, "pflow"),
-        (timeout.is_some(), timeout.map_or("", |&(timeout, _)| timeout.name())),
         (rule.scrub.reassemble_tcp, "scrub (reassemble tcp)"),
     ];
     let words: Vec<_> = words.into_iter().filter(|(used, _)| *used).map(|(_, word)| word).collect();
@@ -90,16 +85,5 @@ fn of_rule(rule: &Rule) -> Option<String> {
         [many @ .., last] => {
             Some(format!("`{}` and `{last}` are not built yet", many.join("`, `")))
         }
-    }
-}
-
-/// Whether a time-out of a rule is in force, or one that `max` brings with it.
-fn follows(rule: &Rule, (timeout, value): (Timeout, u32)) -> bool {
-    let tenth = rule.state_options.max.map(|max| max / 10);
-    match timeout {
-        Timeout::SrcTrack => true,
-        Timeout::AdaptiveStart => tenth.is_some_and(|tenth| value == tenth * 6),
-        Timeout::AdaptiveEnd => tenth.is_some_and(|tenth| value == tenth.saturating_mul(12)),
-        _ => false,
     }
 }

@@ -17,7 +17,7 @@ use weir_config::rules::Direction;
 use super::fast_open;
 use super::limits::RuleLimits;
 use super::node::Source;
-use crate::engine::{Engine, Shared, deadline, distinct};
+use crate::engine::{Engine, Shared, distinct};
 use crate::flow::Path;
 use crate::frame::{Checksum, Frames};
 use crate::judge::{Round, Verdict};
@@ -301,7 +301,7 @@ impl Engine {
         state.flags |= flag::REFUSED;
         state.timeout = Timeout::TcpClosed as u8;
         state.touched = round.tick;
-        let deadline = deadline(state, round.program);
+        let deadline = self.deadline(self.table.get(entry), round.program);
         self.table.reschedule(entry, deadline);
     }
 }

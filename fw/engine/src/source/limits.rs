@@ -34,16 +34,14 @@ pub struct RuleLimits {
     overload: Option<OverloadFlush>,
     /// The rule's own `src.track`, in seconds.
     src_track: Option<u32>,
-    /// For the hash.
-    pub(super) id: u64,
     states: AtomicU32,
     nodes: AtomicU32,
     refused: [AtomicU64; REASONS.len()],
 }
 
 impl RuleLimits {
-    /// Those of a rule, if it has any; `id` is a hash of it.
-    pub(crate) fn of(rule: &Rule, id: u64) -> Option<Self> {
+    /// Those of a rule, if it has any.
+    pub(crate) fn of(rule: &Rule) -> Option<Self> {
         let options = &rule.state_options;
         if options.max.is_none() && options.source_track.is_none() {
             return None;
@@ -58,7 +56,6 @@ impl RuleLimits {
             track: options.source_track,
             overload: options.overload.as_ref().map(|overload| overload.flush),
             src_track: own.map(|&(_, seconds)| seconds),
-            id,
             states: AtomicU32::new(0),
             nodes: AtomicU32::new(0),
             refused: Default::default(),
