@@ -22,7 +22,7 @@ set skip on lo
 set reassemble no
 set syncookies never
 set src-conn-count all
-match in scrub (no-df random-id min-ttl 5 max-mss 1400) set (prio 3, tos 4)
+match in scrub (reassemble tcp no-df random-id min-ttl 5 max-mss 1400) set (prio 3, tos 4)
 pass in log (all, matches) on lan proto tcp from <a> to any port 80 keep state (no-sync) tag x
 pass in keep state (max 100, max-src-nodes 5, max-src-states 6, max-src-conn 7, max-src-conn-rate 8/9)
 pass in keep state (max-src-conn 5, overload <a> flush global, src.track 9)
@@ -49,7 +49,6 @@ fn every_option_of_a_rule_is_named() {
         ("pass synproxy state", "synproxy state"),
         ("pass keep state (sloppy)", "sloppy"),
         ("pass keep state (pflow)", "pflow"),
-        ("match scrub (reassemble tcp)", "scrub (reassemble tcp)"),
     ] {
         assert_eq!(one(text), format!("`{word}` is not built yet"));
     }

@@ -18,6 +18,7 @@ pub mod frame;
 pub mod judge;
 mod link;
 pub mod log;
+mod normalise;
 mod outbox;
 pub mod packet;
 mod pool;

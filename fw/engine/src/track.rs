@@ -50,19 +50,32 @@ impl Engine {
                     self.end(entry);
                     return None;
                 }
-                if !state.has(flag::LIMITED) {
-                    track_tcp(state, from, packet, &header, frames, i)
-                } else if let Some(verdict) =
-                    self.shut_out(round, frames, i, packet, &header, entry, from)
-                {
-                    return Some(verdict);
-                } else {
-                    let rules = self.table.get(entry).rules;
+                let limited = state.has(flag::LIMITED);
+                if limited {
+                    let rules = state.rules;
+                    let shut = self.shut_out(round, frames, i, packet, &header, entry, from);
+                    if shut.is_some() {
+                        return shut;
+                    }
                     if tracker::opens(&header) && verify(packet, &header, frames, i).is_ok() {
                         stripped = self.strip_fast_open(frames, i, packet, rules);
                         packet = stripped.as_ref().unwrap_or(packet);
                     }
-                    self.track_limited(round, frames, i, packet, &header, entry, from)
+                }
+                let timely = if self.table.get(entry).has(flag::NORMALISED) {
+                    self.inspect(round, frames.head(i), packet, &header, (entry, from))
+                } else {
+                    Ok(())
+                };
+                match timely {
+                    Ok(()) if limited => {
+                        self.track_limited(round, frames, i, packet, &header, entry, from)
+                    }
+                    Ok(()) => {
+                        let state = self.table.get_mut(entry);
+                        track_tcp(state, from, packet, &header, frames, i)
+                    }
+                    Err(reason) => Tracked::Refused(reason),
                 }
             }
             _ => Tracked::Moves(datagram::track(&mut state.peers, from, packet.protocol)),
@@ -70,6 +83,7 @@ impl Engine {
         let state = self.table.get_mut(entry);
         let logged = state.has(flag::LOG_ALL);
         let changed = state.has(flag::EFFECTS);
+        let normalised = state.has(flag::NORMALISED);
         let counted = state.has(flag::COUNTS_TABLES);
         let records = state.rules;
         let mut ends = matches!(tracked, Tracked::Forgotten(_));
@@ -90,6 +104,10 @@ impl Engine {
                 if changed {
                     let effects = Effects::unpack(self.table.effects(entry));
                     effects.apply(packet, frames, i, &mut self.chance);
+                }
+                if normalised {
+                    let moves = matches!(tracked, Tracked::Moves(_));
+                    self.normalise(round, frames, i, flow, (entry, from), moves);
                 }
                 if counted {
                     self.count_tables(round, packet, from, records);

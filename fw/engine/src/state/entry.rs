@@ -79,12 +79,14 @@ pub(crate) mod flag {
     pub(crate) const COUNTS_TABLES: u16 = 64;
     /// A rule of the state has time-outs of its own, which its record knows.
     pub(crate) const OWN_TIMEOUTS: u16 = 128;
+    /// `scrub (reassemble tcp)`: the [`normaliser`](crate::normalise) has a record of it.
+    pub(crate) const NORMALISED: u16 = 256;
     /// It has taken places of its source, see [`Links::sources`](super::Links::sources).
-    pub(crate) const LIMITED: u16 = 256;
+    pub(crate) const LIMITED: u16 = 512;
     /// It counts as a connection of its source.
-    pub(crate) const CONNECTED: u16 = 512;
+    pub(crate) const CONNECTED: u16 = 1024;
     /// A limit has refused the connection: both ends were reset.
-    pub(crate) const REFUSED: u16 = 1024;
+    pub(crate) const REFUSED: u16 = 2048;
 }
 
 impl Entry {

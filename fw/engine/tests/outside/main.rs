@@ -17,3 +17,4 @@ mod recovery;
 mod simulation;
 mod sources;
 mod timeouts;
+mod timestamps;
