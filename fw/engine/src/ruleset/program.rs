@@ -172,8 +172,7 @@ impl Program {
             |old| &old.meters,
             |rule| (rule.once || rule.max_packet_rate.is_some()).then(Meter::default),
         );
-        let limits =
-            remembered(set, &identities, previous, |old| &old.limits, |rule| RuleLimits::of(rule));
+        let limits = remembered(set, &identities, previous, |old| &old.limits, RuleLimits::of);
         let lifetimes = remembered(
             set,
             &identities,
