@@ -28,7 +28,7 @@ impl Engine {
         entry: u32,
         log: &mut L,
     ) -> Option<Verdict> {
-        let packet = &flow.packet;
+        let mut packet = &flow.packet;
         let state = self.table.get_mut(entry);
         let from = flow.sender(state);
         if packet.options
@@ -43,6 +43,7 @@ impl Engine {
                 return Some(self.refuse(round, frames, i, packet, entry, Reason::PacketRate, log));
             }
         }
+        let stripped;
         let state = self.table.get_mut(entry);
         let logged = state.has(flag::LOG_ALL).then(|| note(packet.protocol, &state.peers));
         let tracked = match packet.transport {
@@ -51,12 +52,27 @@ impl Engine {
                     self.end(entry, Ending::Over, round.tick);
                     return None;
                 }
-                let timely = if state.has(flag::NORMALISED) {
+                let limited = state.has(flag::LIMITED);
+                if limited {
+                    let rules = state.rules;
+                    let shut = self.shut_out(round, frames, i, packet, &header, entry, from);
+                    if shut.is_some() {
+                        return shut;
+                    }
+                    if tracker::opens(&header) && verify(packet, &header, frames, i).is_ok() {
+                        stripped = self.strip_fast_open(frames, i, packet, rules);
+                        packet = stripped.as_ref().unwrap_or(packet);
+                    }
+                }
+                let timely = if self.table.get(entry).has(flag::NORMALISED) {
                     self.inspect(round, frames.head(i), packet, &header, (entry, from))
                 } else {
                     Ok(())
                 };
                 match timely {
+                    Ok(()) if limited => {
+                        self.track_limited(round, frames, i, packet, &header, entry, from)
+                    }
                     Ok(()) => {
                         let state = self.table.get_mut(entry);
                         track_tcp(state, from, packet, &header, frames, i)
@@ -131,6 +147,29 @@ impl Engine {
             self.log(round, frames, i, packet, &event, log);
         }
         Some(verdict)
+    }
+
+    /// A TCP segment of a connection with limits.
+    #[expect(clippy::too_many_arguments, reason = "a segment, and where it belongs")]
+    fn track_limited<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        packet: &Packet,
+        header: &Tcp,
+        entry: u32,
+        from: usize,
+    ) -> Tracked {
+        let state = self.table.get_mut(entry);
+        let before = state.peers;
+        let tracked = track_tcp(state, from, packet, header, frames, i);
+        if let Tracked::Moves(_) = tracked
+            && let Err(reason) = self.follow(round, frames, i, packet, header, entry, from, &before)
+        {
+            return Tracked::Refused(reason);
+        }
+        tracked
     }
 
     /// A packet of a connection whose state has ended not long ago. `None`: it is not, or the rules

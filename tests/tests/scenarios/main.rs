@@ -15,6 +15,7 @@ mod limits;
 mod link;
 mod listings;
 mod loading;
+mod sources;
 mod tables;
 mod traffic;
 mod workers;

@@ -18,5 +18,6 @@ mod recovery;
 mod refusals;
 mod sctp;
 mod simulation;
+mod sources;
 mod timeouts;
 mod timestamps;

@@ -105,6 +105,6 @@ impl Tail {
 }
 
 /// Whether a connection in these states has come to its end rather than fallen asleep.
-pub(crate) const fn is_closing(peers: &[Peer; 2]) -> bool {
+pub(crate) const fn either_closes(peers: &[Peer; 2]) -> bool {
     peers[0].state >= Closing as u8 || peers[1].state >= Closing as u8
 }

@@ -20,13 +20,13 @@ mod window;
 use weir_config::options::Timeout;
 
 use self::seq::Seq;
-use self::states::{Closed, Established, FinWait2, SynSent};
+use self::states::{Closed, Closing, Established, FinWait2, SynSent, TimeWait};
 use self::window::scaled_down;
 use super::entry::Peer;
 use crate::packet::Tcp;
 use crate::packet::tcp::flags;
 
-pub(crate) use self::late::{Late, Tail, is_closing};
+pub(crate) use self::late::{Late, Tail, either_closes};
 pub(crate) use self::recovery::{answers_anew, resets_late, resynchronises};
 pub(crate) use self::sloppy::track_sloppily;
 pub(crate) use self::states::PeerState;
@@ -124,6 +124,22 @@ pub(crate) const fn is_over(peers: &[Peer; 2]) -> bool {
 /// sender, or of a port that nobody listens on, must not make a state that is never evicted.
 pub(crate) const fn is_proven(peers: &[Peer; 2]) -> bool {
     is_acknowledged(peers[0].state) && is_acknowledged(peers[1].state)
+}
+
+/// Whether the connection was reset.
+pub(crate) const fn is_reset(peers: &[Peer; 2]) -> bool {
+    peers[0].state == TimeWait as u8 && peers[1].state == TimeWait as u8
+}
+
+/// The connection is reset.
+pub(crate) const fn reset(peers: &mut [Peer; 2]) {
+    peers[0].state = TimeWait as u8;
+    peers[1].state = TimeWait as u8;
+}
+
+/// Whether this end has sent a FIN.
+pub(crate) const fn is_closing(peer: &Peer) -> bool {
+    peer.state >= Closing as u8
 }
 
 const fn is_acknowledged(state: u8) -> bool {

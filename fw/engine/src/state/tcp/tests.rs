@@ -1,4 +1,4 @@
-use super::states::{Closing, Role, TABLE, event};
+use super::states::{Role, TABLE, event};
 use super::*;
 use crate::reason::Reason;
 
