@@ -25,7 +25,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
     let usual = Limits::default();
     let limits = [
         (Limit::SrcNodes, "sources are not tracked yet"),
-        (Limit::Frags, "fragments are not reassembled yet"),
         (Limit::PktdelayPkts, "packets are never delayed"),
         (Limit::Tails, "ended connections are not remembered yet"),
     ];
@@ -46,11 +45,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
             "syncookies",
             options.syncookies != Syncookies::Never,
             "SYNs are not answered with cookies yet",
-        ),
-        (
-            "reassemble",
-            options.reassemble.on && options.sources.get("reassemble").is_some(),
-            "fragments are not reassembled yet",
         ),
         (
             "src-conn-count",
@@ -79,7 +73,6 @@ fn of_rule(rule: &Rule) -> Option<String> {
     let words = [
         (rule.from.os.is_some(), "os"),
         (rule.log.is_some_and(|log| log.to != 0), "log (to ...)"),
-        (rule.fragment, "fragment"),
         (rule.state == KeepState::Modulate, "modulate state"),
         (rule.state == KeepState::Synproxy, "synproxy state"),
         (options.max.is_some(), "max"),

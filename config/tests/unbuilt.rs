@@ -11,18 +11,19 @@ fn lacking(text: &str) -> Vec<(u32, String)> {
 #[test]
 fn what_works_is_not_refused() {
     let text = "\
-set limit { states 1000, tables 5, table-entries 10, anchors 3 }
-set timeout tcp.first 5
+set limit { states 1000, frags 500, tables 5, table-entries 10, anchors 3 }
+set timeout { tcp.first 5, frag 10 }
 set optimization aggressive
 set ruleset-optimization none
 set block-policy return
 set state-policy floating
 set skip on lo
-set reassemble no
+set reassemble yes no-df
 set syncookies never
 set src-conn-count established
 match in scrub (no-df random-id min-ttl 5 max-mss 1400) set (prio 3, tos 4)
 pass in log (all, matches) on lan proto tcp from <a> to any port 80 keep state (no-sync) tag x
+pass in fragment
 pass out tagged x received-on lan probability 5% max-pkt-rate 5/1 prio 2 tos 8 allow-opts once
 ";
     assert_eq!(lacking(text), []);
@@ -38,7 +39,6 @@ fn every_option_of_a_rule_is_named() {
     for (text, word) in [
         ("pass proto tcp from any os Linux", "os"),
         ("pass log (to pflog1)", "log (to ...)"),
-        ("pass fragment", "fragment"),
         ("pass modulate state", "modulate state"),
         ("pass synproxy state", "synproxy state"),
         ("pass keep state (max 100)", "max"),
@@ -57,8 +57,8 @@ fn every_option_of_a_rule_is_named() {
         assert_eq!(one(text), format!("`{word}` is not built yet"));
     }
     assert_eq!(
-        one("pass keep state (max-src-conn 5, overload <bad>) fragment"),
-        "`fragment`, `max-src-conn` and `overload` are not built yet"
+        one("pass synproxy state (max-src-conn 5, overload <bad>)"),
+        "`synproxy state`, `max-src-conn` and `overload` are not built yet"
     );
 }
 
@@ -66,7 +66,7 @@ fn every_option_of_a_rule_is_named() {
 fn options_are_named_with_their_lines() {
     let text = "\
 set syncookies adaptive
-set reassemble yes
+
 set limit { states 5, src-nodes 5 }
 set loginterface lan
 
@@ -75,19 +75,17 @@ set debug info
 set hostid 7
 set fingerprints \"/etc/pf.os\"
 pass
-set limit frags 9
+
 pass in proto { tcp udp } keep state (pflow)
 ";
     let expected = [
         (1, "`set syncookies` is not built yet: SYNs are not answered with cookies yet"),
-        (2, "`set reassemble` is not built yet: fragments are not reassembled yet"),
         (3, "`limit src-nodes` is not built yet: sources are not tracked yet"),
         (4, "`set loginterface` is not built yet: there are no counters for it yet"),
         (6, "`set src-conn-count` is not built yet: connections of a source are not counted yet"),
         (7, "`set debug` is not built yet: weir's own log has one level yet"),
         (8, "`set hostid` is not built yet: states are not shared between firewalls yet"),
         (9, "`set fingerprints` is not built yet: operating systems are not told apart yet"),
-        (11, "`limit frags` is not built yet: fragments are not reassembled yet"),
         // One line, though it expands to two rules.
         (12, "`pflow` is not built yet"),
     ];

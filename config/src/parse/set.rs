@@ -436,7 +436,6 @@ const fn idle(timeout: Timeout) -> Option<&'static str> {
         Timeout::AdaptiveStart | Timeout::AdaptiveEnd => {
             Some("time-outs do not shrink with the number of states yet")
         }
-        Timeout::Frag => Some("fragments are not reassembled yet"),
         Timeout::TcpTsDiff => Some("TCP timestamps are not looked at yet"),
         Timeout::SrcTrack => Some("sources are not tracked yet"),
         Timeout::Interval => Some("states end by a timer each, not by sweeps"),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::chance::Chance;
 use crate::counters::Counters;
 use crate::flow::{FlowKey, HashKey};
+use crate::fragment::Fragments;
 use crate::frame::PortIndex;
 use crate::judge::Lane;
 use crate::link::records::{EtherCounters, EtherRecords};
@@ -119,6 +120,7 @@ pub struct Engine {
     /// Scratch of an evaluation.
     pub(crate) findings: Findings,
     pub(crate) chance: Chance,
+    pub(crate) fragments: Fragments,
     /// After time-outs were changed: the next entry to be scheduled anew.
     sweep: Option<u32>,
     /// When [`Engine::advance`] was called last.
@@ -169,6 +171,7 @@ impl Engine {
             lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
             findings: Findings::default(),
             chance: Chance::new(setup.key, setup.worker),
+            fragments: Fragments::new(),
             sweep: None,
             advanced: setup.now,
         }
@@ -218,8 +221,9 @@ impl Engine {
         self.open_until = until;
     }
 
-    /// Ends states whose time has come, within a budget; called once a round.
+    /// Ends states and gives up datagrams whose time has come, within a budget; called once a round.
     pub fn advance(&mut self, now: Instant) {
+        self.expire_fragments(now);
         // Taken out for the while: a shared count is not to be touched every round.
         let Some(program) = self.program.take() else {
             return;

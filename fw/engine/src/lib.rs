@@ -14,6 +14,7 @@ pub mod counters;
 mod effects;
 pub mod engine;
 mod flow;
+mod fragment;
 pub mod frame;
 pub mod judge;
 mod link;
@@ -29,6 +30,7 @@ pub mod time;
 
 pub use counters::Counters;
 pub use engine::{Engine, Replaced, Setup, Shared};
+pub use fragment::Releases;
 pub use frame::{Checksum, Frames, Meta, PortIndex};
 pub use judge::Verdict;
 pub use link::records::EtherCounters;

@@ -158,6 +158,10 @@ fn fit<F: Frames + ?Sized>(frames: &mut F, i: usize, packet: &Packet) -> Result<
         Transport::Udp | Transport::IcmpQuery(_) => true,
         Transport::IcmpError(..) | Transport::IcmpOther(_) => false,
         Transport::Other => packet.network != Network::Arp,
+        // It may be an error itself.
+        Transport::Fragment(part) => {
+            part.offset == 0 && !matches!(packet.protocol, protocol::ICMP | protocol::ICMP6)
+        }
     };
     let unicast = match packet.network {
         Network::Ipv4 => is_host_v4(packet.source) && is_host_v4(packet.destination),

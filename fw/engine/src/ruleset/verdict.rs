@@ -162,6 +162,12 @@ impl Program {
         let mut subject = Subject::new(packet, tag);
         let path = Path::across(packet.port);
         let ways = [(path.from, Direction::In), (path.to, Direction::Out)];
+        if subject.is_fragment {
+            let steps = self.fragment_steps();
+            let sides = ways
+                .map(|way| self.walk(&mut subject, way, steps.clone(), around, findings, watcher));
+            return self.combine(sides, packet, &subject, findings);
+        }
         let mut candidates = self.candidates(&subject);
         // Both sides go through the same few steps: a copy of these is cheaper than one of the search.
         let mut few = [0; FEW];
