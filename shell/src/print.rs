@@ -154,6 +154,7 @@ pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result
     writeln!(out, "Counters")?;
     counter(out, "frames", info.frames)?;
     counter(out, "reflected", info.reflected)?;
+    counter(out, "crafted", info.crafted)?;
     counter(out, "unfiltered", info.unfiltered)?;
     for reason in &info.reasons {
         counter(out, &reason.name, reason.count)?;
@@ -219,11 +220,13 @@ pub(crate) fn timeout(out: &mut impl Write, timeout: &Timeout) -> io::Result<()>
 
 /// `-s memory`; weir's own words stand behind pfctl's.
 pub(crate) fn limit(out: &mut impl Write, limit: &Limit) -> io::Result<()> {
-    writeln!(
+    write!(
         out,
-        "{:<13} hard limit {:>8} used {:>8} peak {:>8} reserved {:>8}",
-        limit.name, limit.limit, limit.used, limit.peak, limit.reserved
-    )
+        "{:<13} hard limit {:>8} used {:>8} peak {:>8}",
+        limit.name, limit.limit, limit.used, limit.peak
+    )?;
+    limit.reserved.map_or(Ok(()), |reserved| write!(out, " reserved {reserved:>8}"))?;
+    writeln!(out)
 }
 
 #[cfg(test)]
@@ -308,10 +311,22 @@ mod tests {
             printed(|out| timeout(out, &states)),
             "adaptive.end             120000 states\n"
         );
-        let pool =
-            Limit { name: "states".into(), limit: 100_000, used: 1, peak: 2, reserved: 1_000_000 };
-        let line = printed(|out| limit(out, &pool));
-        assert!(line.starts_with("states        hard limit   100000 "), "{line}");
+        let mut pool = Limit {
+            name: "states".into(),
+            limit: 100_000,
+            used: 1,
+            peak: 2,
+            reserved: Some(1_000_000),
+        };
+        assert_eq!(
+            printed(|out| limit(out, &pool)),
+            "states        hard limit   100000 used        1 peak        2 reserved  1000000\n"
+        );
+        pool.reserved = None;
+        assert_eq!(
+            printed(|out| limit(out, &pool)),
+            "states        hard limit   100000 used        1 peak        2\n"
+        );
     }
 
     #[test]
@@ -328,6 +343,7 @@ mod tests {
             removals: 1,
             evictions: 0,
             reflected: 0,
+            crafted: 0,
             unfiltered: 0,
             reasons: vec![ReasonCount {
                 name: "block-rule".into(),

@@ -531,6 +531,9 @@ pub struct Info {
     pub evictions: u64,
     /// Answers to blocked packets.
     pub reflected: u64,
+    /// Other frames that weir itself has sent, such as the resets of a connection over a limit.
+    #[serde(default)]
+    pub crafted: u64,
     /// Frames passed unjudged while the filter was disabled.
     pub unfiltered: u64,
     /// Drops by reason, every reason.
@@ -655,8 +658,10 @@ pub struct Limit {
     pub used: u64,
     /// How many there were at most.
     pub peak: u64,
-    /// For how many memory is reserved: the highest limit that can be set.
-    pub reserved: u64,
+    /// For how many memory is reserved from the start on: the highest limit that can be set. Absent
+    /// where memory is taken as it is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<u64>,
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 //! none could do anything else about it.
 #![allow(clippy::missing_panics_doc, reason = "panicking is the contract, see above")]
 
+mod bad_cable;
 mod capture;
 mod kernel_bridge;
 mod namespace;
@@ -34,12 +35,15 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::faults::Faults;
+
+use self::bad_cable::BadCable;
 pub use self::capture::Capture;
 pub use self::kernel_bridge::KernelBridge;
 pub use self::namespace::Namespace;
 pub use self::process::{Output, Process};
 pub use self::raw::RawSocket;
-pub use self::service::{EchoServer, WebServer};
+pub use self::service::{EchoServer, TcpServer, WebServer};
 pub use self::weir::{Io, Reload, Weir, WeirOptions, binary};
 
 /// How long a condition may take that ought to come true at once; generous, since CI has two busy
@@ -104,17 +108,23 @@ pub struct Topology {
     pub mtu: u32,
     /// Receive and transmit queues of every interface.
     pub queues: u32,
+    /// What the cables of client and server do to frames. Where one is bad, both hosts work without
+    /// offloads: a train of segments would be lost as one, and a damaged frame be sent on with a right
+    /// checksum.
+    pub faults: [Option<Faults>; 2],
 }
 
 impl Default for Topology {
     fn default() -> Self {
-        Self { mtu: 1500, queues: 2 }
+        Self { mtu: 1500, queues: 2, faults: [None; 2] }
     }
 }
 
 /// Three namespaces and two cables.
 #[derive(Debug)]
 pub struct Lab {
+    /// Before what they join, which they look at.
+    bad_cables: Vec<BadCable>,
     /// The protected side.
     pub client: Host,
     /// The box in between.
@@ -143,12 +153,7 @@ impl Lab {
         let firewall = Namespace::new("firewall");
         let client = Namespace::new("client");
         let server = Namespace::new("server");
-        // A box whose only job is to bridge: its ports are to have no address, link-local ones
-        // included.
-        firewall.sysctl("net.ipv6.conf.default.disable_ipv6", "1");
-        firewall.sysctl("net.ipv6.conf.all.disable_ipv6", "1");
-        // New namespaces take over the first one's IPv4 settings, and weir refuses hosts that route.
-        firewall.sysctl("net.ipv4.ip_forward", "0");
+        only_bridges(&firewall);
         for host in [&client, &server] {
             for key in ["default", "all"] {
                 host.sysctl(&format!("net.ipv6.conf.{key}.accept_dad"), "0");
@@ -158,7 +163,8 @@ impl Lab {
                 host.sysctl(&format!("net.ipv6.conf.{key}.keep_addr_on_down"), "1");
             }
         }
-        let lab = Self {
+        let mut lab = Self {
+            bad_cables: Vec::new(),
             client: Host {
                 mac: [0x02, 0, 0, 0, 0, 0x01],
                 inet: Ipv4Addr::new(192, 0, 2, 1),
@@ -177,8 +183,18 @@ impl Lab {
                 .tempdir()
                 .expect("temporary folder"),
         };
-        lab.plug(&lab.client, Self::LAN, topology);
-        lab.plug(&lab.server, Self::WAN, topology);
+        let hosts = [(&lab.client, Self::LAN), (&lab.server, Self::WAN)];
+        let cables = hosts.into_iter().zip(topology.faults).zip(1..);
+        let cables = cables.filter_map(|(((host, port), faults), seed)| {
+            lab.plug(host, port, topology, faults.map(|faults| (faults, seed)))
+        });
+        let bad_cables: Vec<_> = cables.collect();
+        if !bad_cables.is_empty() {
+            for (host, _) in hosts {
+                host.run(&["ethtool", "-K", "eth0", "tx", "off", "gso", "off"]).expect_success();
+            }
+        }
+        lab.bad_cables = bad_cables;
         lab
     }
 
@@ -187,36 +203,29 @@ impl Lab {
         self.folder.path()
     }
 
-    fn plug(&self, host: &Host, port: &str, topology: Topology) {
-        let queues = topology.queues.to_string();
-        let mtu = topology.mtu.to_string();
+    /// Joins a host to a port of the firewall, over a bad cable if there are faults and a seed.
+    fn plug(
+        &self,
+        host: &Host,
+        port: &str,
+        topology: Topology,
+        faults: Option<(Faults, u64)>,
+    ) -> Option<BadCable> {
         let mac = host.mac.map(|byte| format!("{byte:02x}")).join(":");
-        host.namespace.ip(&[
-            "link",
-            "add",
-            "eth0",
-            "numtxqueues",
-            &queues,
-            "numrxqueues",
-            &queues,
-            "address",
-            &mac,
-            "mtu",
-            &mtu,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            port,
-            "numtxqueues",
-            &queues,
-            "numrxqueues",
-            &queues,
-            "mtu",
-            &mtu,
-            "netns",
-            self.firewall.name(),
-        ]);
+        let address = ["address", &mac];
+        let bad_cable = if let Some((faults, seed)) = faults {
+            let middle = Namespace::new("cable");
+            only_bridges(&middle);
+            cable(topology, (&host.namespace, "eth0", &address), (&middle, BadCable::NEAR));
+            cable(topology, (&middle, BadCable::FAR, &[]), (&self.firewall, port));
+            for end in [BadCable::NEAR, BadCable::FAR] {
+                middle.ip(&["link", "set", end, "up"]);
+            }
+            Some(BadCable::start(middle, faults, seed))
+        } else {
+            cable(topology, (&host.namespace, "eth0", &address), (&self.firewall, port));
+            None
+        };
         self.firewall.ip(&["link", "set", port, "up"]);
         host.namespace.ip(&["link", "set", "lo", "up"]);
         host.namespace.ip(&["link", "set", "eth0", "up"]);
@@ -225,6 +234,7 @@ impl Lab {
         host.namespace.ip(&["addr", "add", &inet, "dev", "eth0"]);
         host.namespace.ip(&["-6", "addr", "add", &inet6, "dev", "eth0", "nodad"]);
         Self::wait_usable(host);
+        bad_cable
     }
 
     fn wait_usable(host: &Host) {
@@ -252,6 +262,27 @@ impl Default for Lab {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// A box whose only job is to bridge: its ports are to have no address, link-local ones included.
+fn only_bridges(namespace: &Namespace) {
+    namespace.sysctl("net.ipv6.conf.default.disable_ipv6", "1");
+    namespace.sysctl("net.ipv6.conf.all.disable_ipv6", "1");
+    // New namespaces take over the first one's IPv4 settings, and weir refuses hosts that route.
+    namespace.sysctl("net.ipv4.ip_forward", "0");
+}
+
+/// Makes a veth pair. More settings can be given for the first end.
+fn cable(
+    topology: Topology,
+    (namespace, name, more): (&Namespace, &str, &[&str]),
+    (far, far_name): (&Namespace, &str),
+) {
+    let (queues, mtu) = (topology.queues.to_string(), topology.mtu.to_string());
+    let settings = ["numtxqueues", &queues, "numrxqueues", &queues, "mtu", &mtu];
+    let near = [&["link", "add", name], more, &settings].concat();
+    let far = [&["type", "veth", "peer", "name", far_name], &settings[..], &["netns", far.name()]];
+    namespace.ip(&[near, far.concat()].concat());
 }
 
 /// A file in `config/etc`, the folder of what weir ships.

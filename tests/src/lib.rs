@@ -3,5 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod faults;
 pub mod frames;
 pub mod lab;
+pub mod random;

@@ -136,12 +136,13 @@ impl Worker {
             moved += self.take_over(worker);
             self.judge(now);
         }
-        for port in 0..self.queues.len() {
-            moved += self.transmit(port)?;
-        }
         self.engine.advance(now);
         self.engine.take_releases(&mut self.releases);
         self.release(&mut 0, usize::MAX);
+        self.send_crafted();
+        for port in 0..self.queues.len() {
+            moved += self.transmit(port)?;
+        }
         if let Ok(letter) = self.letters.try_recv() {
             self.answer(now, letter);
             moved += 1;
@@ -329,6 +330,26 @@ impl Worker {
                     bell.ring();
                 }
             }
+        }
+        self.send_crafted();
+    }
+
+    /// Queues the frames that the engine has made itself.
+    fn send_crafted(&mut self) {
+        let mut lost = 0;
+        while let Some((port, bytes)) = self.engine.crafted() {
+            let output = &mut self.queues[port.0 as usize].output;
+            if output.len() < OUTPUT
+                && let Some(mut frame) = self.pool.copy(bytes)
+            {
+                frame.meta.checksum = Checksum::Complete;
+                output.push_back(frame);
+            } else {
+                lost += 1;
+            }
+        }
+        for _ in 0..lost {
+            self.engine.note(Reason::OutputFull);
         }
     }
 

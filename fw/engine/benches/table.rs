@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use weir_config::tables::TableEntry;
 use weir_engine::Instant;
 use weir_engine::packet::{Address, Network};
-use weir_engine::table::Editor;
+use weir_engine::table::{Editor, Table};
 
 const ENTRIES: usize = 1_000_000;
 const LOOKUPS: usize = 1 << 20;
@@ -49,6 +49,13 @@ fn table(nets: &[IpNet], random: &mut Random) {
     for (name, addresses) in [("random addresses", &anywhere), ("addresses in entries", &within)] {
         report(&format!("table: {name}"), addresses, |(address, network)| {
             editor.table().contains(*address, *network, NOW)
+        });
+    }
+    for (name, addresses) in [("random addresses", &anywhere), ("addresses in entries", &within)] {
+        let groups: Vec<_> = addresses.chunks_exact(Table::GROUP).collect();
+        report_groups(&format!("table, in groups: {name}"), Table::GROUP, &groups, |group| {
+            let hits = editor.table().lookup_group(group.iter().copied(), NOW);
+            hits.flatten().filter(|hit| !hit.not).count()
         });
     }
     let begin = Clock::now();
@@ -101,14 +108,24 @@ fn addresses(
 
 /// Prints the median and the best of pieces that are short enough to be done in one go on a machine
 /// with other work, and long enough that no cache holds what they touch.
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 fn report<A>(name: &str, addresses: &[A], mut contains: impl FnMut(&A) -> bool) {
+    report_groups(name, 1, addresses, |address| usize::from(contains(address)));
+}
+
+/// The same for questions of `each` addresses; `contains` counts those that were found.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn report_groups<A>(
+    name: &str,
+    each: usize,
+    questions: &[A],
+    mut contains: impl FnMut(&A) -> usize,
+) {
     const PIECE: usize = 4096;
     let mut found = 0;
     let mut times = Vec::new();
-    for piece in addresses.chunks_exact(PIECE) {
+    for piece in questions.chunks_exact(PIECE / each) {
         let begin = Clock::now();
-        found += black_box(piece).iter().filter(|address| contains(address)).count();
+        found += black_box(piece).iter().map(&mut contains).sum::<usize>();
         times.push(begin.elapsed().as_secs_f64() * 1e9 / PIECE as f64);
     }
     times.sort_by(f64::total_cmp);
@@ -116,7 +133,7 @@ fn report<A>(name: &str, addresses: &[A], mut contains: impl FnMut(&A) -> bool) 
         "  {name}: {:.1} ns, at best {:.1}, {} % found",
         times[times.len() / 2],
         times[0],
-        found * 100 / addresses.len()
+        found * 100 / (questions.len() * each)
     );
 }
 

@@ -56,6 +56,8 @@ pub struct Counters {
     pub judged: u64,
     /// Answers to blocked packets.
     pub reflected: u64,
+    /// Other frames of the engine's own.
+    pub crafted: u64,
     /// Frames passed unjudged while the filter was disabled.
     pub unfiltered: u64,
     /// Transport checksums that were left to hardware and finished here.
@@ -74,6 +76,7 @@ impl Default for Counters {
             handed_over: 0,
             judged: 0,
             reflected: 0,
+            crafted: 0,
             unfiltered: 0,
             finished_checksums: 0,
         }
@@ -100,6 +103,7 @@ impl Counters {
         self.handed_over += other.handed_over;
         self.judged += other.judged;
         self.reflected += other.reflected;
+        self.crafted += other.crafted;
         self.unfiltered += other.unfiltered;
         self.finished_checksums += other.finished_checksums;
     }

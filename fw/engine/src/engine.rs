@@ -2,18 +2,23 @@
 //! frames is in [`judge`](crate::judge).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use weir_config::options::Limit;
 
 use crate::chance::Chance;
 use crate::counters::Counters;
 use crate::flow::{FlowKey, HashKey};
 use crate::fragment::Fragments;
 use crate::frame::PortIndex;
-use crate::judge::Lane;
+use crate::judge::{DEPTH, Lane};
 use crate::link::records::{EtherCounters, EtherRecords};
+use crate::outbox::Outbox;
+use crate::pool::{Pool, Pools};
 use crate::reason::Reason;
 use crate::reflect::Budget;
 use crate::ruleset::Program;
+use crate::ruleset::criteria::Answers;
 use crate::ruleset::evaluate::Findings;
 use crate::ruleset::records::{Records, RuleCounters};
 use crate::state::entry::{Entry, NONE, flag};
@@ -44,46 +49,30 @@ pub struct Setup {
     pub now: Instant,
 }
 
-/// What the engines of all workers share: the count behind `set limit states`. Touched only when
-/// states begin and end.
+/// What the engines of all workers share: the counts behind `set limit`. Touched only when what they
+/// count begins and ends.
 #[derive(Debug, Default)]
 pub struct Shared {
-    states: AtomicU32,
-    high_water: AtomicU32,
+    pools: Pools,
     evicted: AtomicU64,
     refused: AtomicU64,
 }
 
 impl Shared {
-    /// Takes one of `limit` places for a state.
-    pub(crate) fn reserve(&self, limit: u32) -> bool {
-        let taken = self.states.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |states| {
-            (states < limit).then_some(states + 1)
-        });
-        if let Ok(before) = taken {
-            self.high_water.fetch_max(before + 1, Ordering::Relaxed);
-        }
-        taken.is_ok()
-    }
-
-    fn release(&self) {
-        self.states.fetch_sub(1, Ordering::Relaxed);
+    /// The count behind a limit.
+    pub const fn pool(&self, limit: Limit) -> &Pool {
+        self.pools.of(limit)
     }
 
     /// States in the tables of all workers.
     pub fn states(&self) -> u32 {
-        self.states.load(Ordering::Relaxed)
+        self.pool(Limit::States).used()
     }
 
     /// What became of connections that found the table full, since the start: how many half-open
     /// states had to make room for them, and how many were refused.
     pub fn crowded_out(&self) -> (u64, u64) {
         (self.evicted.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
-    }
-
-    /// The most there ever were at a time.
-    pub fn high_water(&self) -> u32 {
-        self.high_water.load(Ordering::Relaxed)
     }
 }
 
@@ -92,7 +81,7 @@ impl Shared {
 #[must_use]
 pub struct Replaced {
     program: Option<Arc<Program>>,
-    _tables: Arc<Tables>,
+    _tables: Option<Arc<Tables>>,
     _counters: Retired,
 }
 
@@ -104,7 +93,7 @@ pub struct Engine {
     pub(crate) shared: Arc<Shared>,
     pub(crate) program: Option<Arc<Program>>,
     /// What is in the tables that the program names.
-    pub(crate) tables: Arc<Tables>,
+    pub(crate) tables: Option<Arc<Tables>>,
     pub(crate) table_counters: TableCounters,
     /// Counts the programs taken up.
     pub(crate) epoch: u32,
@@ -115,10 +104,13 @@ pub struct Engine {
     pub(crate) ether: EtherRecords,
     pub(crate) counters: Counters,
     pub(crate) budget: Budget,
+    pub(crate) outbox: Outbox,
     /// Scratch of [`Engine::judge`], one a frame of the batch.
     pub(crate) lanes: Box<[Lane]>,
     /// Scratch of an evaluation.
-    pub(crate) findings: Findings,
+    pub(crate) findings: Option<Box<Findings>>,
+    /// What tables say of the packets that come next.
+    pub(crate) answers: [Answers; DEPTH],
     pub(crate) chance: Chance,
     pub(crate) fragments: Fragments,
     /// After time-outs were changed: the next entry to be scheduled anew.
@@ -159,7 +151,7 @@ impl Engine {
             key: HashKey::new(setup.key),
             shared,
             program: None,
-            tables: Arc::default(),
+            tables: None,
             table_counters: TableCounters::default(),
             epoch: 0,
             open_until: None,
@@ -168,8 +160,10 @@ impl Engine {
             ether: EtherRecords::default(),
             counters: Counters::default(),
             budget: Budget::default(),
+            outbox: Outbox::default(),
             lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
-            findings: Findings::default(),
+            findings: Some(Box::default()),
+            answers: [Answers::default(); DEPTH],
             chance: Chance::new(setup.key, setup.worker),
             fragments: Fragments::new(),
             sweep: None,
@@ -207,7 +201,7 @@ impl Engine {
     /// best dropped on another thread.
     pub fn set_tables(&mut self, tables: Arc<Tables>) -> Replaced {
         let retired = self.table_counters.take_up(&tables);
-        let tables = std::mem::replace(&mut self.tables, tables);
+        let tables = self.tables.replace(tables);
         Replaced { program: None, _tables: tables, _counters: retired }
     }
 
@@ -241,7 +235,7 @@ impl Engine {
                 |entry| {
                     account_end(entry, records);
                     counters.removals += 1;
-                    shared.release();
+                    shared.pool(Limit::States).release();
                 },
             );
             if !more {
@@ -273,7 +267,7 @@ impl Engine {
         account_end(self.table.get(entry), &mut self.records);
         self.table.remove(entry, self.key);
         self.counters.removals += 1;
-        self.shared.release();
+        self.shared.pool(Limit::States).release();
     }
 
     /// Makes a state, unproven; evicts the oldest unproven one if there is no room. `None` if there
@@ -288,7 +282,9 @@ impl Engine {
         program: &Program,
     ) -> Option<u32> {
         let limit = program.options().limits.states;
-        if self.table.len() == self.table.capacity() || !self.shared.reserve(limit) {
+        if self.table.len() == self.table.capacity()
+            || !self.shared.pool(Limit::States).reserve(limit)
+        {
             let Some(oldest) = self.table.oldest_unproven() else {
                 self.shared.refused.fetch_add(1, Ordering::Relaxed);
                 return None;
@@ -296,7 +292,7 @@ impl Engine {
             self.end(oldest);
             self.counters.evictions += 1;
             self.shared.evicted.fetch_add(1, Ordering::Relaxed);
-            if !self.shared.reserve(limit) {
+            if !self.shared.pool(Limit::States).reserve(limit) {
                 self.shared.refused.fetch_add(1, Ordering::Relaxed);
                 return None;
             }
@@ -306,7 +302,7 @@ impl Engine {
         if entry.is_some() {
             self.counters.inserts += 1;
         } else {
-            self.shared.release();
+            self.shared.pool(Limit::States).release();
         }
         entry
     }

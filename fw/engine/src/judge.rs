@@ -6,9 +6,6 @@
 //! judging finds the entry in the cache. A frame costs three misses; a core can have about sixteen
 //! on their way, so bursts of them would stall it.
 
-use std::sync::Arc;
-
-use weir_config::options::Timeout;
 use weir_config::rules::Direction;
 
 use crate::counters::Tally;
@@ -20,21 +17,17 @@ use crate::frame::{Checksum, Frames, Meta, PortIndex};
 use crate::link::records::EtherRecords;
 use crate::link::{LinkRules, Way};
 use crate::log::{CAPTURE, LogAction, LogRecord, LogSink};
-use crate::packet::{
-    Fragment, Icmp, Network, Packet, Quote, Tcp, Transport, checksum, icmp, protocol, tcp,
-};
+use crate::packet::{Fragment, Icmp, Network, Packet, Transport, checksum, icmp, protocol};
 use crate::prefetch;
 use crate::reason::Reason;
 use crate::ruleset::Program;
-use crate::state::entry::{Entry, NONE, flag};
-use crate::state::tcp::Segment;
+use crate::state::entry::NONE;
 use crate::state::wheel::is_due;
-use crate::state::{datagram, tcp as tracker};
 use crate::table::Tables;
 use crate::time::Instant;
 
 /// Frames between the steps of the pipeline.
-const DEPTH: usize = 16;
+pub(crate) const DEPTH: usize = 16;
 /// How far ahead of the frame being parsed headers are asked for: a NIC leaves them in the last
 /// level of the cache at best.
 const AHEAD: usize = 8;
@@ -96,6 +89,16 @@ impl Lane {
         link_tag: 0,
         step: Step::Control,
     };
+
+    /// Whether rules will most likely be asked, so that tables were.
+    #[inline]
+    pub(crate) fn is_new(&self) -> bool {
+        match self.step {
+            Step::Flow => self.candidate == NONE,
+            Step::Stateless => true,
+            Step::Decided(_) | Step::Control | Step::Fragment(_) => false,
+        }
+    }
 }
 
 /// What does not change within a batch.
@@ -128,9 +131,16 @@ impl Engine {
             self.counters.reasons[Reason::NoRuleset as usize] += frames.len() as u64;
             return;
         };
-        let tables = Arc::clone(&self.tables);
+        // Taken out for the while: a shared count is not to be touched every round.
+        let (tables, none) = (self.tables.take(), Tables::default());
         let link = Some(program.link()).filter(|link| link.is_active());
-        let round = Round { now, tick: tick(now), program: &program, tables: &tables, link };
+        let round = Round {
+            now,
+            tick: tick(now),
+            program: &program,
+            tables: tables.as_deref().unwrap_or(&none),
+            link,
+        };
         let mut lanes = std::mem::take(&mut self.lanes);
         for i in 0..AHEAD {
             prefetch_headers(frames, i);
@@ -149,6 +159,10 @@ impl Engine {
                 lanes[i].candidate = self.table.candidate(lanes[i].hash);
             }
             if let Some(i) = at.checked_sub(2 * DEPTH) {
+                if i % DEPTH == 0 {
+                    let group = &lanes[i..frames.len().min(i + DEPTH)];
+                    self.ask_tables(&round, group);
+                }
                 let verdict = match lanes[i].step {
                     Step::Fragment(fragment) => {
                         self.collect(&round, frames, i, &lanes[i], &fragment, log)
@@ -160,7 +174,25 @@ impl Engine {
         }
         self.lanes = lanes;
         self.program = Some(program);
+        self.tables = tables;
         self.settle_fragments(verdicts);
+    }
+
+    /// Between looking up and judging: what the tables say of packets that probably have no state.
+    pub(crate) fn ask_tables(&mut self, round: &Round<'_>, group: &[Lane]) {
+        for (number, question) in round.program.questions().iter().enumerate() {
+            let answers = group.iter().zip(&mut self.answers).filter(|(lane, _)| lane.is_new());
+            let Some(table) = round.tables.get(question.table) else {
+                answers.for_each(|(_, answers)| answers.0[number] = None);
+                continue;
+            };
+            let new = group.iter().filter(|lane| lane.is_new()).map(|Lane { packet, .. }| {
+                let address = if question.destination { packet.destination } else { packet.source };
+                (address, packet.network)
+            });
+            let hits = table.lookup_group(new, round.now);
+            answers.zip(hits).for_each(|((_, answers), hit)| answers.0[number] = hit);
+        }
     }
 
     /// The filter is disabled: even what cannot be parsed passes.
@@ -366,133 +398,6 @@ impl Engine {
         None
     }
 
-    /// A packet of a known flow. `None`: it ended the state and is to be judged as a new flow's.
-    fn track<F: Frames, L: LogSink>(
-        &mut self,
-        round: &Round<'_>,
-        frames: &mut F,
-        i: usize,
-        flow: &Lane,
-        entry: u32,
-        log: &mut L,
-    ) -> Option<Verdict> {
-        let packet = &flow.packet;
-        let state = self.table.get_mut(entry);
-        let from = state.sender(flow.sender_is_lower);
-        if packet.options
-            && !state.has(flag::ALLOW_OPTS)
-            && !may_have_options(packet, frames.head(i))
-        {
-            return Some(self.block(packet, Direction::In, Reason::IpOptions));
-        }
-        if state.has(flag::RATED) && from == 0 {
-            let rules = state.rules;
-            if self.exceeds_rate(round, rules) {
-                return Some(self.block(packet, Direction::In, Reason::PacketRate));
-            }
-        }
-        let state = self.table.get_mut(entry);
-        let tracked = match packet.transport {
-            Transport::Tcp(header) => {
-                if tracker::opens(&header) && tracker::is_over(&state.peers) {
-                    self.end(entry);
-                    return None;
-                }
-                track_tcp(state, from, packet, &header, frames, i)
-            }
-            _ => Tracked::Moves(datagram::track(&mut state.peers, from, packet.protocol)),
-        };
-        let logged = state.has(flag::LOG_ALL);
-        let changed = state.has(flag::EFFECTS);
-        let counted = state.has(flag::COUNTS_TABLES);
-        let records = state.rules;
-        if let Tracked::Moves(timeout) = tracked {
-            state.touched = round.tick;
-            if state.timeout != timeout as u8 || !state.has(flag::PROVEN) {
-                self.change_phase(round, entry, packet.protocol, timeout);
-            }
-        }
-        let verdict = match tracked {
-            Tracked::Moves(_) | Tracked::Stands | Tracked::Forgotten(None) => {
-                let state = self.table.get_mut(entry);
-                state.packets[from] += 1;
-                state.bytes[from] += u64::from(packet.length);
-                // The initiator's packets arrive by the arriving rule's port; answers leave by it.
-                self.records.count(records[0], from, packet.length);
-                self.records.count(records[1], 1 - from, packet.length);
-                if changed {
-                    let effects = Effects::unpack(self.table.effects(entry));
-                    self.apply(effects, packet, frames, i);
-                }
-                if counted {
-                    self.count_tables(round, packet, from, records);
-                }
-                self.forward(packet)
-            }
-            Tracked::Refused(reason) | Tracked::Forgotten(Some(reason)) => {
-                self.block(packet, Direction::In, reason)
-            }
-        };
-        if let Tracked::Forgotten(_) = tracked {
-            self.end(entry);
-        }
-        if logged {
-            let direction = if from == 0 { Direction::In } else { Direction::Out };
-            let at = if from == 0 { packet.port } else { Path::across(packet.port).to };
-            // A `match log (all)` is not remembered: the rule that let the state begin stands for it.
-            let rules = || records.into_iter().filter_map(|record| self.records.number(record));
-            let rule = rules()
-                .find(|&rule| round.program.compiled(rule).log_all)
-                .or_else(|| rules().next());
-            self.log(round, frames, i, packet, rule, (at, direction), verdict, log);
-        }
-        Some(verdict)
-    }
-
-    /// A state's time-out changes with its phase.
-    fn change_phase(&mut self, round: &Round<'_>, entry: u32, protocol: u8, timeout: Timeout) {
-        let state = self.table.get_mut(entry);
-        state.timeout = timeout as u8;
-        let deadline = deadline(state, round.program);
-        let proven = match protocol {
-            protocol::TCP => tracker::is_proven(&state.peers),
-            _ => datagram::is_proven(&state.peers),
-        };
-        self.table.reschedule(entry, deadline);
-        if proven {
-            self.table.prove(entry);
-        }
-    }
-
-    /// An ICMP error about a known flow. It has to go to the host that sent the quoted packet, and
-    /// to speak of a segment that may be on its way (RFC 5927, 4.1).
-    fn judge_error(
-        &mut self,
-        packet: &Packet,
-        quote: &Quote,
-        entry: u32,
-        sender_is_lower: bool,
-    ) -> Verdict {
-        let state = self.table.get_mut(entry);
-        let from = state.sender(sender_is_lower);
-        if packet.options && !state.has(flag::ALLOW_OPTS) {
-            return self.block(packet, Direction::In, Reason::IpOptions);
-        }
-        if packet.destination != quote.source {
-            return self.block(packet, Direction::In, Reason::IcmpUnmatched);
-        }
-        if quote.protocol == protocol::TCP && !tracker::quotes(&state.peers, from, quote.seq) {
-            return self.block(packet, Direction::In, Reason::IcmpWindow);
-        }
-        // It travels against the packet that it quotes.
-        state.packets[1 - from] += 1;
-        state.bytes[1 - from] += u64::from(packet.length);
-        let rules = state.rules;
-        self.records.count(rules[0], 1 - from, packet.length);
-        self.records.count(rules[1], from, packet.length);
-        self.forward(packet)
-    }
-
     pub(crate) fn forward(&mut self, packet: &Packet) -> Verdict {
         let Path { from, to } = Path::across(packet.port);
         let family = family(packet);
@@ -627,84 +532,4 @@ const fn family(packet: &Packet) -> usize {
         Network::Ipv6 => 1,
         Network::Arp => 2,
     }
-}
-
-/// What a packet of a known flow is to its state.
-#[derive(Clone, Copy)]
-enum Tracked {
-    /// It fits; this time-out runs from now.
-    Moves(Timeout),
-    /// It passes and changes nothing.
-    Stands,
-    /// It does not fit.
-    Refused(Reason),
-    /// It shows that the responder has no such connection any more, so the state ends. A RST tells
-    /// the initiator so and passes; an answer to a new SYN waits until that has come again and the
-    /// rules have been asked about it.
-    Forgotten(Option<Reason>),
-}
-
-/// A TCP segment of a known connection.
-#[inline]
-fn track_tcp<F: Frames>(
-    state: &mut Entry,
-    from: usize,
-    packet: &Packet,
-    header: &Tcp,
-    frames: &F,
-    i: usize,
-) -> Tracked {
-    if let Err(reason) = verify(packet, header, frames, i) {
-        return Tracked::Refused(reason);
-    }
-    let segment = segment(packet, header, frames.head(i));
-    let peers = &mut state.peers;
-    if tracker::opens(header) && from == 0 && tracker::unanswered(peers) {
-        // The SYN again, or another attempt from the same port.
-        return Tracked::Moves(tracker::begin(peers, &segment));
-    }
-    if tracker::resynchronises(peers, from, &segment) {
-        if tracker::opens(header) {
-            state.after_syn = header.seq.wrapping_add(1);
-        }
-        return Tracked::Stands;
-    }
-    match tracker::track(peers, from, &segment) {
-        Ok(timeout) => Tracked::Moves(timeout),
-        Err(_)
-            if state.after_syn != 0
-                && tracker::answers_anew(peers, from, header, state.after_syn) =>
-        {
-            let resets = header.flags & tcp::flags::RST != 0;
-            Tracked::Forgotten((!resets).then_some(Reason::TcpBadSyn))
-        }
-        Err(_) if tracker::resets_late(peers, from, header) => Tracked::Stands,
-        Err(reason) => Tracked::Refused(reason),
-    }
-}
-
-/// SYN, FIN and RST count only with a right checksum: the host would ignore them otherwise.
-#[inline]
-pub(crate) fn verify<F: Frames>(
-    packet: &Packet,
-    header: &Tcp,
-    frames: &F,
-    i: usize,
-) -> Result<(), Reason> {
-    let matters = header.flags & (tcp::flags::SYN | tcp::flags::FIN | tcp::flags::RST) != 0;
-    if matters && frames.meta(i).checksum != Checksum::Valid && !checksum::verify(packet, frames, i)
-    {
-        return Err(Reason::TcpChecksum);
-    }
-    Ok(())
-}
-
-#[inline]
-pub(crate) fn segment(packet: &Packet, header: &Tcp, head: &[u8]) -> Segment {
-    let scale = if header.flags & tcp::flags::SYN == 0 {
-        None
-    } else {
-        packet.tcp_options(head).window_scale()
-    };
-    Segment { header: *header, payload: packet.payload, scale }
 }

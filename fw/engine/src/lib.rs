@@ -19,7 +19,10 @@ pub mod frame;
 pub mod judge;
 mod link;
 pub mod log;
+#[allow(dead_code, reason = "until the first users are merged")]
+mod outbox;
 pub mod packet;
+mod pool;
 mod prefetch;
 pub mod reason;
 pub mod reflect;
@@ -27,6 +30,7 @@ pub mod ruleset;
 mod state;
 pub mod table;
 pub mod time;
+mod track;
 
 pub use counters::Counters;
 pub use engine::{Engine, Replaced, Setup, Shared};
@@ -35,6 +39,7 @@ pub use frame::{Checksum, Frames, Meta, PortIndex};
 pub use judge::Verdict;
 pub use link::records::EtherCounters;
 pub use log::{LogAction, LogRecord, LogSink};
+pub use pool::Pool;
 pub use reason::Reason;
 pub use ruleset::records::RuleCounters;
 pub use ruleset::{

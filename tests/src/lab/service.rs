@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-use super::Host;
+use super::{Host, PATIENCE};
 
 /// How long a thread waits in the kernel before it looks whether it should end.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -97,6 +97,61 @@ fn answer(stream: &TcpStream) -> std::io::Result<()> {
     let mut stream = stream;
     write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n")?;
     stream.write_all(&page)
+}
+
+/// A TCP server on IPv4 and IPv6; each connection is served by a thread of its own.
+#[derive(Debug)]
+pub struct TcpServer {
+    stop: Arc<AtomicBool>,
+    accepted: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TcpServer {
+    /// Listens on a port of a host and gives what it accepts to `serve`. Neither reads nor writes
+    /// wait longer than [`PATIENCE`].
+    pub fn start(
+        host: &Host,
+        port: u16,
+        serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let accepted = Arc::new(AtomicU64::new(0));
+        let listener = host.namespace.within(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)));
+        let listener = listener.unwrap_or_else(|error| panic!("port {port}: {error}"));
+        set_socket_timeout(&listener, Timeout::Recv, Some(GLANCE)).expect("not zero");
+        let (ending, count, serve) = (stop.clone(), accepted.clone(), Arc::new(serve));
+        let thread = std::thread::spawn(move || {
+            while !ending.load(Ordering::Relaxed) {
+                // An error is the end of a glance.
+                let Ok((stream, _)) = listener.accept() else { continue };
+                count.fetch_add(1, Ordering::Relaxed);
+                let serve = serve.clone();
+                // What goes wrong with a connection is seen at its other end.
+                std::thread::spawn(move || {
+                    // Else they would have the listener's.
+                    stream.set_read_timeout(Some(PATIENCE))?;
+                    stream.set_write_timeout(Some(PATIENCE))?;
+                    serve(stream)
+                });
+            }
+        });
+        Self { stop, accepted, thread: Some(thread) }
+    }
+
+    /// Connections accepted so far.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for TcpServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// A UDP server on IPv4 and IPv6 that sends everything back.

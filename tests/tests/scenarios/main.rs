@@ -5,6 +5,8 @@
 //! `traffic::curl_fetches_a_page::xdp_inet6`. Those of `traffic` also run over the kernel's own
 //! bridge (`kernel_inet`), which shows that the scenario itself is sound.
 
+mod attacks;
+mod bad_cables;
 mod blocking;
 mod examples;
 mod lifecycle;

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use weir_config::options::{Limit, Named};
 use weir_config::rules::{Action, Rule};
-use weir_engine::{Counters, Reason, RuleCounters};
+use weir_engine::{Counters, Engine, Reason, RuleCounters};
 use weir_shell::protocol;
 
 use super::loading::no_anchor;
@@ -107,6 +108,7 @@ impl Control {
             removals: sum.removals,
             evictions: sum.evictions,
             reflected: sum.reflected,
+            crafted: sum.crafted,
             unfiltered: sum.unfiltered,
             reasons: Reason::ALL
                 .iter()
@@ -196,16 +198,28 @@ impl Control {
 
     /// The bounded pools and their use.
     pub fn memory(&self) -> Vec<protocol::Limit> {
-        let in_force = self.in_force.lock();
-        let program = in_force.program.as_ref();
-        let limits = program.map(|program| program.rules().options.limits.clone());
-        vec![protocol::Limit {
-            name: "states".into(),
-            limit: limits.unwrap_or_default().states.into(),
-            used: self.parts.shared.states().into(),
-            peak: self.parts.shared.high_water().into(),
-            reserved: self.parts.reserved.into(),
-        }]
+        // What is bounded, and for how many memory is reserved at the start.
+        let pools = [
+            (Limit::States, Some(self.parts.reserved)),
+            (Limit::Frags, Some(Engine::FRAGMENTS * self.parts.mailboxes.len() as u32)),
+            (Limit::Tables, None),
+            (Limit::TableEntries, None),
+            (Limit::Anchors, None),
+        ];
+        let limits = self.limits();
+        pools
+            .into_iter()
+            .map(|(limit, reserved)| {
+                let pool = self.parts.shared.pool(limit);
+                protocol::Limit {
+                    name: limit.name().into(),
+                    limit: limits.get(limit).into(),
+                    used: pool.used().into(),
+                    peak: pool.high_water().into(),
+                    reserved: reserved.map(u64::from),
+                }
+            })
+            .collect()
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use weir_config::options::Limit;
 use weir_config::rules::RuleSet;
 use weir_config::{beyond_limit, check_calls};
 use weir_engine::Program;
@@ -159,6 +160,8 @@ impl Control {
             self.publish_tables(&tables, &in_force)?;
         }
         *store = tables;
+        self.count_tables(&store);
+        self.parts.shared.pool(Limit::Anchors).set(rules.anchors.len() as u32);
         self.tables_changed.notify_all();
         if let Some(origin) = next.origin("") {
             let origin = format!("{origin}{remark}");

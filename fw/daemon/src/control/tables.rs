@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::options::Limits;
+use weir_config::options::{Limit, Limits};
 use weir_config::rules::{Address, Rule, RuleSet};
 use weir_config::tables::{Table as Declaration, TableEntry};
 use weir_engine::Instant;
@@ -366,6 +366,7 @@ impl Control {
         }
         let (outcome, feedback, changed) = store.change(now, change, &limits)?;
         if changed {
+            self.count_tables(&store);
             self.publish_tables(&store, &self.in_force.lock())?;
             self.tables_changed.notify_all();
         }
@@ -398,8 +399,17 @@ impl Control {
             };
             store.change(now, &change, &limits)?;
         }
+        self.count_tables(&store);
         self.publish_tables(&store, &self.in_force.lock())?;
         Ok(chosen.len() as u64)
+    }
+
+    /// Brings the counts of tables and of their entries up to date, after any change of the store.
+    pub(super) fn count_tables(&self, store: &TableStore) {
+        let (tables, entries) = store.used();
+        // Limits are numbers of 32 bits.
+        self.parts.shared.pool(Limit::Tables).set(tables as u32);
+        self.parts.shared.pool(Limit::TableEntries).set(entries as u32);
     }
 
     /// Gives the workers what is in the tables now.
@@ -424,7 +434,7 @@ impl Control {
         Ok(())
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         let in_force = self.in_force.lock();
         in_force
             .program
@@ -438,6 +448,7 @@ impl Control {
         loop {
             let now = self.parts.clock.now();
             if store.sweep(now) {
+                self.count_tables(&store);
                 // A worker that is stuck has been told of.
                 let _ = self.publish_tables(&store, &self.in_force.lock());
             }

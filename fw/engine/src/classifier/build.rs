@@ -1,5 +1,6 @@
 //! Growing the trees.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
@@ -69,20 +70,25 @@ pub(super) fn classifier(rules: &[Rule], limits: &Limits) -> Result<Classifier, 
 }
 
 /// A rule, its regions bounded in number.
-pub(super) struct Known {
-    regions: Vec<Region>,
+pub(super) struct Known<'a> {
+    regions: Cow<'a, [Region]>,
     places: u16,
     exact: bool,
     rank: Option<u32>,
 }
 
-impl Known {
-    fn new(rule: &Rule) -> Self {
-        let mut regions: Vec<_> = rule.regions.iter().filter(|r| !is_empty(r)).cloned().collect();
-        let many = regions.len() > MOST_REGIONS;
-        if many {
-            regions = regions.into_iter().reduce(|a, b| around(&a, &b)).into_iter().collect();
-        }
+impl<'a> Known<'a> {
+    fn new(rule: &'a Rule) -> Self {
+        let full = || rule.regions.iter().filter(|region| !is_empty(region));
+        let count = full().count();
+        let many = count > MOST_REGIONS;
+        let regions = if many {
+            full().cloned().reduce(|a, b| around(&a, &b)).into_iter().collect()
+        } else if count < rule.regions.len() {
+            full().cloned().collect()
+        } else {
+            Cow::Borrowed(rule.regions.as_slice())
+        };
         Self { regions, places: rule.places, exact: rule.exact && !many, rank: rule.rank }
     }
 }
@@ -111,9 +117,9 @@ fn around(a: &Region, b: &Region) -> Region {
 }
 
 /// Numbers the protocols so that those which all rules treat alike share one.
-fn protocols(rules: &[Known]) -> [u8; 256] {
+fn protocols(rules: &[Known<'_>]) -> [u8; 256] {
     let mut begins = [false; 257];
-    for region in rules.iter().flat_map(|rule| &rule.regions) {
+    for region in rules.iter().flat_map(|rule| rule.regions.iter()) {
         begins[usize::from(*region.protocol.start())] = true;
         begins[usize::from(*region.protocol.end()) + 1] = true;
     }
@@ -128,14 +134,14 @@ fn protocols(rules: &[Known]) -> [u8; 256] {
 
 /// The trees for one family.
 fn family<W: Word>(
-    rules: &[Known],
+    rules: &[Known<'_>],
     protocols: &[u8; 256],
     limits: Limits,
     work: &mut Work,
 ) -> Result<Trees<W>, TooComplex> {
     let mut entries = Vec::new();
     for (number, rule) in (0..).zip(rules) {
-        for region in &rule.regions {
+        for region in rule.regions.iter() {
             if if W::IPV6 { region.ipv6 } else { region.ipv4 } {
                 let boxes = W::boxes(&region.source, &region.destination);
                 let entry = |of| entry(of, region, number, protocols);
@@ -170,7 +176,7 @@ fn entry<W: Word>(
 
 /// A tree that grows.
 pub(super) struct Builder<'a, W: Word> {
-    rules: &'a [Known],
+    rules: &'a [Known<'a>],
     limits: Limits,
     work: &'a mut Work,
     tree: Tree<W>,
@@ -180,7 +186,7 @@ pub(super) struct Builder<'a, W: Word> {
 
 impl<'a, W: Word> Builder<'a, W> {
     pub(super) fn new(
-        rules: &'a [Known],
+        rules: &'a [Known<'a>],
         entries: Vec<Entry<W>>,
         limits: Limits,
         work: &'a mut Work,

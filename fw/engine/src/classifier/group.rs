@@ -19,7 +19,7 @@ const SPARE_WORK: u64 = 1 << 17;
 
 /// The trees for a family's entries, which ascend by rule.
 pub(super) fn best<W: Word>(
-    rules: &[Known],
+    rules: &[Known<'_>],
     entries: &[Entry<W>],
     limits: Limits,
     work: &mut Work,
@@ -44,7 +44,7 @@ pub(super) fn best<W: Word>(
 /// Joins the two parts that gain most by it, again and again.
 fn join<W: Word>(
     parts: &mut Vec<Part<W>>,
-    rules: &[Known],
+    rules: &[Known<'_>],
     limits: Limits,
     work: &mut Work,
     sample: &[Fields<W>],
@@ -104,7 +104,7 @@ struct Part<W: Word> {
 
 impl<W: Word> Part<W> {
     fn grow(
-        rules: &[Known],
+        rules: &[Known<'_>],
         entries: Vec<Entry<W>>,
         limits: Limits,
         work: &mut Work,

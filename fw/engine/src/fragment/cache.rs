@@ -125,7 +125,6 @@ pub(crate) struct Cache {
     all: List,
     sources: Box<[List; SOURCES]>,
     units: u32,
-    high_water: u32,
 }
 
 impl Cache {
@@ -145,13 +144,7 @@ impl Cache {
             all: EMPTY,
             sources: Box::new([EMPTY; SOURCES]),
             units: 0,
-            high_water: 0,
         }
-    }
-
-    /// Places that are taken, and the most there ever were.
-    pub(super) const fn usage(&self) -> (u32, u32) {
-        (self.units, self.high_water)
     }
 
     /// The datagram of a key.
@@ -297,7 +290,6 @@ impl Cache {
         }
         self.sources[usize::from(datagram.source)].weight += units;
         self.units += units;
-        self.high_water = self.high_water.max(self.units);
         let place = &mut self.slots[slot as usize];
         self.free_slot = place.above;
         *place = Slot { fragment, at: at as u32, above, later: NONE };

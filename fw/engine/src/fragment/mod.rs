@@ -83,11 +83,6 @@ impl Engine {
         std::mem::swap(&mut self.fragments.releases, releases);
     }
 
-    /// Places that held fragments take, and the most there ever were.
-    pub const fn fragments(&self) -> (u32, u32) {
-        self.fragments.cache.usage()
-    }
-
     /// The first step for a fragment.
     pub(crate) fn place_fragment(
         &mut self,
@@ -153,10 +148,10 @@ impl Engine {
         }
         let units = Cache::units(frames.meta(i).length);
         let source = FlowKey::of_source(packet).hash(self.key) as u8;
-        // The limit is for all workers, who have an equal share of it.
         let limit = round.program.options().limits.get(Limit::Frags);
-        let limit = limit.div_ceil(self.workers.into());
-        while !self.fragments.cache.has_room(units, limit, source, known.is_none()) {
+        while !self.fragments.cache.has_room(units, limit, source, known.is_none())
+            || !self.shared.pool(Limit::Frags).reserve(limit)
+        {
             let victim = self.fragments.cache.victim(units, limit, source);
             let victim = victim.ok_or(Reason::FragLimit)?;
             self.drop_all(victim, Reason::FragLimit, i);
@@ -215,6 +210,7 @@ impl Engine {
         let Gathered { key, count, bytes, .. } = cache.gathered(datagram);
         releases.push(before, Verdict::Drop(reason), cache.arrivals(datagram));
         self.counters.reasons[reason as usize] += u64::from(count);
+        self.shared.pool(Limit::Frags).release_some(count);
         let family = usize::from(key.network() == Network::Ipv6);
         let tally = self.tally(family, key.sender_port(), Direction::In, Outcome::Blocked);
         tally.packets += u64::from(count);
@@ -257,6 +253,7 @@ impl Engine {
             releases.push(i + 1, verdict, slots);
         }
         cache.remove(datagram);
+        self.shared.pool(Limit::Frags).release_some(gathered.count);
         self.fragments.parts = parts;
     }
 
@@ -290,6 +287,8 @@ impl Engine {
         if lane.step == Step::Flow {
             lane.candidate = self.table.candidate(lane.hash);
         }
+        // The answers for the batch's frames up to this one have served.
+        self.ask_tables(round, std::slice::from_ref(&lane));
         self.decide(round, whole, 0, &lane, log)
     }
 

@@ -13,7 +13,7 @@ use super::reverse_path::ReversePath;
 use super::tags::TagNames;
 use crate::frame::PortIndex;
 use crate::packet::{Address, Network, Packet, Transport, protocol};
-use crate::table::Tables;
+use crate::table::{Hit, Tables};
 use crate::time::Instant;
 
 /// The first thing that a packet lacks for a rule to match, in the order in which they are asked.
@@ -170,7 +170,27 @@ pub(crate) struct Around<'a> {
     pub(crate) tables: &'a Tables,
     pub(crate) reverse_path: &'a ReversePath,
     pub(crate) now: Instant,
+    /// What tables say of the packet, if they were asked before.
+    pub(crate) answers: Option<&'a Answers>,
 }
+
+/// What rules ask tables: whether one of a packet's addresses is in this one. The first few different
+/// ones of a program are asked for many packets together before rules are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) table: u32,
+    /// About the destination, else the source.
+    pub(crate) destination: bool,
+}
+
+impl Question {
+    /// More are asked when a rule comes to them.
+    pub(crate) const MAX: usize = 4;
+}
+
+/// What tables say of one packet, in the order of a program's questions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answers(pub(crate) [Option<Hit>; Question::MAX]);
 
 /// The criteria of one rule. A packet matches if all of them hold.
 #[derive(Debug)]
@@ -209,8 +229,9 @@ pub(crate) struct End {
 pub(crate) enum Lookup {
     /// None: the range says it all.
     No,
-    /// `<table>`, by its place in the program's list.
-    Table(u32),
+    /// `<table>`, by its place in the program's list; the number of the [`Question`] that asks this of
+    /// the table, or a number that none has.
+    Table(u32, u8),
     /// `urpf-failed`.
     ReversePath,
 }
@@ -250,6 +271,24 @@ impl Criteria {
             },
             fragment: rule.fragment,
         })
+    }
+
+    /// Gives numbers to what it asks tables.
+    pub(crate) fn number_questions(&mut self, questions: &mut Vec<Question>) {
+        for (end, destination) in [(&mut self.from, false), (&mut self.to, true)] {
+            let Lookup::Table(table, number) = &mut end.lookup else { continue };
+            let question = Question { table: *table, destination };
+            let known = questions.iter().position(|&known| known == question);
+            let at = known.unwrap_or_else(|| {
+                if questions.len() < Question::MAX {
+                    questions.push(question);
+                }
+                questions.len() - 1
+            });
+            if questions[at] == question {
+                *number = at as u8;
+            }
+        }
     }
 
     /// The first criterion that does not hold. `None`: the rule matches.
@@ -400,7 +439,7 @@ impl End {
             RuleAddress::Prefix(net) => range(net.network(), net.broadcast()),
             RuleAddress::Range(first, last) => range(*first, *last),
             RuleAddress::Table(name) => {
-                lookup = Lookup::Table(table(name));
+                lookup = Lookup::Table(table(name), u8::MAX);
                 (0, u128::MAX)
             }
             RuleAddress::UrpfFailed => {
@@ -429,11 +468,15 @@ impl End {
     fn holds(&self, address: u128, subject: &Subject, around: Around<'_>) -> bool {
         let inside = match self.lookup {
             Lookup::No => self.low <= address && address <= self.high,
-            Lookup::Table(table) => {
-                let table = around.tables.get(table);
-                table.is_some_and(|table| {
-                    table.contains(Address(address), subject.network, around.now)
-                })
+            Lookup::Table(table, question) => {
+                let known = around.answers.and_then(|answers| answers.0.get(usize::from(question)));
+                let hit = match known {
+                    Some(&answer) => answer,
+                    None => around.tables.get(table).and_then(|table| {
+                        table.lookup(Address(address), subject.network, around.now)
+                    }),
+                };
+                hit.is_some_and(|hit| !hit.not)
             }
             Lookup::ReversePath => around.reverse_path.fails(address, subject.arrived),
         };
@@ -451,7 +494,11 @@ impl End {
 
     /// The table that is asked, and whether `!` stands before it.
     pub(crate) const fn table(&self) -> Option<(u32, bool)> {
-        if let Lookup::Table(table) = self.lookup { Some((table, self.not_address)) } else { None }
+        if let Lookup::Table(table, _) = self.lookup {
+            Some((table, self.not_address))
+        } else {
+            None
+        }
     }
 
     /// The address ranges that can match, one or two; all if a table decides.

@@ -11,7 +11,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use weir_config::options::{Options, StatePolicy, Timeout};
 use weir_config::rules::{Action, KeepState, Rule, RuleSet};
 
-use super::criteria::{Criteria, Subject};
+use super::criteria::{Criteria, Question, Subject};
 use super::meters::Meter;
 use super::names::PortNames;
 use super::regions;
@@ -101,6 +101,7 @@ pub struct Program {
     /// The steps that a fragment can match when it is judged for itself, ascending.
     fragment_steps: Vec<u32>,
     tables: Vec<TableName>,
+    questions: Vec<Question>,
     pub(crate) tags: TagNames,
     pub(crate) reverse_path: ReversePath,
     pub(crate) skipped: u8,
@@ -147,13 +148,17 @@ impl Program {
         let mut tags = TagNames::default();
         let link = LinkRules::compile(set, ports, &mut tags, &mut |name| tables.number("", name))
             .ok_or(CompileError::TooManyTags)?;
-        let rules = sequence::places(set)
+        let mut rules = sequence::places(set)
             .map(|place| {
                 let table = &mut |name: &str| tables.number(place.anchor, name);
                 Compiled::new(place.rule, ports, &mut tags, table)
             })
             .collect::<Option<Vec<_>>>()
             .ok_or(CompileError::TooManyTags)?;
+        let mut questions = Vec::new();
+        for rule in &mut rules {
+            rule.criteria.number_questions(&mut questions);
+        }
         let identities = identities(set);
         let meters = meters(set, &identities, previous);
         let classifier = Classifier::build(&regions::of_steps(&steps, &rules), &Limits::default())
@@ -176,6 +181,7 @@ impl Program {
             last_step,
             classifier,
             tables: tables.names,
+            questions,
             tags,
             reverse_path: ReversePath::new(ports),
             skipped: set.options.skip.iter().fold(0, |mask, name| mask | ports.mask(name)),
@@ -213,6 +219,11 @@ impl Program {
     /// their contents.
     pub fn tables(&self) -> &[TableName] {
         &self.tables
+    }
+
+    /// What its rules ask tables, as far as it is asked beforehand.
+    pub(crate) fn questions(&self) -> &[Question] {
+        &self.questions
     }
 
     /// What it says about layer 2.

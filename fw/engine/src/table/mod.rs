@@ -26,7 +26,7 @@ pub use editor::{Editor, Feedback, Full, Outcome};
 
 use crate::packet::{Address, Network};
 use crate::time::Instant;
-use trie::{Item, Leaf};
+use trie::{Item, Leaf, Search};
 
 /// The entries of one table at one time.
 #[derive(Clone, Debug)]
@@ -70,6 +70,10 @@ pub struct Entry {
 }
 
 impl Table {
+    /// Addresses that [`Table::lookup_group`] takes at most: about as many cache misses as a core can
+    /// have on their way.
+    pub const GROUP: usize = 16;
+
     /// What to look at for an address of this network: nothing but IP is in tables.
     #[inline]
     fn root(&self, address: Address, network: Network) -> (Option<&Item>, u128) {
@@ -85,6 +89,33 @@ impl Table {
     pub fn lookup(&self, address: Address, network: Network, now: Instant) -> Option<Hit> {
         let (root, key) = self.root(address, network);
         trie::longest(root, key, now).map(hit)
+    }
+
+    /// Looks addresses up together, [`Table::GROUP`] at most, so that their cache misses overlap: in a
+    /// large table several times as fast as one after the other. The answers are in the order of the
+    /// addresses.
+    pub fn lookup_group(
+        &self,
+        addresses: impl Iterator<Item = (Address, Network)>,
+        now: Instant,
+    ) -> impl Iterator<Item = Option<Hit>> {
+        let mut searches = [Search::new(None, 0, now); Self::GROUP];
+        let mut count = 0;
+        for (search, (address, network)) in searches.iter_mut().zip(addresses) {
+            let (root, key) = self.root(address, network);
+            *search = Search::new(root, key, now);
+            count += 1;
+        }
+        let mut under_way = (1_u32 << count) - 1;
+        while under_way != 0 {
+            let mut rest = under_way;
+            while rest != 0 {
+                let i = rest.trailing_zeros();
+                rest &= rest - 1;
+                under_way &= !(u32::from(searches[i as usize].step(now)) << i);
+            }
+        }
+        searches.into_iter().take(count).map(|search| search.found().map(hit))
     }
 
     /// Whether the address is in the table.

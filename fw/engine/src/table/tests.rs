@@ -469,6 +469,14 @@ proptest! {
                     prop_assert_eq!(hit.map(|hit| hit.not), found.map(|(_, not)| not));
                 }
             }
+            // Together they find what each finds alone.
+            for group in probes.chunks(Table::GROUP) {
+                let asked = || group.iter().map(|&ip| (ip.into(), network(ip)));
+                let together: Vec<_> = table.lookup_group(asked(), now).collect();
+                let alone: Vec<_> =
+                    asked().map(|(address, network)| table.lookup(address, network, now)).collect();
+                prop_assert_eq!(together, alone);
+            }
             let mut left = naive.clone();
             left.sweep(*then);
             left.0.sort_unstable_by_key(|(net, ..)| (net.network(), net.prefix_len()));

@@ -19,6 +19,7 @@
 
 use triomphe::ThinArc;
 
+use crate::prefetch;
 use crate::time::Instant;
 
 /// Bits that a node decides on.
@@ -139,6 +140,9 @@ pub(super) struct Node {
 /// There are bits between those that the parent decides on and [`Head::level`].
 const SKIPS: u64 = 1;
 
+/// Where the items begin: behind a reference count, [`Head`] and their number.
+const ITEMS: usize = size_of::<usize>() + size_of::<Head>() + size_of::<usize>();
+
 /// What stands before a node's items.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
@@ -180,25 +184,43 @@ impl Node {
         self.prefixes & !SKIPS
     }
 
-    /// The child that a key with these bits here is in.
+    /// The number of the child that a key with these bits here is in.
     #[inline]
-    fn child(&self, place: u8) -> Option<&Item> {
+    const fn child_number(&self, place: u8) -> Option<u32> {
         let bit = 1_u64 << place;
-        (self.children & bit != 0).then(|| {
-            let before = self.prefixes().count_ones() + (self.children & (bit - 1)).count_ones();
-            &self.items.slice[before as usize]
-        })
+        if self.children & bit == 0 {
+            return None;
+        }
+        Some(self.prefixes().count_ones() + (self.children & (bit - 1)).count_ones())
+    }
+
+    /// The number of the item of a prefix that ends here.
+    #[inline]
+    const fn prefix_number(&self, prefix: u8) -> Option<u32> {
+        let bit = 1_u64 << prefix;
+        if self.prefixes() & bit == 0 {
+            return None;
+        }
+        Some((self.prefixes() & (bit - 1)).count_ones())
+    }
+
+    /// Starts fetching an item and the count of items, without waiting for the count.
+    #[inline]
+    fn fetch(&self, number: u32) {
+        let start = self.items.as_ptr().cast::<u8>();
+        prefetch::address(start);
+        prefetch::address(start.wrapping_add(ITEMS + number as usize * size_of::<Item>()));
     }
 
     /// What is at a position.
     #[inline]
     fn at(&self, position: u8) -> Option<&Item> {
-        if position >= 64 {
-            return self.child(position - 64);
-        }
-        let bit = 1_u64 << position;
-        (self.prefixes() & bit != 0)
-            .then(|| &self.items.slice[(self.prefixes() & (bit - 1)).count_ones() as usize])
+        let number = if position >= 64 {
+            self.child_number(position - 64)
+        } else {
+            self.prefix_number(position)
+        };
+        number.map(|number| &self.items.slice[number as usize])
     }
 }
 
@@ -230,54 +252,121 @@ const fn position(key: u128, length: u8, level: u8) -> u8 {
     }
 }
 
+/// A look-up on its way down, one cache miss a step: so that the misses of several look-ups can
+/// overlap, as those of the state table do.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'a> {
+    root: Option<&'a Item>,
+    key: u128,
+    at: At<'a>,
+    /// Where prefixes hold the key, the lowest node so far. Looked into at the end only: a cache miss
+    /// for each node on the way would double the cost.
+    candidate: Option<(&'a Node, u64)>,
+    passed_over: bool,
+}
+
+/// What a search looks at next. What it needs of it was asked for when the step before ended.
+#[derive(Clone, Copy)]
+enum At<'a> {
+    /// An item of a node, and the level behind that node's.
+    Item { node: &'a Node, number: u32, below: u8 },
+    /// The bottom is reached: the candidate decides.
+    Bottom,
+    /// The entry, if there is one.
+    End(Option<&'a Leaf>),
+}
+
+impl<'a> Search<'a> {
+    /// From the root of a trie.
+    #[inline]
+    pub(super) fn new(root: Option<&'a Item>, key: u128, now: Instant) -> Self {
+        let mut search = Self { root, key, at: At::End(None), candidate: None, passed_over: false };
+        search.at = match root {
+            None => At::End(None),
+            Some(Item::Node(node)) => search.enter_skipping(node),
+            Some(Item::Leaf(leaf)) => search.leaf(leaf, now),
+        };
+        search
+    }
+
+    /// Goes one step; `true` at the end.
+    #[inline]
+    pub(super) fn step(&mut self, now: Instant) -> bool {
+        self.at = match self.at {
+            At::Item { node, number, below } => match &node.items.slice[number as usize] {
+                // Bits that nodes decide on need no comparison; those that are skipped do.
+                Item::Node(node) if node.prefixes & SKIPS != 0 => self.enter_skipping(node),
+                Item::Node(node) => self.enter(node, below),
+                Item::Leaf(leaf) => self.leaf(leaf, now),
+            },
+            At::Bottom => At::End(self.best(now)),
+            end @ At::End(_) => end,
+        };
+        matches!(self.at, At::End(_))
+    }
+
+    /// What was found; nothing before [`Search::step`] has said that it is over.
+    #[inline]
+    pub(super) const fn found(&self) -> Option<&'a Leaf> {
+        if let At::End(found) = self.at { found } else { None }
+    }
+
+    #[inline]
+    fn leaf(&self, leaf: &'a Leaf, now: Instant) -> At<'a> {
+        if leaf.holds(self.key) && leaf.is_live(now) { At::End(Some(leaf)) } else { self.bottom() }
+    }
+
+    fn enter_skipping(&mut self, node: &'a Node) -> At<'a> {
+        if node.holds(self.key) { self.enter(node, node.level()) } else { self.bottom() }
+    }
+
+    /// Enters a node of this level.
+    #[inline]
+    fn enter(&mut self, node: &'a Node, level: u8) -> At<'a> {
+        let place = place(self.key, level);
+        let holding = node.prefixes & HOLDING[place as usize];
+        if holding != 0 {
+            self.passed_over |= self.candidate.is_some();
+            self.candidate = Some((node, holding));
+        }
+        match node.child_number(place) {
+            None => self.bottom(),
+            Some(number) => {
+                node.fetch(number);
+                At::Item { node, number, below: level + STEP }
+            }
+        }
+    }
+
+    #[inline]
+    fn bottom(&self) -> At<'a> {
+        match self.candidate {
+            None => At::End(None),
+            Some((node, holding)) => {
+                if let Some(number) = node.prefix_number(63 - holding.leading_zeros() as u8) {
+                    node.fetch(number);
+                }
+                At::Bottom
+            }
+        }
+    }
+
+    #[inline]
+    fn best(&self, now: Instant) -> Option<&'a Leaf> {
+        let (node, holding) = self.candidate?;
+        match longest_live(node, holding, now) {
+            None if self.passed_over => longest_from_above(self.root, self.key, now),
+            found => found,
+        }
+    }
+}
+
 /// The live entry with the longest prefix that holds `key`.
 #[inline]
 pub(super) fn longest(root: Option<&Item>, key: u128, now: Instant) -> Option<&Leaf> {
-    let mut node = match root? {
-        Item::Leaf(leaf) => return Some(leaf).filter(|leaf| leaf.holds(key) && leaf.is_live(now)),
-        Item::Node(node) => node,
-    };
-    // Where prefixes hold the key, the lowest node so far. Looked into at the end only: a cache miss
-    // for each node on the way would double the cost.
-    let mut candidates: Option<(&Node, u64)> = None;
-    let mut passed_over = false;
-    let mut level = node.level();
-    if !node.holds(key) {
-        return None;
-    }
-    loop {
-        let place = place(key, level);
-        let holding = node.prefixes & HOLDING[place as usize];
-        if holding != 0 {
-            passed_over |= candidates.is_some();
-            candidates = Some((node, holding));
-        }
-        match node.child(place) {
-            None => break,
-            Some(Item::Node(below)) => {
-                node = below;
-                level += STEP;
-                // Bits that nodes decide on need no comparison; those that are skipped do.
-                if node.prefixes & SKIPS != 0 {
-                    level = node.level();
-                    if !node.holds(key) {
-                        break;
-                    }
-                }
-            }
-            Some(Item::Leaf(leaf)) => {
-                if leaf.holds(key) && leaf.is_live(now) {
-                    return Some(leaf);
-                }
-                break;
-            }
-        }
-    }
-    let (node, holding) = candidates?;
-    match longest_live(node, holding, now) {
-        None if passed_over => longest_from_above(root, key, now),
-        found => found,
-    }
+    let mut search = Search::new(root, key, now);
+    while !search.step(now) {}
+    search.found()
 }
 
 /// Of a node's prefixes in `holding`, the longest that is live.
@@ -306,7 +395,7 @@ fn longest_from_above(root: Option<&Item>, key: u128, now: Instant) -> Option<&L
         }
         let place = place(key, node.level());
         best = longest_live(node, node.prefixes & HOLDING[place as usize], now).or(best);
-        item = node.child(place);
+        item = node.at(64 | place);
     }
     best
 }

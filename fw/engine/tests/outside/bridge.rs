@@ -33,6 +33,8 @@ pub(crate) struct Bridge {
     pub(crate) frames: Vec<Owned>,
     /// Frames that were given up while time passed.
     pub(crate) given_up: Vec<Judged>,
+    /// The frames that the engines have made themselves, by the ports they leave by.
+    pub(crate) crafted: Vec<(PortIndex, Vec<u8>)>,
 }
 
 pub(crate) fn ports() -> PortNames {
@@ -51,6 +53,12 @@ fn parsed(rules: &str) -> RuleSet {
 
 pub(crate) fn compile(rules: &str) -> Arc<Program> {
     Arc::new(Program::compile(&parsed(rules), &ports(), None).unwrap())
+}
+
+fn take_crafted(engine: &mut Engine, into: &mut Vec<(PortIndex, Vec<u8>)>) {
+    while let Some((port, bytes)) = engine.crafted() {
+        into.push((port, bytes.to_vec()));
+    }
 }
 
 impl Bridge {
@@ -85,6 +93,7 @@ impl Bridge {
             frame: Vec::new(),
             frames,
             given_up: Vec::new(),
+            crafted: Vec::new(),
         }
     }
 
@@ -128,6 +137,7 @@ impl Bridge {
         let mut releases = Releases::default();
         self.engines[worker].advance(self.now);
         self.engines[worker].take_releases(&mut releases);
+        take_crafted(&mut self.engines[worker], &mut self.crafted);
         self.frames[worker].settle(&[], &releases)
     }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use weir_config::options::Limit;
 use weir_engine::frame::{Judged, Owned};
 use weir_engine::packet::ipv4::Ipv4;
 use weir_engine::packet::tcp::flags::{ACK, SYN};
@@ -83,7 +84,7 @@ fn a_datagram_in_fragments_passes_as_it_came_when_it_is_whole() {
             assert_eq!(bytes(&bridge.feed(WAN, &again)), again);
             assert_eq!(bridge.states()[0].packets, [2, 0]);
             assert!(bridge.frames.iter().all(|frames| frames.held() == 0), "nothing is left");
-            assert!(bridge.engines.iter().all(|engine| engine.fragments().0 == 0));
+            assert_eq!(bridge.shared.pool(Limit::Frags).used(), 0);
         }
     }
 }
@@ -479,7 +480,7 @@ fn a_flood_makes_room_for_itself() {
         assert!(out.len() == 3 && passed(&out), "it still gets through");
         bridge.wait(Duration::from_secs(61));
         assert_eq!(bridge.frames[0].held(), 0);
-        assert_eq!(bridge.engines[0].fragments().0, 0);
+        assert_eq!(bridge.shared.pool(Limit::Frags).used(), 0);
         bridge.given_up.clear();
     }
 }

@@ -3,19 +3,20 @@
 
 use std::time::Duration;
 
+use weir_config::options::Limit;
 use weir_engine::packet::tcp::flags::{ACK, FIN, RST, SYN};
 use weir_engine::packet::{build, icmp};
 use weir_engine::{LogAction, Reason, Verdict};
 
 use crate::bridge::{Bridge, LAN, PASSES, WAN};
 
-type Host = ([u8; 4], u16);
+pub(crate) type Host = ([u8; 4], u16);
 
-const CLIENT: Host = ([192, 0, 2, 1], 40_000);
-const SERVER: Host = ([198, 51, 100, 2], 80);
+pub(crate) const CLIENT: Host = ([192, 0, 2, 1], 40_000);
+pub(crate) const SERVER: Host = ([198, 51, 100, 2], 80);
 
 /// A handshake started on the WAN; the client's next byte is 1001, the server's 5001.
-fn handshake(bridge: &mut Bridge, client: Host, server: Host) -> Option<Reason> {
+pub(crate) fn handshake(bridge: &mut Bridge, client: Host, server: Host) -> Option<Reason> {
     bridge
         .send(WAN, &build::tcp(client, server, SYN).seq(1000).frame())
         .or_else(|| {
@@ -350,7 +351,7 @@ fn a_full_table_evicts_half_open_states_and_never_an_established_one() {
         assert_eq!(bridge.send(WAN, &build::tcp(client(i), SERVER, SYN).frame()), PASSES);
         assert!(bridge.shared.states() <= 100);
     }
-    assert_eq!((bridge.states().len(), bridge.shared.high_water()), (100, 100));
+    assert_eq!((bridge.states().len(), bridge.shared.pool(Limit::States).high_water()), (100, 100));
     let established = bridge.listing();
     let established = established.iter().filter(|line| line.ends_with("ESTABLISHED:ESTABLISHED"));
     assert_eq!(established.count(), 40);

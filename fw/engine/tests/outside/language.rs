@@ -10,11 +10,12 @@ use weir_config::rules::{
     Ports, Return, Rule, RuleSet, Tagged,
 };
 use weir_config::tables::{Table, TableEntry};
+use weir_engine::frame::Owned;
 use weir_engine::packet::{Packet, build};
 use weir_engine::table::Tables;
-use weir_engine::{Checksum, Meta, Outcome, PortIndex, Program};
+use weir_engine::{Checksum, Engine, Meta, Outcome, PortIndex, Program, Verdict};
 
-use crate::bridge::{Bridge, LAN, WAN, ports};
+use crate::bridge::{Bridge, LAN, WAN, compile, ports};
 use crate::random::Random;
 
 const HOSTS: [&str; 6] =
@@ -382,4 +383,45 @@ fn anchors_matches_tags_and_tables_mean_what_the_manual_says() {
     }
     assert!(passed > 10_000 && blocked > 50_000, "{passed} {blocked}");
     assert!(in_anchors > 1_500 && tagged > 10_000, "{in_anchors} {tagged}");
+}
+
+/// Tables are asked for a batch together, before rules are: each packet gets the answers about its own
+/// addresses.
+#[test]
+fn tables_are_asked_for_each_packet_of_a_batch() {
+    let rules = "table <a> { 10.0.0.0/9, !10.0.1.0/24, 10.0.1.7 }\n\
+         table <b> { 10.0.0.0/16 }\n table <c> { 10.0.0.0/12, !10.1.0.0/16 }\n\
+         table <d> { 10.0.2.0/24 }\n table <e> { 10.0.0.1, 10.0.3.0/24 }\n\
+         block\n pass proto { tcp udp } from <a> to <b> no state\n\
+         pass inet from ! <c> to <c> no state\n block from <d>\n\
+         pass from <e> to <e> no state\n block to <d>\n";
+    let program = compile(rules);
+    let mut random = Random(5);
+    let (mut passed, mut blocked) = (0, 0);
+    for _ in 0..50 {
+        let mut bridge = Bridge::new(rules);
+        let tables = Tables::declared(&program, bridge.now).unwrap();
+        let mut frames = Owned::new();
+        let mut expected = Vec::new();
+        for _ in 0..Engine::BATCH {
+            let mut address = || {
+                let [net, host] = [4, 3].map(|bound| random.below(bound) as u8);
+                [10, random.one_of(&[0, 0, 1, 200]), net, host]
+            };
+            let (from, to) = (address(), address());
+            let frame = build::udp((from, 1_000), (to, 53)).frame();
+            let port = random.one_of(&[LAN, WAN]);
+            let decision = program.decide(&parsed(port, &frame), None, &tables, bridge.now);
+            frames.push(port, &frame);
+            expected.push(decision.passes);
+        }
+        let mut verdicts = Vec::new();
+        bridge.engines[0].judge(bridge.now, &mut frames, &mut verdicts, &mut bridge.log);
+        let found: Vec<_> =
+            verdicts.iter().map(|verdict| matches!(verdict, Verdict::Forward(_))).collect();
+        assert_eq!(found, expected);
+        passed += found.iter().filter(|passes| **passes).count();
+        blocked += found.iter().filter(|passes| !**passes).count();
+    }
+    assert!(passed > 500 && blocked > 500, "{passed} {blocked}");
 }

@@ -1,6 +1,7 @@
 //! The engine seen from outside: rules in their language, whole frames in; verdicts, listings and
 //! counters out.
 
+mod attacks;
 mod bridge;
 mod classifier;
 mod effects;
@@ -12,5 +13,6 @@ mod judge;
 mod language;
 mod link;
 mod random;
+mod reasons;
 mod recovery;
 mod simulation;
