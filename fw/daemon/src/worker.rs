@@ -136,7 +136,8 @@ impl Worker {
             moved += self.take_over(worker);
             self.judge(now);
         }
-        self.engine.advance(now);
+        // A worker with states to end does not sleep.
+        moved += usize::from(self.engine.advance(now));
         self.engine.take_releases(&mut self.releases);
         self.release(&mut 0, usize::MAX);
         self.send_crafted();
@@ -406,9 +407,9 @@ impl Worker {
             Letter::TableTallies(reply) => {
                 let _ = reply.try_send(self.engine.table_counters().tables());
             }
-            Letter::EntryCounters(table, entries, reply) => {
+            Letter::EntryCounters(table, uid, entries, reply) => {
                 let counters = self.engine.table_counters();
-                let counted = entries.iter().map(|&hit| counters.entry(table, hit));
+                let counted = entries.iter().map(|&hit| counters.entry(table, uid, hit));
                 let counted = counted.map(Option::unwrap_or_default).collect();
                 let _ = reply.try_send((entries, counted));
             }

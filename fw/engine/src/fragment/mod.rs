@@ -327,15 +327,18 @@ impl Engine {
         }
     }
 
-    /// Gives up datagrams whose time is over; without a program, all.
-    pub(crate) fn expire_fragments(&mut self, now: Instant) {
+    /// Gives up datagrams whose time is over; without a program, all. Whether there may be more.
+    pub(crate) fn expire_fragments(&mut self, now: Instant) -> bool {
         let seconds = |program: &Program| program.options().timeouts.get(Timeout::Frag).into();
         let timeout = Duration::from_secs(self.program.as_deref().map_or(0, seconds));
         for _ in 0..EXPIRY_BUDGET {
-            let Some(datagram) = self.fragments.cache.expired(now, timeout) else { return };
+            let Some(datagram) = self.fragments.cache.expired(now, timeout) else {
+                return false;
+            };
             self.drop_all(datagram, Reason::FragTimeout, 0);
             self.fragments.cache.remove(datagram);
         }
+        true
     }
 }
 

@@ -135,7 +135,7 @@ impl Bridge {
     /// A round of a worker to which nothing comes.
     fn advance(&mut self, worker: usize) -> Vec<Judged> {
         let mut releases = Releases::default();
-        self.engines[worker].advance(self.now);
+        while self.engines[worker].advance(self.now) {}
         self.engines[worker].take_releases(&mut releases);
         take_crafted(&mut self.engines[worker], &mut self.crafted);
         self.frames[worker].settle(&[], &releases)

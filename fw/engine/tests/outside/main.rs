@@ -16,3 +16,4 @@ mod random;
 mod reasons;
 mod recovery;
 mod simulation;
+mod timeouts;
