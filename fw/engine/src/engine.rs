@@ -13,6 +13,7 @@ use crate::fragment::Fragments;
 use crate::frame::PortIndex;
 use crate::judge::{DEPTH, Lane};
 use crate::link::records::{EtherCounters, EtherRecords};
+use crate::normalise::Normaliser;
 use crate::outbox::Outbox;
 use crate::pool::{Pool, Pools};
 use crate::reason::Reason;
@@ -118,6 +119,7 @@ pub struct Engine {
     pub(crate) answers: [Answers; DEPTH],
     pub(crate) chance: Chance,
     pub(crate) fragments: Fragments,
+    pub(crate) normaliser: Normaliser,
     /// By how much the time-outs of the rule set are shortened in this round.
     pace: Pace,
     /// The pace that every place in the wheel takes into account.
@@ -179,6 +181,7 @@ impl Engine {
             answers: [Answers::default(); DEPTH],
             chance: Chance::new(setup.key, setup.worker),
             fragments: Fragments::new(),
+            normaliser: Normaliser::default(),
             pace: Pace::FULL,
             swept: Pace::FULL,
             pressed: 0,
@@ -206,6 +209,9 @@ impl Engine {
                 self.sweep = Some(0);
             }
             replaced.program = Some(old);
+        }
+        if program.reassembles_tcp() {
+            self.normaliser.reserve(self.table.capacity());
         }
         self.program = Some(program);
         self.advance(now);

@@ -17,3 +17,4 @@ mod reasons;
 mod recovery;
 mod simulation;
 mod timeouts;
+mod timestamps;
