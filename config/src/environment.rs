@@ -10,14 +10,14 @@ use crate::source::SourceFile;
 
 /// Where the files come from that a rule file names: `include`, `load anchor`, tables.
 pub trait Files {
-    /// The text of a file. `path` is as written if that begins with a slash, else it begins with the
+    /// The bytes of a file; whether they are UTF-8 is for the caller to check. `path` is as written if that begins with a slash, else it begins with the
     /// folder of `by`, the name of the file that names it; standard input is in no folder. What is
     /// returned is looked at whole: an implementation refuses what is longer than
     /// [`MAX_TABLE_TEXT`](crate::MAX_TABLE_TEXT) bytes before it is in memory.
     ///
     /// # Errors
     /// In words without the path, if it cannot be read.
-    fn read(&mut self, path: &str, by: &str) -> Result<String, String>;
+    fn read(&mut self, path: &str, by: &str) -> Result<Vec<u8>, String>;
 }
 
 /// Files that are in memory, by their names.
@@ -31,8 +31,9 @@ impl FromIterator<SourceFile> for Texts {
 }
 
 impl Files for Texts {
-    fn read(&mut self, path: &str, _: &str) -> Result<String, String> {
-        self.0.get(path).cloned().ok_or_else(|| "no such file".to_owned())
+    fn read(&mut self, path: &str, _: &str) -> Result<Vec<u8>, String> {
+        let text = self.0.get(path).cloned();
+        text.map(String::into_bytes).ok_or_else(|| "no such file".to_owned())
     }
 }
 

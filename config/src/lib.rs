@@ -34,9 +34,9 @@ pub use bounds::beyond_limit;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use environment::{Environment, Files, PortPrefixes, Texts};
 pub use parse::{
-    CallFault, Defines, MAX_ANCHOR_DEPTH, MAX_ANCHORS, MAX_DEPTH, MAX_EVALUATED, MAX_EXPANSION,
-    MAX_FILES, MAX_RULES, MAX_TABLE_ENTRIES, MAX_TABLE_TEXT, MAX_TEXT, MAX_VALUE, MAX_WORDS,
-    Parsed, anchor_path, check_calls, notes, parse, parse_one, vocabulary,
+    CallFault, Defines, Loaded, MAX_ANCHOR_DEPTH, MAX_ANCHORS, MAX_DEPTH, MAX_EVALUATED,
+    MAX_EXPANSION, MAX_FILES, MAX_RULES, MAX_TABLE_ENTRIES, MAX_TABLE_TEXT, MAX_TEXT, MAX_VALUE,
+    MAX_WORDS, Parsed, anchor_path, check_calls, notes, parse, parse_one, vocabulary,
 };
 pub use source::{Places, SourceFile, Span};
 pub use unbuilt::not_built;

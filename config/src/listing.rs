@@ -70,10 +70,10 @@ impl RuleSet {
         Some(Listing { set: self, bodies, parts: vec![first] })
     }
 
-    /// The rules as `-nvf` prints them behind what it echoes, one a line, `@N` before each if
-    /// `numbered`.
-    pub const fn printed(&self, numbered: bool) -> Printed<'_> {
-        Printed { set: self, numbered }
+    /// The rules of the main rule set, or of the anchor of that path, as `-nvf` prints them behind
+    /// what it echoes, one a line, `@N` before each if `numbered`.
+    pub const fn printed<'r>(&'r self, anchor: &'r str, numbered: bool) -> Printed<'r> {
+        Printed { set: self, anchor, numbered }
     }
 }
 
@@ -81,18 +81,20 @@ impl RuleSet {
 #[derive(Clone, Copy, Debug)]
 pub struct Printed<'r> {
     set: &'r RuleSet,
+    anchor: &'r str,
     numbered: bool,
 }
 
 impl Display for Printed<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for (number, rule) in self.set.ether.iter().enumerate() {
+        let ether = if self.anchor.is_empty() { &*self.set.ether } else { &[] };
+        for (number, rule) in ether.iter().enumerate() {
             if self.numbered {
                 write!(f, "@{number} ")?;
             }
             writeln!(f, "{rule}")?;
         }
-        let listing = self.set.listing("", Bodies::Inline);
+        let listing = self.set.listing(self.anchor, Bodies::Inline);
         listing.into_iter().flatten().try_for_each(|line| line.print(self.numbered, f))
     }
 }

@@ -306,6 +306,6 @@ impl Display for RuleSet {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.options.fmt(f)?;
         self.tables.iter().try_for_each(|table| writeln!(f, "{table}"))?;
-        self.printed(false).fmt(f)
+        self.printed("", false).fmt(f)
     }
 }

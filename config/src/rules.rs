@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -37,7 +38,9 @@ pub struct Anchor {
     pub rules: Vec<Rule>,
 }
 
-/// One rule after expansion (pf.conf(5), PACKET FILTERING). `None` and `Any` match everything.
+/// One rule after expansion (pf.conf(5), PACKET FILTERING). `None` and `Any` match everything. There
+/// can be a million of them: what is seldom there, and what all rules of an expansion have alike, is
+/// beside the rule and shared, so that a rule takes less than 300 bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "words of the language that stand or do not")]
 pub struct Rule {
@@ -50,9 +53,9 @@ pub struct Rule {
     /// `quick`: the evaluation ends here if the rule matches.
     pub quick: bool,
     /// `on`.
-    pub interface: Option<Interface>,
+    pub interface: Option<Arc<Interface>>,
     /// `received-on`: the port that the packet arrived on.
-    pub received_on: Option<Interface>,
+    pub received_on: Option<Arc<Interface>>,
     /// `inet` or `inet6`.
     pub family: Option<Family>,
     /// `proto`, as an IP protocol number.
@@ -77,7 +80,7 @@ pub struct Rule {
     /// `keep state` or one of its kin; [`KeepState::No`] for `block`, `match` and anchors.
     pub state: KeepState,
     /// `keep state (...)`.
-    pub state_options: StateOptions,
+    pub state_options: Arc<StateOptions>,
     /// `probability`.
     pub probability: Option<Probability>,
     /// `fragment`: matches only fragments.
@@ -93,7 +96,7 @@ pub struct Rule {
     /// `tag`: given to matching packets.
     pub tag: Option<String>,
     /// `[!] tagged`.
-    pub tagged: Option<Tagged>,
+    pub tagged: Option<Arc<Tagged>>,
     /// Where the rule stands in its file.
     pub source: Source,
 }
@@ -109,7 +112,7 @@ pub enum Action {
     /// `match`: does not decide, but its options hold for the packet.
     Match,
     /// `anchor`: the rules of another rule set are asked here.
-    Anchor(AnchorCall),
+    Anchor(Box<AnchorCall>),
 }
 
 /// `anchor "name" ...`: which rule sets are asked (pf.conf(5), ANCHORS).
@@ -196,7 +199,7 @@ pub struct Endpoint {
     /// The port, for TCP and UDP.
     pub port: Option<Ports>,
     /// `os`, in `from` only: the name of a fingerprint.
-    pub os: Option<String>,
+    pub os: Option<Arc<str>>,
 }
 
 /// The address part of an [`Endpoint`].
@@ -404,4 +407,15 @@ pub struct Source {
     pub file: u32,
     /// Line, counted from 1.
     pub line: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rule;
+
+    /// A million rules have to find room.
+    #[test]
+    fn a_rule_is_small() {
+        assert!(size_of::<Rule>() < 300, "{} bytes", size_of::<Rule>());
+    }
 }

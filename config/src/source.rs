@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::Place;
+use crate::diagnostic::{Diagnostic, Place, Severity};
 
 /// A rule file, read by the caller: weir's configuration code opens nothing itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,48 @@ impl SourceFile {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         Self { name: name.into(), text: text.into() }
     }
+
+    /// A file of that name as it was read.
+    ///
+    /// # Errors
+    /// At its first byte that is not UTF-8.
+    pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Result<Self, Box<Diagnostic>> {
+        let name = name.into();
+        match checked_text(bytes) {
+            Ok(text) => Ok(Self { name, text }),
+            Err(NotText { shown, at, message }) => {
+                let sources = Sources::default();
+                let file = sources.add(Self { name, text: shown }, None);
+                let place = sources.place(Span { file, start: at, end: at + 1 });
+                let (expected, notes) = (Vec::new(), Vec::new());
+                let severity = Severity::Error;
+                Err(Box::new(Diagnostic { severity, message, place, expected, notes }))
+            }
+        }
+    }
+}
+
+/// Why bytes are no text.
+pub(crate) struct NotText {
+    /// What can be shown of them: all up to the end of the line that is wrong, or some of it.
+    pub(crate) shown: String,
+    /// Where in that the first wrong byte is.
+    pub(crate) at: u32,
+    /// What it is.
+    pub(crate) message: String,
+}
+
+/// Bytes as text, if they are UTF-8; shorter than 4 GiB.
+pub(crate) fn checked_text(bytes: Vec<u8>) -> Result<String, NotText> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let bytes = error.as_bytes();
+        let rest = &bytes[at..bytes.len().min(at + EXCERPT)];
+        let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let shown = String::from_utf8_lossy(&bytes[..at + line.len()]).into_owned();
+        let message = format!("found the byte {:#04x}, which is not UTF-8 text", bytes[at]);
+        NotText { shown, at: at as u32, message }
+    })
 }
 
 /// A piece of one file, in bytes, end excluded.

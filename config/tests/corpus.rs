@@ -19,8 +19,8 @@ fn folder() -> PathBuf {
 struct Folder;
 
 impl Files for Folder {
-    fn read(&mut self, path: &str, _: &str) -> Result<String, String> {
-        fs::read_to_string(folder().join(path)).map_err(|error| error.kind().to_string())
+    fn read(&mut self, path: &str, _: &str) -> Result<Vec<u8>, String> {
+        fs::read(folder().join(path)).map_err(|error| error.kind().to_string())
     }
 }
 
@@ -44,7 +44,7 @@ fn printed(parsed: &Parsed) -> Option<String> {
     let rules = parsed.rules.as_ref()?;
     let echo = parsed.echo.join("\n");
     let end = if echo.is_empty() { "" } else { "\n" };
-    Some(format!("{echo}{end}{}", rules.printed(false)))
+    Some(format!("{echo}{end}{}", rules.printed("", false)))
 }
 
 fn read(path: &Path) -> Option<String> {

@@ -319,9 +319,9 @@ struct Endless {
 }
 
 impl Files for Endless {
-    fn read(&mut self, path: &str, _: &str) -> Result<String, String> {
+    fn read(&mut self, path: &str, _: &str) -> Result<Vec<u8>, String> {
         self.read += 1;
-        Ok((self.text)(path))
+        Ok((self.text)(path).into_bytes())
     }
 }
 

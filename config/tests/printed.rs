@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::collection::vec;
@@ -104,8 +105,9 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-fn interface() -> impl Strategy<Value = Interface> {
-    (any::<bool>(), "x[a-z0-9_.@-]{0,14}").prop_map(|(not, name)| Interface { not, name })
+fn interface() -> impl Strategy<Value = Arc<Interface>> {
+    let name = "x[a-z0-9_.@-]{0,14}";
+    (any::<bool>(), name).prop_map(|(not, name)| Arc::new(Interface { not, name }))
 }
 
 fn log() -> impl Strategy<Value = Log> {
@@ -222,7 +224,7 @@ fn state_options() -> impl Strategy<Value = StateOptions> {
 
 /// What goes with every protocol and family.
 fn free_options() -> impl Strategy<Value = Rule> {
-    let tagged = (any::<bool>(), name()).prop_map(|(not, tag)| Tagged { not, tag });
+    let tagged = (any::<bool>(), name()).prop_map(|(not, tag)| Arc::new(Tagged { not, tag }));
     (
         (
             option::of(prop_oneof![Just(Direction::In), Just(Direction::Out)]),
@@ -269,7 +271,7 @@ fn free_options() -> impl Strategy<Value = Rule> {
                 label: label.filter(|label| !label.contains('$')),
                 tag,
                 tagged,
-                state_options,
+                state_options: Arc::new(state_options),
                 ..Rule::default()
             },
         )
@@ -336,9 +338,11 @@ fn fitting(
     };
     let mut state_options = free.state_options;
     match state {
-        KeepState::No => state_options = StateOptions::default(),
+        KeepState::No => state_options = Arc::default(),
         KeepState::Keep => {}
-        KeepState::Modulate | KeepState::Synproxy => state_options.sloppy = false,
+        KeepState::Modulate | KeepState::Synproxy => {
+            Arc::make_mut(&mut state_options).sloppy = false;
+        }
     }
     let flags = match flags {
         _ if free.fragment || !may_be_tcp => None,
@@ -352,7 +356,7 @@ fn fitting(
     };
     let icmp = icmp.filter(|_| of_icmp && !free.fragment);
     Rule {
-        from: Endpoint { os: os.filter(|_| protocol == Some(names::TCP)), ..from },
+        from: Endpoint { os: os.map(Into::into).filter(|_| protocol == Some(names::TCP)), ..from },
         to,
         flags,
         icmp: icmp.map(|(kind, code)| IcmpMatch { kind, code }),

@@ -82,7 +82,7 @@ anchor \"a\" in all {
 }
 anchor \"elsewhere\" all
 ";
-    assert_eq!(set.printed(false).to_string(), inline);
+    assert_eq!(set.printed("", false).to_string(), inline);
     assert_eq!(
         list(&set, "", Bodies::Unnamed, false),
         "block drop all\nanchor \"a\" in all\nanchor \"elsewhere\" all\n"
@@ -314,7 +314,7 @@ fn build(
                     None => join(parent),
                 };
                 let written = (*written).to_owned();
-                Action::Anchor(AnchorCall { path, wildcard, inline: false, written })
+                Action::Anchor(Box::new(AnchorCall { path, wildcard, inline: false, written }))
             }
             Item::Body { named, items, tables } => {
                 *bodies += 1;
@@ -327,13 +327,15 @@ fn build(
                 if empty && *named {
                     // Braces around nothing are not printed, and count no more when read again.
                     *bodies -= 1;
-                    Action::Anchor(AnchorCall { path, wildcard: false, inline: false, written })
+                    let inline = false;
+                    Action::Anchor(Box::new(AnchorCall { path, wildcard: false, inline, written }))
                 } else {
                     if !empty {
                         let tables = distinct(tables.clone());
                         anchors.insert(path.clone(), Anchor { tables, rules: body });
                     }
-                    Action::Anchor(AnchorCall { path, wildcard: false, inline: true, written })
+                    let inline = true;
+                    Action::Anchor(Box::new(AnchorCall { path, wildcard: false, inline, written }))
                 }
             }
         };

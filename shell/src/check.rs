@@ -27,7 +27,7 @@ pub fn check(load: &Load, prefixes: &[PortPrefixes]) -> Result<Parsed, String> {
 ///
 /// # Errors
 /// When a `-D` is no definition.
-pub fn read(
+pub(crate) fn read(
     main: &SourceFile,
     files: &mut dyn Files,
     terms: &Load,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use ipnet::IpNet;
-use weir_config::{Diagnostics, PortPrefixes};
+use weir_config::{Diagnostics, Loaded, PortPrefixes};
 
 use crate::check::refuse_unbuilt;
 use crate::client::Client;
@@ -146,12 +146,18 @@ impl<W: Write> Session<W> {
             for line in &checked.echo {
                 writeln!(self.out, "{line}")?;
             }
-            if let Some(rules) = checked.rules.as_mut() {
+            if let Some(rules) = &checked.rules {
+                let numbered = self.options.verbose > 1;
                 // What is loaded into an anchor is shown as a rule set of its own.
-                if let Some(anchor) = rules.anchors.remove(&load.anchor) {
-                    rules.rules = anchor.rules;
+                write!(self.out, "{}", rules.printed(&load.anchor, numbered))?;
+                for Loaded { anchor, file, echo } in &checked.loaded {
+                    self.out.flush()?;
+                    eprintln!("\nLoading anchor {anchor} from {file}");
+                    for line in echo {
+                        writeln!(self.out, "{line}")?;
+                    }
+                    write!(self.out, "{}", rules.printed(anchor, numbered))?;
                 }
-                write!(self.out, "{}", rules.printed(self.options.verbose > 1))?;
             }
             self.out.flush()?;
         }

@@ -371,6 +371,10 @@ impl Options {
             return self.check_table(command, acts);
         }
         if self.table.is_some() {
+            if self.part == Part::Tables {
+                let text = "-T load loads all tables of the file that -f names: leave -t away";
+                return Err(Refusal::Usage(text.into()));
+            }
             return Err(missing("-t", "-T with a command"));
         }
         if let Some(argument) = self.arguments.first() {
@@ -618,6 +622,7 @@ mod tests {
             "-t bad -T add -a web/*",
             "-t bad -T add -a _1",
             "-t bad -T add --json",
+            "-t bad -T load -f x",
             "-t a -t b -T show",
         ] {
             assert!(matches!(parse(line), Err(Refusal::Usage(_))), "{line:?}");

@@ -23,6 +23,7 @@
 
 mod tables;
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -318,6 +319,30 @@ pub enum Flush {
     },
 }
 
+/// What is emptied, in words.
+impl fmt::Display for Flush {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, anchor, recursive) = match self {
+            Self::Rules => return f.write_str("the rules"),
+            Self::States => return f.write_str("the states"),
+            Self::Info => return f.write_str("the counters that belong to no rule"),
+            Self::Options => return f.write_str("the options"),
+            Self::RulesIn { anchor, recursive } => ("the rules and tables", anchor, *recursive),
+            Self::RuleCounters { anchor, recursive } => {
+                ("the counters of the rules", anchor, *recursive)
+            }
+            Self::Tables { anchor, recursive } => ("the tables", anchor, *recursive),
+        };
+        f.write_str(what)?;
+        match (anchor.is_empty(), recursive) {
+            (true, true) => f.write_str(" with those of all anchors"),
+            (true, false) => Ok(()),
+            (false, true) => write!(f, " of the anchor {anchor:?} and all below it"),
+            (false, false) => write!(f, " of the anchor {anchor:?}"),
+        }
+    }
+}
+
 /// One line from the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -519,8 +544,15 @@ pub struct Info {
     pub open_for: Option<u64>,
     /// Port kind.
     pub io: String,
+    /// What the port of `set loginterface` has counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_interface: Option<InterfaceStats>,
     /// States now.
     pub states: u64,
+    /// Percent that is left of each time-out because there are more states than `adaptive.start`;
+    /// absent while they run in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<u32>,
     /// Look-ups in the state table.
     pub searches: u64,
     /// States made.
@@ -546,6 +578,17 @@ pub struct Info {
     pub log_lost: u64,
     /// Each worker.
     pub workers: Vec<WorkerInfo>,
+}
+
+/// The port of `set loginterface`.
+///
+/// `{"name":"eth1","traffic":[{"passed":[10,1000],"blocked":[1,60]},...]}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStats {
+    /// Name of the network interface.
+    pub name: String,
+    /// By family and direction: IPv4 in, IPv4 out, IPv6 in, IPv6 out.
+    pub traffic: [Traffic; 4],
 }
 
 /// A counter of dropped frames.
@@ -668,7 +711,7 @@ pub struct Limit {
 mod tests {
     use weir_config::Diagnostics;
 
-    use super::{Command, Kill, Reply, Request};
+    use super::{Command, Flush, Kill, Reply, Request};
 
     /// The examples in the documentation above are what the code reads.
     #[test]
@@ -684,6 +727,27 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, 19, "one example for each command and one for the request");
+    }
+
+    #[test]
+    fn what_is_flushed_is_said_in_words() {
+        let within = |anchor: &str, recursive| {
+            let anchor = anchor.to_owned();
+            [
+                Flush::RulesIn { anchor: anchor.clone(), recursive },
+                Flush::RuleCounters { anchor: anchor.clone(), recursive },
+                Flush::Tables { anchor, recursive },
+            ]
+            .map(|flush| flush.to_string())
+        };
+        assert_eq!(Flush::States.to_string(), "the states");
+        assert_eq!(within("", false)[1], "the counters of the rules");
+        assert_eq!(within("web", false)[2], "the tables of the anchor \"web\"");
+        assert_eq!(
+            within("a/b", true)[0],
+            "the rules and tables of the anchor \"a/b\" and all below it"
+        );
+        assert_eq!(within("", true)[2], "the tables with those of all anchors");
     }
 
     #[test]

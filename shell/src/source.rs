@@ -26,7 +26,11 @@ pub struct Gathered {
 /// When the rule file cannot be read or a `-D` is no definition; what is wrong with the rest is among
 /// the diagnostics.
 pub fn gather(file: &OsStr, terms: Load, prefixes: &[PortPrefixes]) -> io::Result<Gathered> {
-    let main = read(file)?;
+    let (name, bytes) = bytes_of(file)?;
+    let main = match SourceFile::from_bytes(name, bytes) {
+        Ok(main) => main,
+        Err(found) => return Ok(Gathered { load: terms, checked: Parsed::refused(*found) }),
+    };
     let checked = check::read(&main, &mut Disk, &terms, prefixes).map_err(io::Error::other)?;
     let mut known = HashSet::new();
     let once = checked.sources.iter().filter(|file| known.insert(&*file.name));
@@ -35,11 +39,17 @@ pub fn gather(file: &OsStr, terms: Load, prefixes: &[PortPrefixes]) -> io::Resul
     Ok(Gathered { load: Load { sources, ..terms }, checked })
 }
 
-/// Reads a rule file; `-` is standard input.
+/// Reads a file of text, `-` for standard input.
 ///
 /// # Errors
 /// When it cannot be read, is not UTF-8, or is longer than rule files may be.
 pub fn read(file: &OsStr) -> io::Result<SourceFile> {
+    let (name, bytes) = bytes_of(file)?;
+    SourceFile::from_bytes(name, bytes).map_err(|found| io::Error::other(found.to_string()))
+}
+
+/// What messages call a file, and what is in it.
+fn bytes_of(file: &OsStr) -> io::Result<(String, Vec<u8>)> {
     let (name, input): (String, Box<dyn Read>) = if file == "-" {
         ("stdin".into(), Box::new(io::stdin().lock()))
     } else {
@@ -48,15 +58,15 @@ pub fn read(file: &OsStr) -> io::Result<SourceFile> {
         let file = open.map_err(|e| io::Error::new(e.kind(), format!("{name}: {e}")))?;
         (name, Box::new(file))
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     input
         .take(MAX_TEXT as u64 + 1)
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
-    if text.len() > MAX_TEXT {
+    if bytes.len() > MAX_TEXT {
         return Err(io::Error::other(format!("{name}: longer than {MAX_TEXT} bytes")));
     }
-    Ok(SourceFile { name, text })
+    Ok((name, bytes))
 }
 
 /// The files of this machine, for those that a rule file names.
@@ -64,16 +74,16 @@ pub fn read(file: &OsStr) -> io::Result<SourceFile> {
 pub struct Disk;
 
 impl Files for Disk {
-    fn read(&mut self, path: &str, _: &str) -> Result<String, String> {
+    fn read(&mut self, path: &str, _: &str) -> Result<Vec<u8>, String> {
         let file = File::open(path).map_err(|error| error.to_string())?;
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         file.take(MAX_TABLE_TEXT as u64 + 1)
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .map_err(|error| error.to_string())?;
-        if text.len() > MAX_TABLE_TEXT {
+        if bytes.len() > MAX_TABLE_TEXT {
             return Err(format!("longer than {MAX_TABLE_TEXT} bytes"));
         }
-        Ok(text)
+        Ok(bytes)
     }
 }
 
@@ -90,11 +100,46 @@ mod tests {
         let path = folder.path().join("hosts");
         std::fs::write(&path, "10.0.0.1\n").unwrap();
         let path = path.to_str().unwrap();
-        assert_eq!(Disk.read(path, "weir.conf"), Ok("10.0.0.1\n".into()));
+        assert_eq!(Disk.read(path, "weir.conf"), Ok(b"10.0.0.1\n".to_vec()));
         assert!(Disk.read("/nonexistent/hosts", "weir.conf").unwrap_err().contains("No such file"));
         assert_eq!(Disk.read("/dev/zero", ""), Err("longer than 67108864 bytes".into()));
-        std::fs::write(path, [0xff]).unwrap();
-        assert!(Disk.read(path, "").unwrap_err().contains("UTF-8"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_where_they_stand() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.into_os_string().into_string().unwrap()
+        };
+        let main = file("weir.conf", b"block\npass # na\xc3\xafve gr\xfc\xdfe\nblok\n");
+        let told = |main: &str| {
+            let checked = gather(main.as_ref(), Load::default(), &[]).unwrap().checked;
+            assert!(checked.rules.is_none());
+            checked.diagnostics
+        };
+        let wrong = "found the byte 0xfc, which is not UTF-8 text";
+        let found = told(&main);
+        assert_eq!(found.to_string(), format!("{main}:2:16: {wrong}\n"));
+        let shown = found.iter().next().unwrap().underlined();
+        assert!(shown.starts_with("    pass # na\u{ef}ve gr\u{fffd}"), "{shown}");
+        assert_eq!(read(main.as_ref()).unwrap_err().to_string(), format!("{main}:2:16: {wrong}"));
+
+        let hosts = file("hosts", b"10.0.0.1\n10.0.0.2 # K\xfcche\n");
+        let web = file("web", b"\xff");
+        let main = file(
+            "all.conf",
+            b"table <t> file \"hosts\"\ninclude \"web\"\nload anchor a from \"web\"\nanchor a\n",
+        );
+        assert_eq!(
+            told(&main).to_string(),
+            format!(
+                "{hosts}:2:13: {wrong} (included from {main}:1)\n\
+                 {web}:1:1: found the byte 0xff, which is not UTF-8 text (included from {main}:2)\n\
+                 {web}:1:1: found the byte 0xff, which is not UTF-8 text (included from {main}:3)\n"
+            )
+        );
     }
 
     #[test]

@@ -330,8 +330,8 @@ impl<'r> Criteria<'r> {
         let (from, to) = (Hosts::new(&rule.from), Hosts::new(&rule.to));
         Self {
             direction: rule.direction,
-            interface: rule.interface.as_ref().map(On::from),
-            received_on: rule.received_on.as_ref().map(On::from),
+            interface: rule.interface.as_deref().map(On::from),
+            received_on: rule.received_on.as_deref().map(On::from),
             family: rule.family.or(from.family()).or(to.family()),
             protocol: rule.protocol,
             from,

@@ -4,6 +4,7 @@
 //! in silence.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::consistent::{consistent, family_fits};
 use super::grammar::{RuleLine, Verb};
@@ -32,14 +33,14 @@ const SYN_OF_SYN_ACK: Flags = Flags { set: 0x02, of: 0x12 };
 pub(super) struct Resolved {
     pub(super) action: Action,
     log: Option<Log>,
-    interfaces: Vec<Option<Interface>>,
+    interfaces: Vec<Option<Arc<Interface>>>,
     pub(super) protocols: Vec<Option<u8>>,
     pub(super) icmp: Vec<Option<IcmpMatch>>,
     from: Vec<ResolvedHost>,
     to: Vec<ResolvedHost>,
     from_ports: Vec<Option<Ports>>,
     to_ports: Vec<Option<Ports>>,
-    os: Vec<Option<String>>,
+    os: Vec<Option<Arc<str>>>,
     flags: Option<Flags>,
     state: KeepState,
     label: Option<String>,
@@ -49,15 +50,15 @@ pub(super) struct Resolved {
 }
 
 struct Same {
-    received_on: Option<Interface>,
+    received_on: Option<Arc<Interface>>,
     tos: Option<u8>,
     prio: Option<u8>,
     max_packet_rate: Option<Rate>,
     set: SetFields,
-    state_options: StateOptions,
+    state_options: Arc<StateOptions>,
     probability: Option<Probability>,
     scrub: Scrub,
-    tagged: Option<Tagged>,
+    tagged: Option<Arc<Tagged>>,
 }
 
 /// Appends what the rule stands for to `rules`, or says why it cannot.
@@ -87,13 +88,13 @@ pub(super) fn expand_anchor(
     rules: &mut Vec<Rule>,
     resolver: &mut Resolver<'_, '_>,
 ) {
-    expand_as(line, Some(Action::Anchor(call.clone())), None, rules, resolver);
+    expand_as(line, Some(Action::Anchor(Box::new(call.clone()))), None, rules, resolver);
 }
 
 fn expand_as(
     line: &RuleLine<'_, '_>,
     action: Option<Action>,
-    defaults: Option<&StateOptions>,
+    defaults: Option<&Arc<StateOptions>>,
     rules: &mut Vec<Rule>,
     resolver: &mut Resolver<'_, '_>,
 ) {
@@ -129,7 +130,7 @@ fn written<I, T>(item: Option<I>, look_up: impl FnOnce(I) -> Found<T>) -> Found<
 fn resolve(
     line: &RuleLine<'_, '_>,
     action: Option<Action>,
-    defaults: Option<&StateOptions>,
+    defaults: Option<&Arc<StateOptions>>,
     resolver: &mut Resolver<'_, '_>,
 ) -> Option<Resolved> {
     let or_none = |list: Vec<_>| if list.is_empty() { vec![None] } else { list };
@@ -139,12 +140,13 @@ fn resolve(
     };
     let options = &line.options;
     let log = written(line.log.as_ref(), |log| resolver.log(&log.items));
-    let interfaces =
-        resolver.all(&line.interfaces, |resolver, item| resolver.interface(item).map(Some));
+    let interfaces = resolver.all(&line.interfaces, |resolver, item| {
+        resolver.interface(item).map(|on| Some(Arc::new(on)))
+    });
     let protocols = resolver.all(&line.protocols, |resolver, at| resolver.protocol(at));
     let from = resolver.all(&line.from.hosts, |resolver, host| resolver.host(host));
     let from_ports = resolver.all(&line.from.ports, |resolver, port| resolver.port(port).map(Some));
-    let os = resolver.all(&line.os, |resolver, at| resolver.os(at).map(Some));
+    let os = resolver.all(&line.os, |resolver, at| resolver.os(at).map(|os| Some(os.into())));
     let to = resolver.all(&line.to.hosts, |resolver, host| resolver.destination(host));
     let to_ports = resolver.all(&line.to.ports, |resolver, port| resolver.port(port).map(Some));
     let received_on = written(options.received_on.as_ref(), |item| resolver.interface(item));
@@ -175,19 +177,19 @@ fn resolve(
             _ => KeepState::No,
         },
         same: Same {
-            received_on: received_on?,
+            received_on: received_on?.map(Arc::new),
             tos: tos?,
             prio: prio?,
             max_packet_rate: max_packet_rate?,
             set: set?,
             // The defaults hold where nothing is said about state.
             state_options: match state_options? {
-                Some(written) => written,
+                Some(written) => Arc::new(written),
                 None => defaults.filter(|_| passes).cloned().unwrap_or_default(),
             },
             probability: probability?,
             scrub: scrub?.unwrap_or_default(),
-            tagged: tagged?,
+            tagged: tagged?.map(Arc::new),
         },
         action,
         log: log?,
@@ -293,7 +295,7 @@ impl Resolved {
     fn rule(
         &self,
         line: &RuleLine<'_, '_>,
-        interface: Option<&Interface>,
+        interface: Option<&Arc<Interface>>,
         protocol: Option<u8>,
         family: Option<Family>,
         source: Source,
@@ -317,7 +319,7 @@ impl Resolved {
             max_packet_rate: self.same.max_packet_rate,
             set: self.same.set,
             state: self.state(protocol),
-            state_options: self.same.state_options.clone(),
+            state_options: Arc::clone(&self.same.state_options),
             probability: self.same.probability,
             fragment: options.fragment.is_some(),
             scrub: self.same.scrub,
@@ -422,7 +424,7 @@ fn add_names(
             return false;
         }
         if let Some(tagged) = &mut rule.tagged {
-            tagged.tag = text;
+            Arc::make_mut(tagged).tag = text;
         }
     }
     if let Some(text) = &resolved.label {

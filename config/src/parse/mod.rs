@@ -56,7 +56,7 @@ pub use self::table::{MAX_TABLE_ENTRIES, MAX_TABLE_TEXT};
 pub use self::vocabulary::vocabulary;
 use self::words::{STATEMENTS, refusal, rule_words};
 pub(crate) use self::words::{nearest, shorten, synonym, with_hint};
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::environment::{Environment, Texts};
 use crate::ether::EtherRule;
 use crate::names::protocol_by_name;
@@ -72,8 +72,10 @@ pub struct Parsed {
     /// The rule set, if there was no error.
     pub rules: Option<RuleSet>,
     /// What `-v` prints while reading, in the order of the files: macros, `set` and `table` lines. It
-    /// is there even if there are errors. Files that are loaded into anchors leave nothing here.
+    /// is there even if there are errors.
     pub echo: Vec<String>,
+    /// What `load anchor` brought, in the order of reading.
+    pub loaded: Vec<Loaded>,
     /// Errors and warnings in the order of the files.
     pub diagnostics: Diagnostics,
     /// Everything that was read, the rule file first, the others as they were named; what is named
@@ -81,6 +83,27 @@ pub struct Parsed {
     pub sources: Vec<SourceFile>,
     /// For lint.
     pub notes: Notes,
+}
+
+/// A file that `load anchor` brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The full path of the anchor that it fills.
+    pub anchor: String,
+    /// Its name.
+    pub file: String,
+    /// Its macros and tables, as [`Parsed::echo`] has those of the rule file.
+    pub echo: Vec<String>,
+}
+
+impl Parsed {
+    /// Of a rule file in which only this was found.
+    pub fn refused(found: Diagnostic) -> Self {
+        let main = SourceFile::new(&*found.place.file, "");
+        let mut parsed = Self { sources: vec![main], ..Self::default() };
+        parsed.diagnostics.push(found);
+        parsed
+    }
 }
 
 /// Reads a rule file and those that it names. Never panics; time and memory are bounded by the
@@ -126,6 +149,7 @@ struct Reader<'r, 'e> {
     rules: usize,
     ether: Vec<EtherRule>,
     echo: Vec<String>,
+    loaded: Vec<Loaded>,
 }
 
 impl<'r, 'e> Reader<'r, 'e> {
@@ -147,6 +171,7 @@ impl<'r, 'e> Reader<'r, 'e> {
             rules: 0,
             ether: Vec::new(),
             echo: Vec::new(),
+            loaded: Vec::new(),
             environment,
         }
     }
@@ -172,7 +197,8 @@ impl Reader<'_, '_> {
         self.macros.into_notes(&mut self.report.notes.macros);
         let rules = (!self.report.found.has_errors()).then_some(set);
         let Report { found: diagnostics, notes, .. } = self.report;
-        Parsed { rules, echo: self.echo, diagnostics, sources: Vec::new(), notes }
+        let Self { echo, loaded, .. } = self;
+        Parsed { rules, echo, loaded, diagnostics, sources: Vec::new(), notes }
     }
 
     /// Takes a statement; the index of the file to go on with, if it includes one.
@@ -220,9 +246,14 @@ impl Reader<'_, '_> {
             return self.report.error(raw[0].span, message);
         }
         let echo = self.macros.define(raw, &mut self.report);
-        if self.main_settings.is_none() {
-            self.echo.extend(echo);
+        if let Some(line) = echo {
+            self.echo(line);
         }
+    }
+
+    /// What `-v` prints of the file that is being read.
+    fn echo(&mut self, line: String) {
+        self.loaded.last_mut().map_or(&mut self.echo, |loaded| &mut loaded.echo).push(line);
     }
 
     /// What is to be done whenever a statement may have made rules; `before` is how many there were.

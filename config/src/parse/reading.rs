@@ -8,8 +8,8 @@ use std::rc::Rc;
 use super::lexer::{Cursor, Kind, Lexer, Token};
 use super::macros::Macros;
 use super::words::shorten;
-use super::{MAX_TEXT, Reader, Scope};
-use crate::source::{Reading, SourceFile, Span};
+use super::{Loaded, MAX_TEXT, Reader, Scope};
+use crate::source::{NotText, Reading, SourceFile, Span, checked_text};
 
 /// How deep files may name each other.
 pub const MAX_DEPTH: usize = 16;
@@ -117,7 +117,9 @@ impl Reader<'_, '_> {
         let settings = std::mem::take(&mut self.settings);
         self.main_settings.get_or_insert(settings);
         self.bodies = 0;
-        self.enter(Scope::new(load.anchor));
+        let Load { anchor, file: name, .. } = load;
+        self.loaded.push(Loaded { anchor: anchor.clone(), file: name, echo: Vec::new() });
+        self.enter(Scope::new(anchor));
         self.open(file);
     }
 
@@ -189,8 +191,13 @@ impl Reader<'_, '_> {
             format!("one run may read {MAX_FILES} files at most")
         } else {
             let by = &sources.reading(at.file).file.name;
-            match self.environment.files.read(name, by) {
-                Ok(text) => return Some(text),
+            match self.environment.files.read(name, by).map(checked_text) {
+                Ok(Ok(text)) => return Some(text),
+                Ok(Err(NotText { shown, at: start, message })) => {
+                    let file = sources.add(SourceFile::new(name, shown), Some(at));
+                    self.report.error(Span { file, start, end: start + 1 }, message);
+                    return None;
+                }
                 Err(error) => format!("{}: {error}", name.escape_debug()),
             }
         };

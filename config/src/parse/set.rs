@@ -1,5 +1,7 @@
 //! `set`: options that hold for the whole rule set.
 
+use std::sync::Arc;
+
 use nom::Parser;
 use nom::branch::alt;
 use nom::combinator::{map, opt, value};
@@ -166,7 +168,7 @@ fn state_policy<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, StatePolicy> {
 pub(super) struct Settings {
     pub(super) options: Options,
     /// `set state-defaults`: the state options of rules that say nothing about state.
-    pub(super) state_defaults: Option<StateOptions>,
+    pub(super) state_defaults: Option<Arc<StateOptions>>,
     adaptive: [Option<u32>; 2],
 }
 
@@ -274,7 +276,7 @@ impl Settings {
             }
             SetLine::StateDefaults(items) => {
                 let defaults = resolver.state_options(items)?;
-                if self.state_defaults.replace(defaults).is_some() {
+                if self.state_defaults.replace(Arc::new(defaults)).is_some() {
                     // pf's words.
                     return resolver.error(items[0].at, "cannot redefine state-defaults");
                 }
@@ -433,11 +435,7 @@ fn limit_value(
 /// Why a time-out that pf knows changes nothing, if it does not; `None` for those that work.
 const fn idle(timeout: Timeout) -> Option<&'static str> {
     match timeout {
-        Timeout::AdaptiveStart | Timeout::AdaptiveEnd => {
-            Some("time-outs do not shrink with the number of states yet")
-        }
         Timeout::Frag => Some("fragments are not reassembled yet"),
-        Timeout::TcpTsDiff => Some("TCP timestamps are not looked at yet"),
         Timeout::SrcTrack => Some("sources are not tracked yet"),
         Timeout::Interval => Some("states end by a timer each, not by sweeps"),
         _ => None,

@@ -51,9 +51,9 @@ impl Reader<'_, '_> {
             ..Table::default()
         };
         let Some(parts) = self.table_parts(&mut table, words) else { return };
-        if !self.scope.is_inline() && self.main_settings.is_none() {
+        if !self.scope.is_inline() {
             // Tables in braces are printed there.
-            self.echo.push(echo(&table, &parts));
+            self.echo(echo(&table, &parts));
         }
         let mention = TableMention {
             name: table.name.clone(),

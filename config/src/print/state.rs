@@ -10,7 +10,7 @@ use crate::rules::{
 impl Rule {
     /// `keep state` is implied and only printed with options; `probability` stands between the two.
     pub(super) fn print_state(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let options = self.state_options != StateOptions::default();
+        let options = *self.state_options != StateOptions::default();
         f.write_str(match self.state {
             KeepState::No if self.action == Action::Pass => " no state",
             KeepState::Keep if options => " keep state",

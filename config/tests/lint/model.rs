@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use weir_config::ether::EtherRule;
 use weir_config::rules::{
@@ -89,9 +90,9 @@ fn endpoint(random: &mut Random, family: Option<Family>, ported: bool) -> Endpoi
     Endpoint { not, address, port, os: None }
 }
 
-fn interface(random: &mut Random, every: usize) -> Option<Interface> {
+fn interface(random: &mut Random, every: usize) -> Option<Arc<Interface>> {
     let name = random.one_of(&NAMES).to_owned();
-    random.once_in(every).then(|| Interface { not: random.once_in(3), name })
+    random.once_in(every).then(|| Arc::new(Interface { not: random.once_in(3), name }))
 }
 
 fn rule(random: &mut Random, line: u32, path: &str) -> Rule {
@@ -102,12 +103,8 @@ fn rule(random: &mut Random, line: u32, path: &str) -> Rule {
             // No recursion: an anchor calls only what comes later in the alphabet.
             let call = if *call > *path { call } else { "not/there".to_owned() };
             let wildcard = random.once_in(4);
-            Action::Anchor(AnchorCall {
-                written: call.clone(),
-                path: call,
-                wildcard,
-                inline: false,
-            })
+            let written = call.clone();
+            Action::Anchor(Box::new(AnchorCall { written, path: call, wildcard, inline: false }))
         }
         2..=5 => Action::Block(Return::Drop),
         _ => Action::Pass,
@@ -149,9 +146,9 @@ fn rule(random: &mut Random, line: u32, path: &str) -> Rule {
         max_packet_rate: random.once_in(15).then_some(Rate { count: 1, seconds: 1 }),
         once: random.once_in(15),
         tag: random.once_in(6).then(|| random.one_of(&TAGS).to_owned()),
-        tagged: random
-            .once_in(5)
-            .then(|| Tagged { not: random.once_in(3), tag: random.one_of(&TAGS).to_owned() }),
+        tagged: random.once_in(5).then(|| {
+            Arc::new(Tagged { not: random.once_in(3), tag: random.one_of(&TAGS).to_owned() })
+        }),
         state: if action == Action::Pass { KeepState::Keep } else { KeepState::No },
         action,
         source: Source { file: 0, line },
@@ -369,8 +366,8 @@ impl<'s> Evaluation<'s> {
         let below_rate = rule.max_packet_rate.is_none() || random.once_in(2);
         let still_there = !rule.once || random.once_in(2);
         rule.direction.is_none_or(|written| written == self.direction)
-            && on(rule.interface.as_ref(), self.names)
-            && on(rule.received_on.as_ref(), self.received)
+            && on(rule.interface.as_deref(), self.names)
+            && on(rule.received_on.as_deref(), self.received)
             && family
             && rule.protocol.is_none_or(|protocol| protocol == packet.protocol)
             && end_matches(&rule.from, packet.source, packet.ports[0], packet, 0)

@@ -308,8 +308,8 @@ fn findings_read_as_sentences() {
 fn shipped_rule_files_are_clean() {
     struct Disk;
     impl Files for Disk {
-        fn read(&mut self, path: &str, _: &str) -> Result<String, String> {
-            fs::read_to_string(path).map_err(|error| error.to_string())
+        fn read(&mut self, path: &str, _: &str) -> Result<Vec<u8>, String> {
+            fs::read(path).map_err(|error| error.to_string())
         }
     }
     let etc = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc");

@@ -34,8 +34,11 @@ pub enum Letter {
     Tables(Arc<Tables>, Sender<Replaced>),
     /// Tell what was counted for each table, by its id.
     TableTallies(Sender<Vec<TableTally>>),
-    /// Tell what was counted for entries of a table. They come back, so that one list serves all.
-    EntryCounters(u32, Vec<Hit>, Sender<(Vec<Hit>, Vec<EntryCounters>)>),
+    /// Tell what was counted for entries of the table of this id and [`Table::uid`]. They come back,
+    /// so that one list serves all.
+    ///
+    /// [`Table::uid`]: weir_engine::table::Table::uid
+    EntryCounters(u32, u64, Vec<Hit>, Sender<(Vec<Hit>, Vec<EntryCounters>)>),
     /// Pass everything until then; `None`: judge.
     Open(Option<Instant>, Sender<()>),
     /// Tell the counters.

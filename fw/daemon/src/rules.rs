@@ -166,7 +166,7 @@ mod tests {
 
     fn call(path: &str, wildcard: bool) -> Rule {
         let call = AnchorCall { path: path.into(), wildcard, ..AnchorCall::default() };
-        Rule { action: Action::Anchor(call), ..Rule::default() }
+        Rule { action: Action::Anchor(Box::new(call)), ..Rule::default() }
     }
 
     #[test]

@@ -368,7 +368,7 @@ impl Session {
         if !change.dry_run && change.action != TableAction::Test {
             let TableChange { name, anchor, action, .. } = change;
             let within = if anchor.is_empty() { "" } else { " of anchor " };
-            info!("user {}: {action:?} in table {name:?}{within}{anchor}", self.uid);
+            info!("user {}: -T {action} in table {name:?}{within}{anchor}", self.uid);
         }
         let count = outcome.addresses;
         self.send(&Reply::TableOutcome(outcome))?;
@@ -460,7 +460,7 @@ impl Session {
                 done(count)
             }),
             Command::Flush(what) => control.flush(&what).map(|count| {
-                warn!("user {uid} flushed {what:?}");
+                warn!("user {uid} flushed {what}");
                 done(count)
             }),
             Command::Enable => control.enable().map(|()| {

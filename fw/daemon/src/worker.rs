@@ -125,7 +125,8 @@ impl Worker {
             moved += self.take_over(worker);
             self.judge(now);
         }
-        self.engine.advance(now);
+        // A worker with states to end does not sleep.
+        moved += usize::from(self.engine.advance(now));
         self.send_crafted();
         for port in 0..self.queues.len() {
             moved += self.transmit(port)?;
@@ -338,9 +339,9 @@ impl Worker {
             Letter::TableTallies(reply) => {
                 let _ = reply.try_send(self.engine.table_counters().tables());
             }
-            Letter::EntryCounters(table, entries, reply) => {
+            Letter::EntryCounters(table, uid, entries, reply) => {
                 let counters = self.engine.table_counters();
-                let counted = entries.iter().map(|&hit| counters.entry(table, hit));
+                let counted = entries.iter().map(|&hit| counters.entry(table, uid, hit));
                 let counted = counted.map(Option::unwrap_or_default).collect();
                 let _ = reply.try_send((entries, counted));
             }

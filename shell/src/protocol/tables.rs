@@ -1,5 +1,7 @@
 //! Tables in the control protocol.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A change of a table, or a question about it.
@@ -55,6 +57,22 @@ impl TableAction {
     /// Whether a table that is `const` allows it.
     pub const fn leaves_entries(self) -> bool {
         matches!(self, Self::Test | Self::Zero | Self::Kill)
+    }
+}
+
+/// As `-T` takes it.
+impl fmt::Display for TableAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Add => "add",
+            Self::Delete => "delete",
+            Self::Replace => "replace",
+            Self::Test => "test",
+            Self::Zero => "zero",
+            Self::Expire { seconds } => return write!(f, "expire {seconds}"),
+            Self::Flush => "flush",
+            Self::Kill => "kill",
+        })
     }
 }
 

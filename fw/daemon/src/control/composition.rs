@@ -135,10 +135,9 @@ impl Composition {
         Ok(())
     }
 
-    /// Forgets the main rules, and the options that would let everything pass without rules.
+    /// Forgets the main rules.
     pub(super) fn flush_rules(&mut self) {
         self.rules = None;
-        self.options.skip.clear();
     }
 
     /// Empties an anchor, and with `recursive` those below it; `false` if there is none.
@@ -212,6 +211,10 @@ impl Composition {
     pub(super) fn compose(&self) -> RuleSet {
         let main = self.rules.as_deref().map(|piece| piece.rules.clone()).unwrap_or_default();
         let mut rules = RuleSet { options: self.options.clone(), anchors: BTreeMap::new(), ..main };
+        if self.rules.is_none() {
+            // Nothing passes without rules, not even what they would not be asked about.
+            rules.options.skip.clear();
+        }
         let tables = self.tables.as_deref().map(|piece| &piece.rules);
         rules.tables = tables.map(|tables| tables.tables.clone()).unwrap_or_default();
         let fillers: Vec<_> = self.fillers().collect();

@@ -536,7 +536,8 @@ impl Control {
                     hits.extend(piece.iter().map(|entry| entry.hit));
                     let counted;
                     (hits, counted) = mailbox.ask(|reply| {
-                        Letter::EntryCounters(id as u32, std::mem::take(&mut hits), reply)
+                        let uid = editor.table().uid();
+                        Letter::EntryCounters(id as u32, uid, std::mem::take(&mut hits), reply)
                     })?;
                     for (sum, counted) in sums.iter_mut().zip(counted) {
                         sum.merge(&counted);

@@ -39,10 +39,10 @@ impl Scene<'_> {
                 format!("{} is not {wanted}", self.direction)
             }
             Criterion::Interface => {
-                format!("on {}", self.interface(rule.interface.as_ref(), self.port))
+                format!("on {}", self.interface(rule.interface.as_deref(), self.port))
             }
             Criterion::ReceivedOn => {
-                let received = self.interface(rule.received_on.as_ref(), packet.port);
+                let received = self.interface(rule.received_on.as_deref(), packet.port);
                 format!("received on {received}")
             }
             Criterion::Family => match family(packet) {

@@ -10,7 +10,7 @@ use weir_engine::table::Tables;
 use weir_engine::{Instant, PortName, PortNames, Program};
 use weir_shell::check;
 use weir_shell::protocol::Load;
-use weir_shell::source::{self, Disk};
+use weir_shell::source;
 
 use super::telling::Teller;
 use crate::settings;
@@ -74,7 +74,6 @@ impl Policy {
     /// # Errors
     /// When it cannot be read, is wrong (everything that is, a line each), or cannot be compiled.
     pub fn read(file: &OsStr, defines: &[String], ports: PortNames) -> Result<Self, String> {
-        let main = source::read(file).map_err(|error| error.to_string())?;
         let terms = Load { macros: defines.to_vec(), ..Load::default() };
         let prefixes: Vec<_> = ports
             .0
@@ -84,7 +83,8 @@ impl Policy {
                 nets: port.prefixes.clone(),
             })
             .collect();
-        let mut parsed = check::read(&main, &mut Disk, &terms, &prefixes)?;
+        let gathered = source::gather(file, terms, &prefixes).map_err(|error| error.to_string())?;
+        let mut parsed = gathered.checked;
         check::refuse_unbuilt(&mut parsed);
         let Some(rules) = parsed.rules else {
             return Err(parsed.diagnostics.to_string().trim_end().to_owned());
@@ -123,6 +123,7 @@ impl Policy {
 fn unknown_ports(rules: &RuleSet, ports: &PortNames) -> Option<String> {
     let all = rules.rules.iter().chain(rules.anchors.values().flat_map(|anchor| &anchor.rules));
     let named = all.flat_map(|rule| [&rule.interface, &rule.received_on]).flatten();
+    let named = named.map(|interface| &**interface);
     let ether = rules.ether.iter().filter_map(|rule| rule.interface.as_ref());
     let unknown: BTreeSet<&str> = named
         .chain(ether)

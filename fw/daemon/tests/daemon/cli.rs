@@ -100,6 +100,55 @@ fn files_that_a_file_names_are_read_by_the_client() {
 }
 
 #[test]
+fn what_is_loaded_into_anchors_is_printed_behind_the_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let main = "side = wan\nload anchor web from \"web.conf\"\nblock\nanchor web\nanchor a {\n  \
+                load anchor b from \"b.conf\"\n}\n";
+    let path = file("weir.conf", main);
+    let web = file("web.conf", "p = 80\ntable <t> const { 10.0.0.1 }\npass proto tcp to port $p\n");
+    let deep = file("b.conf", "anchor in {\n  pass\n}\n");
+    let output = weir(&["ctl", "-nvvf", &path], "");
+    assert_eq!(
+        text(&output.stdout),
+        "side = \"wan\"\n@0 block drop all\n@1 anchor \"web\" all\n@2 anchor \"a\" all\n\
+         p = \"80\"\ntable <t> const { 10.0.0.1 }\n\
+         @0 pass proto tcp from any to any port = 80 flags S/SA\n\
+         @0 anchor in all {\n@0 pass all flags S/SA\n}\n"
+    );
+    assert_eq!(
+        text(&output.stderr),
+        format!("\nLoading anchor web from {web}\n\nLoading anchor a/b from {deep}\n")
+    );
+    let quiet = weir(&["ctl", "-nf", &path], "");
+    assert_eq!((text(&quiet.stdout), text(&quiet.stderr)), ("", ""));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused_where_they_stand() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("latin.conf");
+    std::fs::write(&path, b"block\n# gr\xfc\xdfe\n").unwrap();
+    let path = path.to_str().unwrap();
+    let wrong = format!("{path}:2:5: found the byte 0xfc, which is not UTF-8 text\n");
+    for (arguments, status) in [
+        (&["ctl", "-nf", path][..], 1),
+        (&["check", path], 1),
+        (&["explain", "--rules", path, "in on lan proto udp from 10.0.0.1 to 10.0.0.2"], 2),
+        (&["test", "--rules", path, "-"], 2),
+        (&["test", "--rules", "-", path], 2),
+    ] {
+        let output = weir(arguments, "");
+        assert_eq!(text(&output.stderr), wrong, "{arguments:?}");
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_put_in_force_is_printed_and_refused() {
     let rules = "pass in proto tcp to port 80 synproxy state\npass out\n";
     let output = weir(&["ctl", "-nvf", "-"], rules);

@@ -12,7 +12,7 @@ use weir_daemon::rules::Programs;
 use weir_hw::Kind;
 use weir_shell::protocol::{Command, Done, Flush, Kill, Load, Part, Reply, RuleListing, Source};
 
-use crate::house::{House, datagram, names, wait_for};
+use crate::house::{Arrivals, House, datagram, names, wait_for};
 use crate::seat::{Client, Seat, done, load};
 
 /// Queries from the LAN pass in an anchor without a name, answers leave by the last rule.
@@ -271,6 +271,44 @@ fn parts_of_a_file_can_be_loaded() {
     let mut partly = Load { anchor: "web".into(), part: Part::Rules, ..Load::default() };
     partly.sources = vec![source("x", "pass\n")];
     assert!(refused(client.end(Command::Load(partly))).contains("-a"));
+    seat.running.stop();
+}
+
+/// Without rules everything is blocked: options that come later open nothing.
+#[test]
+fn skipped_ports_do_not_open_a_bridge_without_rules() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    let mut there = Arrivals::default();
+    let house = &seat.running.house;
+    let skips = "set skip on { lan wan }\n";
+    client.end(load(&format!("{skips}block\n")));
+    assert!(house.lan.put(0, &datagram(1, 0)));
+    wait_for("what is skipped", || {
+        there.take(&house.wan, 2);
+        there.flows.contains_key(&1)
+    });
+    let dropped = |client: &mut Client| client.info().reasons.iter().map(|r| r.count).sum::<u64>();
+    for (number, options) in [None, Some(skips)].into_iter().enumerate() {
+        client.end(Command::Flush(Flush::Rules));
+        if let Some(options) = options {
+            client.end(part(Part::Options, options));
+        }
+        let before = dropped(&mut client);
+        for flow in 2..12 {
+            assert!(house.lan.put(0, &datagram(flow, number as u16)));
+        }
+        wait_for("ten drops", || dropped(&mut client) == before + 10);
+        there.take(&house.wan, 2);
+        assert_eq!(there.flows.len(), 1, "nothing but the first came through");
+    }
+    // What was set holds for the rules that come.
+    client.end(part(Part::Rules, "block\n"));
+    assert!(house.lan.put(0, &datagram(3, 2)));
+    wait_for("what is skipped", || {
+        there.take(&house.wan, 2);
+        there.flows.contains_key(&3)
+    });
     seat.running.stop();
 }
 

@@ -110,7 +110,7 @@ fn rule_set(random: &mut Random) -> RuleSet {
         let call_of =
             AnchorCall { path: path.into(), wildcard: false, inline: false, written: path.into() };
         call = Rule {
-            action: Action::Anchor(call_of),
+            action: Action::Anchor(Box::new(call_of)),
             direction: call.direction,
             quick: call.quick,
             interface: call.interface,

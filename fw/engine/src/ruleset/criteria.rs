@@ -255,8 +255,8 @@ impl Criteria {
         Some(Self {
             from: End::new(&rule.from, table),
             to: End::new(&rule.to, table),
-            place: u16::from(mask(rule.interface.as_ref(), ports)) | direction | family,
-            received_on: mask(rule.received_on.as_ref(), ports),
+            place: u16::from(mask(rule.interface.as_deref(), ports)) | direction | family,
+            received_on: mask(rule.received_on.as_deref(), ports),
             protocol: rule.protocol,
             flags: rule.flags.map_or((0, 0), |flags| (flags.set, flags.of)),
             icmp: rule.icmp.map(|icmp| (icmp.kind, icmp.code)),

@@ -6,10 +6,12 @@
 //! states together.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::program::{Identity, Program};
 use super::sequence::{NOWHERE, Step};
 use crate::state::entry::NONE;
+use crate::state::lifetime::{Lifetimes, Pace};
 
 /// What a rule has seen. Packets and bytes: arriving (`in`) and leaving (`out`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,8 @@ struct Record {
     identity: Option<Identity>,
     /// Number in the program in force, or [`NONE`].
     number: u32,
+    /// The time-outs that the rule has for itself. States keep them when the rule is gone.
+    lifetimes: Option<Arc<Lifetimes>>,
 }
 
 /// All records of a worker.
@@ -46,6 +50,8 @@ pub(crate) struct Records {
     steps: Vec<Step>,
     /// For each step, the evaluations of its scope that ended with it; see [`Records::fold`].
     ended: Vec<u64>,
+    /// A state began that makes the others of its rule live shorter.
+    pressed: bool,
 }
 
 impl Records {
@@ -64,7 +70,9 @@ impl Records {
             self.all[record as usize].number = NONE;
         }
         for (number, &identity) in (0..).zip(program.identities()) {
-            let record = known.remove(&identity).unwrap_or_else(|| self.allocate(identity));
+            let record = known
+                .remove(&identity)
+                .unwrap_or_else(|| self.allocate(identity, program.lifetimes(number).cloned()));
             self.all[record as usize].number = number;
             self.by_number.push(record);
         }
@@ -108,6 +116,9 @@ impl Records {
         if let Some(record) = self.all.get_mut(record as usize) {
             record.counters.states += 1;
             record.counters.states_total += 1;
+            if let Some(lifetimes) = &record.lifetimes {
+                self.pressed |= lifetimes.begin();
+            }
         }
     }
 
@@ -115,8 +126,37 @@ impl Records {
     pub(crate) fn release(&mut self, record: u32) {
         if let Some(known) = self.all.get_mut(record as usize) {
             known.counters.states -= 1;
+            if let Some(lifetimes) = &known.lifetimes {
+                lifetimes.end();
+            }
             self.free_unused(record);
         }
+    }
+
+    /// The first of these records' own values for a time-out, in ticks. What the arriving rule leaves
+    /// open is taken from the leaving one.
+    pub(crate) fn own_ticks(&self, records: [u32; 2], timeout: u8) -> Option<u32> {
+        self.lifetimes(records).find_map(|lifetimes| lifetimes.ticks(timeout))
+    }
+
+    /// The same for the shortening of time-outs.
+    pub(crate) fn own_pace(&self, records: [u32; 2]) -> Option<Pace> {
+        self.lifetimes(records).find_map(Lifetimes::pace)
+    }
+
+    /// Whether states of the records have time-outs of their own.
+    pub(crate) fn have_own(&self, records: [u32; 2]) -> bool {
+        self.lifetimes(records).next().is_some()
+    }
+
+    fn lifetimes(&self, records: [u32; 2]) -> impl Iterator<Item = &Lifetimes> {
+        let known = records.into_iter().filter_map(|record| self.all.get(record as usize));
+        known.filter_map(|record| record.lifetimes.as_deref())
+    }
+
+    /// Whether a state has begun since the last call that makes the others of its rule live shorter.
+    pub(crate) const fn take_pressed(&mut self) -> bool {
+        std::mem::replace(&mut self.pressed, false)
     }
 
     /// Counters of the rules in force, by number.
@@ -154,8 +194,9 @@ impl Records {
         }
     }
 
-    fn allocate(&mut self, identity: Identity) -> u32 {
-        let fresh = Record { identity: Some(identity), number: NONE, ..Record::default() };
+    fn allocate(&mut self, identity: Identity, lifetimes: Option<Arc<Lifetimes>>) -> u32 {
+        let fresh =
+            Record { identity: Some(identity), number: NONE, lifetimes, ..Record::default() };
         if let Some(record) = self.free.pop() {
             self.all[record as usize] = fresh;
             record

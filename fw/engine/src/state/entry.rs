@@ -77,6 +77,10 @@ pub(crate) mod flag {
     pub(crate) const RATED: u16 = 32;
     /// Packets are counted for entries of tables.
     pub(crate) const COUNTS_TABLES: u16 = 64;
+    /// A rule of the state has time-outs of its own, which its record knows.
+    pub(crate) const OWN_TIMEOUTS: u16 = 128;
+    /// `scrub (reassemble tcp)`: the [`normaliser`](crate::normalise) has a record of it.
+    pub(crate) const NORMALISED: u16 = 256;
 }
 
 impl Entry {

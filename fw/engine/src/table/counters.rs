@@ -169,9 +169,10 @@ impl TableCounters {
         self.0.iter().map(|counted| counted.tally).collect()
     }
 
-    /// What was counted for an entry, by what a look-up for it finds; `None` if nothing was.
-    pub fn entry(&self, table: u32, hit: Hit) -> Option<EntryCounters> {
-        let counted = self.0.get(table as usize)?;
+    /// What was counted for an entry of a table, whose id and [`Table::uid`] these are, by what a
+    /// look-up for it finds; `None` if nothing was, or the id is another table's now.
+    pub fn entry(&self, table: u32, uid: u64, hit: Hit) -> Option<EntryCounters> {
+        let counted = self.0.get(table as usize).filter(|counted| counted.uid == uid)?;
         let words = &counted.pages.get(hit.entry as usize / PAGE)?[hit.entry as usize % PAGE];
         (words[0] == hit.stamp.max(counted.stamp) + 1).then(|| {
             let tally = |at: usize| Tally { packets: words[at], bytes: words[at + 1] };

@@ -216,8 +216,9 @@ fn pass(counters: &mut TableCounters, tables: &Tables, id: u32, address: [u8; 4]
 
 fn counted(counters: &TableCounters, tables: &Tables, id: u32) -> Vec<Option<u64>> {
     let packets = |counters: EntryCounters| counters.tallies[1][TableOp::Pass as usize].packets;
-    let all = tables.get(id).unwrap().entries(Instant(0));
-    all.iter().map(|entry| counters.entry(id, entry.hit).map(packets)).collect()
+    let table = tables.get(id).unwrap();
+    let all = table.entries(Instant(0));
+    all.iter().map(|entry| counters.entry(id, table.uid(), entry.hit).map(packets)).collect()
 }
 
 #[test]
@@ -259,6 +260,12 @@ fn counters_belong_to_an_entry_not_to_its_id() {
     assert_eq!(counters.table(0).unwrap().matches, 0);
     pass(&mut counters, &tables, 0, [10, 0, 0, 2]);
     assert_eq!(counted(&counters, &tables, 0), [Some(1), None, None]);
+
+    // Asked for by the id of a table that has another one since.
+    let other = Editor::new(8, true, Instant(0));
+    let both = Tables::new(vec![Arc::clone(other.table()), Arc::clone(editor.table())]);
+    drop(counters.take_up(&both));
+    assert_eq!(counted(&counters, &tables, 0), [None, None, None]);
 }
 
 #[test]

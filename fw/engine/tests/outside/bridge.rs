@@ -118,7 +118,7 @@ impl Bridge {
         while self.now < end {
             self.now = self.now.after(Duration::from_millis(100)).min(end);
             for engine in &mut self.engines {
-                engine.advance(self.now);
+                while engine.advance(self.now) {}
                 take_crafted(engine, &mut self.crafted);
             }
         }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use weir_config::rules::{
     Action, Address, Anchor, AnchorCall, Direction, Endpoint, Family, Flags, Interface, KeepState,
@@ -79,7 +80,8 @@ fn rule(random: &mut Random, path: &str) -> Rule {
         _ => {
             let wildcard = random.below(4) == 0;
             let path = if wildcard { path } else { random.one_of(&callable) }.to_owned();
-            Action::Anchor(AnchorCall { written: path.clone(), path, wildcard, inline: false })
+            let written = path.clone();
+            Action::Anchor(Box::new(AnchorCall { written, path, wildcard, inline: false }))
         }
     };
     let protocol = random.one_of(&[None, None, Some(6), Some(17)]);
@@ -89,12 +91,13 @@ fn rule(random: &mut Random, path: &str) -> Rule {
     Rule {
         direction: random.one_of(&[None, Some(Direction::In), Some(Direction::Out)]),
         quick: random.below(6) == 0,
-        interface: (random.below(3) == 0).then(|| Interface {
-            not: random.below(3) == 0,
-            name: random.one_of(&["lan", "wan", "eth1", "eth7"]).to_owned(),
+        interface: (random.below(3) == 0).then(|| {
+            let not = random.below(3) == 0;
+            let name = random.one_of(&["lan", "wan", "eth1", "eth7"]).to_owned();
+            Arc::new(Interface { not, name })
         }),
         received_on: (random.below(10) == 0)
-            .then(|| Interface { not: false, name: "lan".to_owned() }),
+            .then(|| Arc::new(Interface { not: false, name: "lan".to_owned() })),
         // The parser refuses pairs of different families; here they match nothing.
         family: family(&from).or(family(&to)),
         protocol,
@@ -104,7 +107,7 @@ fn rule(random: &mut Random, path: &str) -> Rule {
         tos: (random.below(12) == 0).then_some(0x10),
         tag: (random.below(6) == 0).then(|| tag(random)),
         tagged: (random.below(6) == 0)
-            .then(|| Tagged { not: random.below(2) == 0, tag: tag(random) }),
+            .then(|| Arc::new(Tagged { not: random.below(2) == 0, tag: tag(random) })),
         action,
         from,
         to,
@@ -237,7 +240,7 @@ impl Reading<'_> {
 
     fn matches(&self, rule: &Rule, path: &str) -> bool {
         let seen = self.seen;
-        let named = |on: &Option<Interface>, port: [&str; 2]| {
+        let named = |on: &Option<Arc<Interface>>, port: [&str; 2]| {
             on.as_ref().is_none_or(|on| port.contains(&&*on.name) != on.not)
         };
         let flags =

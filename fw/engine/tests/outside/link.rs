@@ -1,6 +1,8 @@
 //! Layer 2 seen from outside: frames byte by byte in, verdicts and counters out; and random `ether`
 //! rules against FreeBSD's pf.conf(5) read literally.
 
+use std::sync::Arc;
+
 use weir_config::ether::{EtherRule, MacMatch, VlanMatch};
 use weir_config::rules::{Address, Direction, RuleSet, Tagged};
 use weir_config::tables::{Table, TableEntry};
@@ -228,7 +230,7 @@ fn ip_rules_see_the_tag() {
     let text = "ether pass in on lan from 02:00:00:00:00:0a tag OURS\nblock\npass inet\n";
     let parsed = parse_one(&SourceFile::new("tagged", text), &Defines::default());
     let mut set = parsed.rules.expect("no errors");
-    set.rules[1].tagged = Some(Tagged { not: false, tag: "OURS".to_owned() });
+    set.rules[1].tagged = Some(Arc::new(Tagged { not: false, tag: "OURS".to_owned() }));
     let mut bridge = Bridge::new("");
     bridge.load_set(&set);
     assert_eq!(bridge.send(LAN, &ping()), PASSES);

@@ -15,3 +15,5 @@ mod random;
 mod reasons;
 mod recovery;
 mod simulation;
+mod timeouts;
+mod timestamps;
