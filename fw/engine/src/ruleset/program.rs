@@ -23,6 +23,7 @@ use crate::effects::Effects;
 use crate::flow::Path;
 use crate::link::LinkRules;
 use crate::packet::Network;
+use crate::source::RuleLimits;
 use crate::state::lifetime::{Lifetimes, Pace, ticks};
 
 /// Why a checked rule set cannot run.
@@ -94,6 +95,7 @@ pub struct Program {
     anchors: Vec<String>,
     identities: Vec<Identity>,
     meters: HashMap<u32, Arc<Meter>>,
+    limits: HashMap<u32, Arc<RuleLimits>>,
     lifetimes: HashMap<u32, Arc<Lifetimes>>,
     pub(crate) steps: Vec<Step>,
     /// The last step outside all anchors.
@@ -127,10 +129,12 @@ pub(crate) struct Compiled {
     pub(crate) tag: u16,
     pub(crate) action: Action,
     pub(crate) effects: Effects,
+    /// Number of the table of `overload`.
+    overload: Option<u32>,
 }
 
 impl Program {
-    /// Compiles a checked rule set for these ports. What rules remember (`once`, `max-pkt-rate`) is
+    /// Compiles a checked rule set for these ports. What rules remember (`once`, `max-pkt-rate`, limits) is
     /// taken over from `previous` for rules that are the same.
     ///
     /// # Errors
@@ -168,6 +172,7 @@ impl Program {
             |old| &old.meters,
             |rule| (rule.once || rule.max_packet_rate.is_some()).then(Meter::default),
         );
+        let limits = remembered(set, &identities, previous, |old| &old.limits, RuleLimits::of);
         let lifetimes = remembered(
             set,
             &identities,
@@ -186,6 +191,7 @@ impl Program {
             rules,
             identities,
             meters,
+            limits,
             lifetimes,
             steps,
             last_step,
@@ -303,6 +309,22 @@ impl Program {
         self.meters.get(&rule).map(|meter| &**meter)
     }
 
+    /// What a rule allows its states and their sources, if it limits them.
+    pub fn limits(&self, rule: u32) -> Option<&Arc<RuleLimits>> {
+        self.limits.get(&rule)
+    }
+
+    /// The rule with these limits, unless it is gone.
+    pub fn limited_by(&self, limits: &Arc<RuleLimits>) -> Option<u32> {
+        let mut all = self.limits.iter();
+        all.find(|(_, known)| Arc::ptr_eq(known, limits)).map(|(&rule, _)| rule)
+    }
+
+    /// The table that a rule puts sources into which exceed its limits.
+    pub fn overload_table(&self, rule: u32) -> Option<&TableName> {
+        self.tables.get(self.compiled(rule).overload? as usize)
+    }
+
     /// The rule of a step.
     pub(crate) fn step_rule(&self, step: u32) -> &Compiled {
         self.compiled(self.steps[step as usize].rule)
@@ -367,6 +389,7 @@ impl Compiled {
             },
             action: rule.action.clone(),
             effects: Effects::of(rule),
+            overload: rule.state_options.overload.as_ref().map(|overload| table(&overload.table)),
         })
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::program::{Identity, Program};
 use super::sequence::{NOWHERE, Step};
+use crate::source::RuleLimits;
 use crate::state::entry::NONE;
 use crate::state::lifetime::{Lifetimes, Pace};
 
@@ -35,6 +36,8 @@ struct Record {
     identity: Option<Identity>,
     /// Number in the program in force, or [`NONE`].
     number: u32,
+    /// The limits that its states have been counted for, from the first one on.
+    limits: Option<Arc<RuleLimits>>,
     /// The time-outs that the rule has for itself. States keep them when the rule is gone.
     lifetimes: Option<Arc<Lifetimes>>,
 }
@@ -73,7 +76,11 @@ impl Records {
             let record = known
                 .remove(&identity)
                 .unwrap_or_else(|| self.allocate(identity, program.lifetimes(number).cloned()));
-            self.all[record as usize].number = number;
+            let known = &mut self.all[record as usize];
+            known.number = number;
+            if known.limits.is_none() {
+                known.limits = program.limits(number).map(Arc::clone);
+            }
             self.by_number.push(record);
         }
         for record in old {
@@ -87,6 +94,11 @@ impl Records {
     #[inline]
     pub(crate) fn of(&self, number: u32) -> u32 {
         self.by_number[number as usize]
+    }
+
+    /// The limits of a record's rule, if it has any; `None` for [`NONE`].
+    pub(crate) fn limits(&self, record: u32) -> Option<&Arc<RuleLimits>> {
+        self.all.get(record as usize)?.limits.as_ref()
     }
 
     /// The number of a record's rule, unless that is gone.
@@ -126,6 +138,9 @@ impl Records {
     pub(crate) fn release(&mut self, record: u32) {
         if let Some(known) = self.all.get_mut(record as usize) {
             known.counters.states -= 1;
+            if let Some(limits) = &known.limits {
+                limits.release_state();
+            }
             if let Some(lifetimes) = &known.lifetimes {
                 lifetimes.end();
             }
@@ -209,6 +224,7 @@ impl Records {
     fn free_unused(&mut self, record: u32) {
         let known = &mut self.all[record as usize];
         if known.number == NONE && known.counters.states == 0 && known.identity.take().is_some() {
+            known.limits = None;
             self.free.push(record);
         }
     }
