@@ -103,7 +103,7 @@ impl Engine {
                 self.records.count(records[1], 1 - from, packet.length);
                 if changed {
                     let effects = Effects::unpack(self.table.effects(entry));
-                    effects.apply(packet, frames, i, &mut self.chance);
+                    self.apply(effects, packet, frames, i);
                 }
                 if normalised {
                     let moves = matches!(tracked, Tracked::Moves(_));
