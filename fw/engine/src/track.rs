@@ -54,15 +54,11 @@ impl Engine {
                 }
                 let limited = state.has(flag::LIMITED);
                 if limited {
-                    let rules = state.rules;
-                    let shut = self.shut_out(round, frames, i, packet, &header, entry, from);
-                    if shut.is_some() {
-                        return shut;
+                    match self.before_tracking(round, frames, i, packet, &header, entry, from) {
+                        Ok(plain) => stripped = plain,
+                        Err(verdict) => return Some(verdict),
                     }
-                    if tracker::opens(&header) && verify(packet, &header, frames, i).is_ok() {
-                        stripped = self.strip_fast_open(frames, i, packet, rules);
-                        packet = stripped.as_ref().unwrap_or(packet);
-                    }
+                    packet = stripped.as_ref().unwrap_or(packet);
                 }
                 let timely = if self.table.get(entry).has(flag::NORMALISED) {
                     self.inspect(round, frames.head(i), packet, &header, (entry, from))
@@ -135,18 +131,54 @@ impl Engine {
             self.end(entry, ending, round.tick);
         }
         if logged.is_some() {
-            let direction = if from == 0 { Direction::In } else { Direction::Out };
-            let at = if from == 0 { packet.port } else { Path::across(packet.port).to };
-            // A `match log (all)` is not remembered: the rule that let the state begin stands for it.
-            let rules = || records.into_iter().filter_map(|record| self.records.number(record));
-            let rule = rules()
-                .find(|&rule| round.program.compiled(rule).log_all)
-                .or_else(|| rules().next());
-            let event =
-                Event { rule, way: (at, direction), verdict, state: logged, is_debug: false };
-            self.log(round, frames, i, packet, &event, log);
+            self.log_tracked(round, frames, i, packet, (records, from), (verdict, logged), log);
         }
         Some(verdict)
+    }
+
+    /// Before a segment of a connection with limits is tracked: its verdict, if it ends here; else what
+    /// is left of it without Fast Open, if that was there.
+    #[expect(clippy::too_many_arguments, reason = "a segment, and where it belongs")]
+    fn before_tracking<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &mut F,
+        i: usize,
+        packet: &Packet,
+        header: &Tcp,
+        entry: u32,
+        from: usize,
+    ) -> Result<Option<Packet>, Verdict> {
+        if let Some(verdict) = self.shut_out(round, frames, i, packet, header, entry, from) {
+            return Err(verdict);
+        }
+        let rules = self.table.get(entry).rules;
+        if tracker::opens(header) && verify(packet, header, frames, i).is_ok() {
+            return Ok(self.strip_fast_open(frames, i, packet, rules));
+        }
+        Ok(None)
+    }
+
+    /// Logs a packet of a state with `log (all)`.
+    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
+    fn log_tracked<F: Frames, L: LogSink>(
+        &self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        packet: &Packet,
+        (records, from): ([u32; 2], usize),
+        (verdict, state): (Verdict, Option<StateNote>),
+        log: &mut L,
+    ) {
+        let direction = if from == 0 { Direction::In } else { Direction::Out };
+        let at = if from == 0 { packet.port } else { Path::across(packet.port).to };
+        // A `match log (all)` is not remembered: the rule that let the state begin stands for it.
+        let rules = || records.into_iter().filter_map(|record| self.records.number(record));
+        let rule =
+            rules().find(|&rule| round.program.compiled(rule).log_all).or_else(|| rules().next());
+        let event = Event { rule, way: (at, direction), verdict, state, is_debug: false };
+        self.log(round, frames, i, packet, &event, log);
     }
 
     /// A TCP segment of a connection with limits.
