@@ -23,10 +23,7 @@ pub fn not_built(rules: &RuleSet) -> Vec<(Source, String)> {
 
 fn options(options: &Options) -> Vec<(Source, String)> {
     let usual = Limits::default();
-    let limits = [
-        (Limit::Frags, "fragments are not reassembled yet"),
-        (Limit::PktdelayPkts, "packets are never delayed"),
-    ];
+    let limits = [(Limit::PktdelayPkts, "packets are never delayed")];
     let limits = limits
         .into_iter()
         .filter(|&(limit, _)| options.limits.get(limit) != usual.get(limit))
@@ -42,11 +39,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
             "syncookies",
             options.syncookies != Syncookies::Never,
             "SYNs are not answered with cookies yet",
-        ),
-        (
-            "reassemble",
-            options.reassemble.on && options.sources.get("reassemble").is_some(),
-            "fragments are not reassembled yet",
         ),
     ];
     let others = others
@@ -69,7 +61,6 @@ fn of_rule(rule: &Rule) -> Option<String> {
     let words = [
         (rule.from.os.is_some(), "os"),
         (rule.log.is_some_and(|log| log.to != 0), "log (to ...)"),
-        (rule.fragment, "fragment"),
         (rule.state == KeepState::Modulate, "modulate state"),
         (rule.state == KeepState::Synproxy, "synproxy state"),
         (options.pflow, "pflow"),

@@ -93,9 +93,6 @@ impl Engine {
             _ => Tracked::Moves(datagram::track(&mut state.peers, from, packet.protocol)),
         };
         let state = self.table.get_mut(entry);
-        let changed = state.has(flag::EFFECTS);
-        let normalised = state.has(flag::NORMALISED);
-        let counted = state.has(flag::COUNTS_TABLES);
         let records = state.rules;
         let mut ends = matches!(tracked, Tracked::Forgotten(_));
         if let Tracked::Moves(timeout) = tracked {
@@ -106,24 +103,8 @@ impl Engine {
         }
         let verdict = match tracked {
             Tracked::Moves(_) | Tracked::Stands | Tracked::Forgotten(None) => {
-                let state = self.table.get_mut(entry);
-                state.packets[from] += 1;
-                state.bytes[from] += u64::from(packet.length);
-                // The initiator's packets arrive by the arriving rule's port; answers leave by it.
-                self.records.count(records[0], from, packet.length);
-                self.records.count(records[1], 1 - from, packet.length);
-                if changed {
-                    let effects = Effects::unpack(self.table.effects(entry));
-                    effects.apply(packet, frames, i, &mut self.chance);
-                }
-                if normalised {
-                    let moves = matches!(tracked, Tracked::Moves(_));
-                    self.normalise(round, frames, i, flow, (entry, from), moves);
-                }
-                if counted {
-                    self.count_tables(round, packet, from, records);
-                }
-                self.forward(packet)
+                let moves = matches!(tracked, Tracked::Moves(_));
+                self.pass_tracked(round, frames, i, flow, packet, (entry, from), moves)
             }
             Tracked::Refused(reason) | Tracked::Forgotten(Some(reason)) => {
                 self.refuse(round, frames, i, packet, entry, reason, log)
@@ -135,18 +116,67 @@ impl Engine {
             self.end(entry, ending, round.tick);
         }
         if logged.is_some() {
-            let direction = if from == 0 { Direction::In } else { Direction::Out };
-            let at = if from == 0 { packet.port } else { Path::across(packet.port).to };
-            // A `match log (all)` is not remembered: the rule that let the state begin stands for it.
-            let rules = || records.into_iter().filter_map(|record| self.records.number(record));
-            let rule = rules()
-                .find(|&rule| round.program.compiled(rule).log_all)
-                .or_else(|| rules().next());
-            let event =
-                Event { rule, way: (at, direction), verdict, state: logged, is_debug: false };
-            self.log(round, frames, i, packet, &event, log);
+            self.log_tracked(round, frames, i, packet, (records, from), (verdict, logged), log);
         }
         Some(verdict)
+    }
+
+    /// A packet that its state lets pass: counts it and does to it what the rules want.
+    #[expect(clippy::too_many_arguments, reason = "a packet, and where it belongs")]
+    #[inline]
+    fn pass_tracked<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &mut F,
+        i: usize,
+        flow: &Lane,
+        packet: &Packet,
+        (entry, from): (u32, usize),
+        moves: bool,
+    ) -> Verdict {
+        let state = self.table.get_mut(entry);
+        state.packets[from] += 1;
+        state.bytes[from] += u64::from(packet.length);
+        let changed = state.has(flag::EFFECTS);
+        let normalised = state.has(flag::NORMALISED);
+        let counted = state.has(flag::COUNTS_TABLES);
+        let records = state.rules;
+        // The initiator's packets arrive by the arriving rule's port; answers leave by it.
+        self.records.count(records[0], from, packet.length);
+        self.records.count(records[1], 1 - from, packet.length);
+        if changed {
+            let effects = Effects::unpack(self.table.effects(entry));
+            self.apply(effects, packet, frames, i);
+        }
+        if normalised {
+            self.normalise(round, frames, i, flow, (entry, from), moves);
+        }
+        if counted {
+            self.count_tables(round, packet, from, records);
+        }
+        self.forward(packet)
+    }
+
+    /// `log (all)` of a packet of a known flow.
+    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
+    fn log_tracked<F: Frames, L: LogSink>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        packet: &Packet,
+        (records, from): ([u32; 2], usize),
+        (verdict, state): (Verdict, Option<StateNote>),
+        log: &mut L,
+    ) {
+        let direction = if from == 0 { Direction::In } else { Direction::Out };
+        let at = if from == 0 { packet.port } else { Path::across(packet.port).to };
+        // A `match log (all)` is not remembered: the rule that let the state begin stands for it.
+        let rules = || records.into_iter().filter_map(|record| self.records.number(record));
+        let rule =
+            rules().find(|&rule| round.program.compiled(rule).log_all).or_else(|| rules().next());
+        let event = Event { rule, way: (at, direction), verdict, state, is_debug: false };
+        self.log(round, frames, i, packet, &event, log);
     }
 
     /// A TCP segment of a connection with limits.
