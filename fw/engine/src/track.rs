@@ -160,7 +160,7 @@ impl Engine {
     /// `log (all)` of a packet of a known flow.
     #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
     fn log_tracked<F: Frames, L: LogSink>(
-        &mut self,
+        &self,
         round: &Round<'_>,
         frames: &F,
         i: usize,
