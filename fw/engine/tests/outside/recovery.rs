@@ -105,7 +105,7 @@ fn the_server_remembers_a_connection_that_nobody_else_does() {
     assert_eq!(bridge.listing(), before);
     // But nothing with data, and no RST of the wrong side.
     let data = build::tcp(SERVER, CLIENT, ACK).seq(5_000_000).ack(4_000_000_000).payload(b"x");
-    assert_eq!(bridge.send(LAN, &data.frame()), Some(Reason::TcpOldAck));
+    assert_eq!(bridge.send(LAN, &data.frame()), Some(Reason::TcpBadAck));
     assert_eq!(server(&mut bridge, RST, 7, 0), Some(Reason::TcpBadReset));
     assert_eq!(server(&mut bridge, RST | ACK, 0, 1002), Some(Reason::TcpBadReset));
     assert_eq!(bridge.listing(), before);
