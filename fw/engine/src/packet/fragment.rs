@@ -1,6 +1,6 @@
 //! Fragments of datagrams (RFC 791, 3.2; RFC 8200, 4.5).
 
-use super::bytes::be16;
+use super::bytes::{be16, be32};
 use super::parse::Layer;
 use super::{Network, icmp, protocol, tcp, udp};
 use crate::reason::Reason;
@@ -87,7 +87,7 @@ pub(super) fn of_header(header: [u8; 8], at: usize, end: usize) -> Option<Fragme
     }
     let data = at + header.len();
     Some(Fragment {
-        id: super::bytes::be32(&header, 4),
+        id: be32(&header, 4),
         offset: field & 0xfff8,
         length: (end - data) as u16,
         data: data as u16,
