@@ -105,7 +105,8 @@ impl Bridge {
             match *verdict {
                 Verdict::Forward(out) => leaving.push((out, frames.bytes(i))),
                 Verdict::Reflect(_) => leaving.push((*port, frames.bytes(i))),
-                Verdict::Drop(_) => {}
+                // Only damage makes a fragment here: no datagram is ever whole.
+                Verdict::Drop(_) | Verdict::Hold(_) => {}
                 Verdict::Handover(owner) => {
                     let ring = &mut self.rings[usize::from(owner)];
                     if ring.len() < RING {
