@@ -54,15 +54,11 @@ impl Engine {
                 }
                 let limited = state.has(flag::LIMITED);
                 if limited {
-                    let rules = state.rules;
-                    let shut = self.shut_out(round, frames, i, packet, &header, entry, from);
-                    if shut.is_some() {
-                        return shut;
+                    match self.before_tracking(round, frames, i, packet, &header, entry, from) {
+                        Ok(plain) => stripped = plain,
+                        Err(verdict) => return Some(verdict),
                     }
-                    if tracker::opens(&header) && verify(packet, &header, frames, i).is_ok() {
-                        stripped = self.strip_fast_open(frames, i, packet, rules);
-                        packet = stripped.as_ref().unwrap_or(packet);
-                    }
+                    packet = stripped.as_ref().unwrap_or(packet);
                 }
                 let timely = if self.table.get(entry).has(flag::NORMALISED) {
                     self.inspect(round, frames.head(i), packet, &header, (entry, from))
@@ -155,6 +151,29 @@ impl Engine {
             self.count_tables(round, packet, from, records);
         }
         self.forward(packet)
+    }
+
+    /// Before a segment of a connection with limits is tracked: its verdict, if it ends here; else what
+    /// is left of it without Fast Open, if that was there.
+    #[expect(clippy::too_many_arguments, reason = "a segment, and where it belongs")]
+    fn before_tracking<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &mut F,
+        i: usize,
+        packet: &Packet,
+        header: &Tcp,
+        entry: u32,
+        from: usize,
+    ) -> Result<Option<Packet>, Verdict> {
+        if let Some(verdict) = self.shut_out(round, frames, i, packet, header, entry, from) {
+            return Err(verdict);
+        }
+        let rules = self.table.get(entry).rules;
+        if tracker::opens(header) && verify(packet, header, frames, i).is_ok() {
+            return Ok(self.strip_fast_open(frames, i, packet, rules));
+        }
+        Ok(None)
     }
 
     /// `log (all)` of a packet of a known flow.
