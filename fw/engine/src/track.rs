@@ -89,9 +89,6 @@ impl Engine {
             _ => Tracked::Moves(datagram::track(&mut state.peers, from, packet.protocol)),
         };
         let state = self.table.get_mut(entry);
-        let changed = state.has(flag::EFFECTS);
-        let normalised = state.has(flag::NORMALISED);
-        let counted = state.has(flag::COUNTS_TABLES);
         let records = state.rules;
         let mut ends = matches!(tracked, Tracked::Forgotten(_));
         if let Tracked::Moves(timeout) = tracked {
@@ -102,24 +99,8 @@ impl Engine {
         }
         let verdict = match tracked {
             Tracked::Moves(_) | Tracked::Stands | Tracked::Forgotten(None) => {
-                let state = self.table.get_mut(entry);
-                state.packets[from] += 1;
-                state.bytes[from] += u64::from(packet.length);
-                // The initiator's packets arrive by the arriving rule's port; answers leave by it.
-                self.records.count(records[0], from, packet.length);
-                self.records.count(records[1], 1 - from, packet.length);
-                if changed {
-                    let effects = Effects::unpack(self.table.effects(entry));
-                    self.apply(effects, packet, frames, i);
-                }
-                if normalised {
-                    let moves = matches!(tracked, Tracked::Moves(_));
-                    self.normalise(round, frames, i, flow, (entry, from), moves);
-                }
-                if counted {
-                    self.count_tables(round, packet, from, records);
-                }
-                self.forward(packet)
+                let moves = matches!(tracked, Tracked::Moves(_));
+                self.pass_tracked(round, frames, i, flow, packet, (entry, from), moves)
             }
             Tracked::Refused(reason) | Tracked::Forgotten(Some(reason)) => {
                 self.refuse(round, frames, i, packet, entry, reason, log)
@@ -134,6 +115,42 @@ impl Engine {
             self.log_tracked(round, frames, i, packet, (records, from), (verdict, logged), log);
         }
         Some(verdict)
+    }
+
+    /// A packet that its state lets pass: counts it and does to it what the rules want.
+    #[expect(clippy::too_many_arguments, reason = "a packet, and where it belongs")]
+    #[inline]
+    fn pass_tracked<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &mut F,
+        i: usize,
+        flow: &Lane,
+        packet: &Packet,
+        (entry, from): (u32, usize),
+        moves: bool,
+    ) -> Verdict {
+        let state = self.table.get_mut(entry);
+        state.packets[from] += 1;
+        state.bytes[from] += u64::from(packet.length);
+        let changed = state.has(flag::EFFECTS);
+        let normalised = state.has(flag::NORMALISED);
+        let counted = state.has(flag::COUNTS_TABLES);
+        let records = state.rules;
+        // The initiator's packets arrive by the arriving rule's port; answers leave by it.
+        self.records.count(records[0], from, packet.length);
+        self.records.count(records[1], 1 - from, packet.length);
+        if changed {
+            let effects = Effects::unpack(self.table.effects(entry));
+            self.apply(effects, packet, frames, i);
+        }
+        if normalised {
+            self.normalise(round, frames, i, flow, (entry, from), moves);
+        }
+        if counted {
+            self.count_tables(round, packet, from, records);
+        }
+        self.forward(packet)
     }
 
     /// Before a segment of a connection with limits is tracked: its verdict, if it ends here; else what
@@ -159,7 +176,7 @@ impl Engine {
         Ok(None)
     }
 
-    /// Logs a packet of a state with `log (all)`.
+    /// `log (all)` of a packet of a known flow.
     #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
     fn log_tracked<F: Frames, L: LogSink>(
         &self,

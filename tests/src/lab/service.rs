@@ -154,7 +154,7 @@ impl Drop for TcpServer {
     }
 }
 
-/// A TCP server on IPv4 and IPv6 that counts what its accept() returns, and holds it open.
+/// A TCP server on IPv4 and IPv6 that counts what its `accept()` returns, and holds it open.
 #[derive(Debug)]
 pub struct HoldingServer {
     _server: TcpServer,

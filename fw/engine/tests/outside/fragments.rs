@@ -58,7 +58,10 @@ fn reasons(judged: &[Judged]) -> Vec<Reason> {
 
 /// Sends fragments one after the other.
 fn one_by_one(bridge: &mut Bridge, port: PortIndex, fragments: &[Vec<u8>]) -> Vec<Judged> {
-    fragments.iter().flat_map(|fragment| bridge.feed(port, &[fragment.clone()])).collect()
+    fragments
+        .iter()
+        .flat_map(|fragment| bridge.feed(port, std::slice::from_ref(fragment)))
+        .collect()
 }
 
 #[test]
@@ -234,10 +237,13 @@ fn overlaps_end_a_datagram_and_what_comes_later_of_it() {
             ("the last, with an end before", piece(64..100, false)),
         ] {
             let mut bridge = Bridge::new("pass\n");
-            assert!(bridge.feed(WAN, &[first.clone()]).is_empty(), "{name}");
+            assert!(bridge.feed(WAN, std::slice::from_ref(&first)).is_empty(), "{name}");
             let out = bridge.feed(WAN, &[evil]);
             assert_eq!(reasons(&out), [Reason::FragOverlap; 2], "{name}");
-            assert_eq!(reasons(&bridge.feed(WAN, &[last.clone()])), [Reason::FragOverlap]);
+            assert_eq!(
+                reasons(&bridge.feed(WAN, std::slice::from_ref(&last))),
+                [Reason::FragOverlap]
+            );
             assert_eq!(bridge.counters().reasons[Reason::FragOverlap as usize], 3);
             assert_eq!(bridge.frames[0].held(), 0);
             // Not for ever.
@@ -250,7 +256,7 @@ fn overlaps_end_a_datagram_and_what_comes_later_of_it() {
             ("more behind the end", build::fragment(&datagram, 3, 208..408, true)),
         ] {
             let mut bridge = Bridge::new("pass\n");
-            assert!(bridge.feed(WAN, &[last.clone()]).is_empty());
+            assert!(bridge.feed(WAN, std::slice::from_ref(&last)).is_empty());
             assert_eq!(reasons(&bridge.feed(WAN, &[evil])), [Reason::FragOverlap; 2], "{name}");
         }
     }
@@ -263,8 +269,11 @@ fn the_same_again_does_no_harm_and_other_bytes_do() {
             |range: std::ops::Range<usize>, more| build::fragment(&datagram, 3, range, more);
         let (first, last) = (piece(0..200, true), piece(200..408, false));
         let mut bridge = Bridge::new("pass\n");
-        assert!(bridge.feed(WAN, &[last.clone()]).is_empty());
-        assert_eq!(reasons(&bridge.feed(WAN, &[last.clone()])), [Reason::FragDuplicate]);
+        assert!(bridge.feed(WAN, std::slice::from_ref(&last)).is_empty());
+        assert_eq!(
+            reasons(&bridge.feed(WAN, std::slice::from_ref(&last))),
+            [Reason::FragDuplicate]
+        );
         let out = bridge.feed(WAN, &[first.clone(), first.clone()]);
         assert_eq!(bytes(&out), [last.clone(), first.clone()]);
         assert!(passed(&out), "the second copy begins another datagram");
