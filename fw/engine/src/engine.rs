@@ -24,7 +24,7 @@ use crate::state::entry::{Entry, NONE, flag};
 use crate::state::table::Table;
 use crate::state::view::{Context, StateView};
 use crate::state::wheel::{TICK_NANOS, TICKS_PER_SECOND};
-use crate::table::{Retired, TableCounters, Tables};
+use crate::table::{Pages, Retired, TableCounters, Tables};
 use crate::time::Instant;
 
 /// States that one call of [`Engine::advance`] looks at, at least, and at most when the last was long
@@ -32,6 +32,10 @@ use crate::time::Instant;
 const EXPIRY_BUDGET: std::ops::RangeInclusive<u64> = 64..=8192;
 /// Nanoseconds between two rounds that are worth a look at one state more; a look costs about 300.
 const EXPIRY_SHARE: u64 = 10_000;
+
+/// Rules of the program before that one call of [`Engine::advance`] finishes with, a few nanoseconds
+/// each.
+const SETTLED: usize = 256;
 
 /// How an engine is set up.
 #[derive(Clone, Copy, Debug)]
@@ -178,8 +182,9 @@ impl Engine {
         tables: Arc<Tables>,
     ) -> Replaced {
         let mut replaced = self.set_tables(tables);
-        self.records.install(&program);
-        self.ether.install(program.link(), self.program.as_deref().map(Program::link));
+        let follows = program.follows(self.program.as_deref());
+        self.records.install(&program, follows);
+        self.ether.install(program.link(), follows);
         self.epoch = self.epoch.wrapping_add(1);
         if let Some(old) = self.program.take() {
             if old.is_floating() != program.is_floating() {
@@ -202,6 +207,11 @@ impl Engine {
         Replaced { program: None, _tables: tables, _counters: retired }
     }
 
+    /// Pages for the counters of the tables that are taken up next; see [`Pages`].
+    pub fn stock(&mut self, pages: Pages) {
+        self.table_counters.stock(pages);
+    }
+
     /// What this worker has counted for the tables.
     pub const fn table_counters(&self) -> &TableCounters {
         &self.table_counters
@@ -214,6 +224,7 @@ impl Engine {
 
     /// Ends states whose time has come, within a budget; called once a round.
     pub fn advance(&mut self, now: Instant) {
+        self.records.settle(SETTLED);
         // Taken out for the while: a shared count is not to be touched every round.
         let Some(program) = self.program.take() else {
             return;

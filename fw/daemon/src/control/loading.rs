@@ -12,7 +12,7 @@ use weir_config::options::Limit;
 use weir_config::rules::RuleSet;
 use weir_config::{beyond_limit, check_calls};
 use weir_engine::Program;
-use weir_engine::table::Tables;
+use weir_engine::table::{Pages, Tables};
 use weir_shell::protocol::Load;
 
 use super::composition::{Composition, Piece};
@@ -157,7 +157,7 @@ impl Control {
             warnings = self.publish(&mut in_force, program, &contents, Places::new(&rules))?;
         } else {
             // The rules are the same; what is in the tables need not be.
-            self.publish_tables(&tables, &in_force)?;
+            self.publish_tables(&tables, &mut in_force)?;
         }
         *store = tables;
         self.count_tables(&store);
@@ -199,12 +199,15 @@ impl Control {
         self.parts.programs.push(Arc::clone(&program), Arc::clone(&places));
         let mut answers = Vec::with_capacity(self.parts.mailboxes.len());
         for mailbox in &self.parts.mailboxes {
-            let posted = mailbox
-                .post(|done| Letter::Install(Arc::clone(&program), Arc::clone(tables), done));
+            let pages = Pages::between(&in_force.tables, tables);
+            let posted = mailbox.post(|done| {
+                Letter::Install(Arc::clone(&program), Arc::clone(tables), pages, done)
+            });
             // Some may have theirs: there is no way back, and without this one none forward.
             answers.push(posted.inspect_err(|error| (self.parts.give_up)(&error.to_string()))?);
         }
         in_force.program = Some(program);
+        in_force.tables = Arc::clone(tables);
         in_force.places = places;
         let late = answers.into_iter().filter_map(|answer| answer.wait().err());
         Ok(late.map(|error| format!("{error}: it will take up the rules when it does")).collect())
