@@ -2,7 +2,7 @@
 //! looked at and is refused when it would be put in force: a limit that limits nothing would be worse
 //! than an error.
 
-use crate::options::{Limit, Limits, Named, Options, StatePolicy, Syncookies};
+use crate::options::{Limit, Limits, Named, Options, Syncookies};
 use crate::rules::{KeepState, Rule, RuleSet, Source};
 
 /// Everything in the rule set that this version does not do: the place and one sentence for each
@@ -40,7 +40,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
             options.fingerprints.is_some(),
             "operating systems are not told apart yet",
         ),
-        ("loginterface", options.log_interface.is_some(), "there are no counters for it yet"),
         ("hostid", options.host_id.is_some(), "states are not shared between firewalls yet"),
         (
             "syncookies",
@@ -75,7 +74,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
 
 fn of_rule(rule: &Rule) -> Option<String> {
     let options = &rule.state_options;
-    let timeout = options.timeouts.first().filter(|_| !adds_timeouts(rule));
     let words = [
         (rule.from.os.is_some(), "os"),
         (rule.log.is_some_and(|log| log.to != 0), "log (to ...)"),
@@ -89,11 +87,8 @@ fn of_rule(rule: &Rule) -> Option<String> {
         (options.max_src_nodes.is_some(), "max-src-nodes"),
         (options.overload.is_some(), "overload"),
         (tracks_by_itself(rule), "source-track"),
-        (options.policy == Some(StatePolicy::IfBound), "if-bound"),
-        (options.policy == Some(StatePolicy::Floating), "floating"),
         (options.sloppy, "sloppy"),
         (options.pflow, "pflow"),
-        (timeout.is_some(), timeout.map_or("", |&(timeout, _)| timeout.name())),
         (rule.scrub.reassemble_tcp, "scrub (reassemble tcp)"),
     ];
     let words: Vec<_> = words.into_iter().filter(|(used, _)| *used).map(|(_, word)| word).collect();
@@ -104,11 +99,6 @@ fn of_rule(rule: &Rule) -> Option<String> {
             Some(format!("`{}` and `{last}` are not built yet", many.join("`, `")))
         }
     }
-}
-
-/// Whether a limit brings the time-outs with it, so that naming it is enough.
-fn adds_timeouts(rule: &Rule) -> bool {
-    rule.state_options.max.is_some() || rule.state_options.max_src_conn_rate.is_some()
 }
 
 /// `source-track` without a limit that brings it.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use crate::protocol::{Info, Interface, Limit, Peer, State, Timeout};
+use crate::protocol::{Info, Interface, InterfaceStats, Limit, Peer, State, Timeout};
 
 /// A state as `-s states` prints it.
 pub(crate) fn state(out: &mut impl Write, state: &State, verbose: u8) -> io::Result<()> {
@@ -141,6 +141,9 @@ pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result
     if let Some(seconds) = info.open_for {
         writeln!(out, "EVERYTHING PASSES unjudged for {seconds} more seconds (-e ends it)\n")?;
     }
+    if let Some(port) = &info.log_interface {
+        interface_stats(out, port)?;
+    }
     writeln!(out, "{:<27} {:>14} {:>16}", "State Table", "Total", "Rate")?;
     writeln!(out, "  {:<25} {:>14} {:>14}", "current entries", info.states, "")?;
     let counter = |out: &mut dyn Write, name: &str, count: u64| {
@@ -151,6 +154,9 @@ pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result
     counter(out, "inserts", info.inserts)?;
     counter(out, "removals", info.removals)?;
     counter(out, "evictions", info.evictions)?;
+    if let Some(percent) = info.adaptive {
+        writeln!(out, "  {:<25} active, time-outs scaled to {percent} %", "adaptive")?;
+    }
     writeln!(out, "Counters")?;
     counter(out, "frames", info.frames)?;
     counter(out, "reflected", info.reflected)?;
@@ -174,6 +180,26 @@ pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result
         )?;
     }
     Ok(())
+}
+
+/// What `set loginterface` adds to `-s info`.
+fn interface_stats(out: &mut impl Write, port: &InterfaceStats) -> io::Result<()> {
+    // IPv4 and IPv6, of one direction.
+    let ways = |direction: usize| [port.traffic[direction], port.traffic[direction + 2]];
+    let line = |out: &mut dyn Write, name: &str, [v4, v6]: [u64; 2]| {
+        writeln!(out, "{name:<27} {v4:>14} {v6:>16}")
+    };
+    writeln!(out, "Interface Stats for {:<16} {:>5} {:>16}", port.name, "IPv4", "IPv6")?;
+    for (direction, name) in ["In", "Out"].into_iter().enumerate() {
+        let bytes = ways(direction).map(|way| way.passed[1] + way.blocked[1]);
+        line(out, &format!("  Bytes {name}"), bytes)?;
+    }
+    for (direction, name) in ["In", "Out"].into_iter().enumerate() {
+        writeln!(out, "  Packets {name}")?;
+        line(out, "    Passed", ways(direction).map(|way| way.passed[0]))?;
+        line(out, "    Blocked", ways(direction).map(|way| way.blocked[0]))?;
+    }
+    writeln!(out)
 }
 
 /// `-s Interfaces`.
@@ -233,7 +259,8 @@ pub(crate) fn limit(out: &mut impl Write, limit: &Limit) -> io::Result<()> {
 mod tests {
     use super::{info, interface, limit, state, timeout};
     use crate::protocol::{
-        Info, Interface, Limit, Peer, ReasonCount, State, Timeout, Traffic, WorkerInfo,
+        Info, Interface, InterfaceStats, Limit, Peer, ReasonCount, State, Timeout, Traffic,
+        WorkerInfo,
     };
 
     fn printed(print: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
@@ -337,7 +364,17 @@ mod tests {
             uptime: 90_065,
             open_for: None,
             io: "packet".into(),
+            log_interface: Some(InterfaceStats {
+                name: "eth1".into(),
+                traffic: [
+                    Traffic { passed: [10, 1000], blocked: [1, 60] },
+                    Traffic { passed: [9, 900], blocked: [0, 0] },
+                    Traffic { passed: [8, 800], blocked: [0, 0] },
+                    Traffic { passed: [7, 700], blocked: [2, 80] },
+                ],
+            }),
             states: 3,
+            adaptive: Some(63),
             searches: 180_130,
             inserts: 4,
             removals: 1,
@@ -365,6 +402,13 @@ mod tests {
         let text = printed(|out| info(out, &status, 0));
         for line in [
             "Status: Enabled for 1 days 01:01:05               weir 0.1.0",
+            "Interface Stats for eth1              IPv4             IPv6",
+            "  Bytes In                            1060              800",
+            "  Bytes Out                            900              780",
+            "  Packets Out",
+            "    Passed                              10                8",
+            "    Blocked                              0                2",
+            "  adaptive                  active, time-outs scaled to 63 %",
             "State Table                          Total             Rate",
             "  current entries                        3               ",
             "  searches                          180130            2.0/s",

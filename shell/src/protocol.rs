@@ -544,8 +544,15 @@ pub struct Info {
     pub open_for: Option<u64>,
     /// Port kind.
     pub io: String,
+    /// What the port of `set loginterface` has counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_interface: Option<InterfaceStats>,
     /// States now.
     pub states: u64,
+    /// Percent that is left of each time-out because there are more states than `adaptive.start`;
+    /// absent while they run in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<u32>,
     /// Look-ups in the state table.
     pub searches: u64,
     /// States made.
@@ -571,6 +578,17 @@ pub struct Info {
     pub log_lost: u64,
     /// Each worker.
     pub workers: Vec<WorkerInfo>,
+}
+
+/// The port of `set loginterface`.
+///
+/// `{"name":"eth1","traffic":[{"passed":[10,1000],"blocked":[1,60]},...]}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStats {
+    /// Name of the network interface.
+    pub name: String,
+    /// By family and direction: IPv4 in, IPv4 out, IPv6 in, IPv6 out.
+    pub traffic: [Traffic; 4],
 }
 
 /// A counter of dropped frames.

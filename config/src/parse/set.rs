@@ -435,9 +435,6 @@ fn limit_value(
 /// Why a time-out that pf knows changes nothing, if it does not; `None` for those that work.
 const fn idle(timeout: Timeout) -> Option<&'static str> {
     match timeout {
-        Timeout::AdaptiveStart | Timeout::AdaptiveEnd => {
-            Some("time-outs do not shrink with the number of states yet")
-        }
         Timeout::Frag => Some("fragments are not reassembled yet"),
         Timeout::TcpTsDiff => Some("TCP timestamps are not looked at yet"),
         Timeout::SrcTrack => Some("sources are not tracked yet"),

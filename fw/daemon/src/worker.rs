@@ -125,7 +125,8 @@ impl Worker {
             moved += self.take_over(worker);
             self.judge(now);
         }
-        self.engine.advance(now);
+        // A worker with states to end does not sleep.
+        moved += usize::from(self.engine.advance(now));
         self.send_crafted();
         for port in 0..self.queues.len() {
             moved += self.transmit(port)?;

@@ -148,25 +148,29 @@ impl Engine {
             }
             _ => datagram::begin(&mut peers, packet.protocol),
         };
-        if program.ticks(timeout as u8) == 0 {
+        let records = decision.rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
+        if self.whole_ticks(records, timeout as u8, program) == 0 {
             // A time-out of 0: the state would end at once.
             return Ok(());
         }
-        let mut flags = if lane.sender_is_lower { 0 } else { flag::INITIATOR_UPPER };
         let deciding = || decision.rules.into_iter().flatten();
+        let policy = deciding().find_map(|rule| program.compiled(rule).policy);
+        let (key, sender_is_lower) =
+            lane.key_under(policy.unwrap_or(program.options().state_policy));
+        let mut flags = if sender_is_lower { 0 } else { flag::INITIATOR_UPPER };
         for (wanted, flag) in [
             (decision.log_all, flag::LOG_ALL),
             (!decision.effects.is_none(), flag::EFFECTS),
             (deciding().all(|rule| program.compiled(rule).allow_opts), flag::ALLOW_OPTS),
             (deciding().any(|rule| program.is_rated(rule)), flag::RATED),
             (deciding().any(|rule| program.compiled(rule).names_tables()), flag::COUNTS_TABLES),
+            (self.records.have_own(records), flag::OWN_TIMEOUTS),
         ] {
             flags |= if wanted { flag } else { 0 };
         }
         let entry = self
-            .begin(&lane.key, lane.hash, flags, timeout as u8, round.tick, program)
+            .begin(&key, lane.hash, flags, timeout as u8, round.tick, program)
             .ok_or(Reason::StateLimit)?;
-        let records = decision.rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
         for record in distinct(records) {
             self.records.refer(record);
         }
@@ -176,6 +180,10 @@ impl Engine {
         state.rules = records;
         state.packets[0] = 1;
         state.bytes[0] = u64::from(packet.length);
+        if state.has(flag::OWN_TIMEOUTS) {
+            let deadline = self.deadline(self.table.get(entry), program);
+            self.table.reschedule(entry, deadline);
+        }
         Ok(())
     }
 

@@ -21,17 +21,20 @@ use crate::ruleset::criteria::Answers;
 use crate::ruleset::evaluate::Findings;
 use crate::ruleset::records::{Records, RuleCounters};
 use crate::state::entry::{Entry, NONE, flag};
+use crate::state::lifetime::Pace;
 use crate::state::table::Table;
 use crate::state::view::{Context, StateView};
-use crate::state::wheel::{TICK_NANOS, TICKS_PER_SECOND};
+use crate::state::wheel::{TICK_NANOS, TICKS_PER_SECOND, is_due};
 use crate::table::{Pages, Retired, TableCounters, Tables};
 use crate::time::Instant;
 
-/// States that one call of [`Engine::advance`] looks at, at least, and at most when the last was long
-/// ago: a worker that sleeps between rounds has the time, and must not fall behind.
-const EXPIRY_BUDGET: std::ops::RangeInclusive<u64> = 64..=8192;
-/// Nanoseconds between two rounds that are worth a look at one state more; a look costs about 300.
-const EXPIRY_SHARE: u64 = 10_000;
+/// States that one call of [`Engine::advance`] looks at because they may have ended, at least and at
+/// most: a quarter of a millisecond, so that no frame waits long. More are looked at in the next call.
+const EXPIRY_BUDGET: std::ops::RangeInclusive<u64> = 64..=1024;
+/// States that it looks at most because time-outs were shortened.
+const SWEEP_BUDGET: u64 = 4096;
+/// Nanoseconds between two calls that are worth a look at one state more.
+const LOOK_SHARE: u64 = 10_000;
 
 /// Rules of the program before that one call of [`Engine::advance`] finishes with, a few nanoseconds
 /// each.
@@ -59,6 +62,8 @@ pub struct Shared {
     pools: Pools,
     evicted: AtomicU64,
     refused: AtomicU64,
+    /// Counts how often states of single rules began to live shorter.
+    pressed: AtomicU64,
 }
 
 impl Shared {
@@ -115,8 +120,16 @@ pub struct Engine {
     /// What tables say of the packets that come next.
     pub(crate) answers: [Answers; DEPTH],
     pub(crate) chance: Chance,
-    /// After time-outs were changed: the next entry to be scheduled anew.
+    /// By how much the time-outs of the rule set are shortened in this round.
+    pace: Pace,
+    /// The pace that every place in the wheel takes into account.
+    swept: Pace,
+    /// [`Shared::pressed`] at the same time.
+    pressed: u64,
+    /// After time-outs became shorter: the next entry to be scheduled anew.
     sweep: Option<u32>,
+    /// Time that was too short for a look, in nanoseconds.
+    owed: u64,
     /// When [`Engine::advance`] was called last.
     advanced: Instant,
 }
@@ -167,14 +180,18 @@ impl Engine {
             findings: Some(Box::default()),
             answers: [Answers::default(); DEPTH],
             chance: Chance::new(setup.key, setup.worker),
+            pace: Pace::FULL,
+            swept: Pace::FULL,
+            pressed: 0,
             sweep: None,
+            owed: 0,
             advanced: setup.now,
         }
     }
 
-    /// Takes up a program and the contents of [`Program::tables`], in their order. States live on, but
-    /// those whose key a change of `state-policy` has made unreachable: they end. What is returned is
-    /// best dropped on another thread.
+    /// Takes up a program and the contents of [`Program::tables`], in their order. States live on,
+    /// under the `state-policy` that they began with. What is returned is best dropped on another
+    /// thread.
     pub fn install(
         &mut self,
         now: Instant,
@@ -187,9 +204,7 @@ impl Engine {
         self.ether.install(program.link(), follows);
         self.epoch = self.epoch.wrapping_add(1);
         if let Some(old) = self.program.take() {
-            if old.is_floating() != program.is_floating() {
-                self.kill_all();
-            } else if old.options().timeouts != program.options().timeouts {
+            if old.options().timeouts != program.options().timeouts {
                 self.sweep = Some(0);
             }
             replaced.program = Some(old);
@@ -222,51 +237,91 @@ impl Engine {
         self.open_until = until;
     }
 
-    /// Ends states whose time has come, within a budget; called once a round.
-    pub fn advance(&mut self, now: Instant) {
+    /// Ends states whose time has come, within a budget; called once a round. Whether there may be
+    /// more to do at once.
+    pub fn advance(&mut self, now: Instant) -> bool {
         self.records.settle(SETTLED);
         // Taken out for the while: a shared count is not to be touched every round.
         let Some(program) = self.program.take() else {
-            return;
+            return false;
         };
         let pause = now.0.saturating_sub(self.advanced.0);
-        let budget = (pause / EXPIRY_SHARE).clamp(*EXPIRY_BUDGET.start(), *EXPIRY_BUDGET.end());
+        let (least, most) = (*EXPIRY_BUDGET.start(), *EXPIRY_BUDGET.end());
+        let budget = (pause / LOOK_SHARE).clamp(least, most);
         self.advanced = now;
+        self.set_pace(&program);
         let now = tick(now);
-        for _ in 0..budget {
-            let Self { table, records, counters, shared, .. } = self;
-            let more = table.expire_next(
-                now,
-                self.key,
-                |entry| deadline(entry, &program),
-                |entry| {
-                    account_end(entry, records);
-                    counters.removals += 1;
-                    shared.pool(Limit::States).release();
-                },
-            );
-            if !more {
-                break;
+        let mut looks = 0;
+        while looks < budget
+            && let Some(entry) = self.table.next_due(now)
+        {
+            let deadline = self.deadline(self.table.get(entry), &program);
+            if is_due(deadline, now) {
+                self.end(entry);
+                // Fewer states live longer: no more end than have to.
+                self.set_pace(&program);
+            } else {
+                self.table.requeue(entry, deadline);
             }
+            looks += 1;
         }
-        self.reschedule_some(&program, budget as u32);
+        self.sweep(&program, pause);
         self.program = Some(program);
+        looks == budget
     }
 
-    /// After time-outs were changed, brings some entries' places in the wheel up to date.
-    fn reschedule_some(&mut self, program: &Program, budget: u32) {
+    /// Notes by how much time-outs are shortened at the moment.
+    #[inline]
+    pub(crate) fn set_pace(&mut self, program: &Program) {
+        self.pace = program.pace(self.shared.states());
+    }
+
+    /// Brings places in the wheel up to date with deadlines that came nearer: time-outs were changed,
+    /// or are shortened because there are many states. The wheel finds the others by itself.
+    fn sweep(&mut self, program: &Program, pause: u64) {
+        if self.records.take_pressed() {
+            self.shared.pressed.fetch_add(1, Ordering::Relaxed);
+        }
+        let pressed = self.shared.pressed.load(Ordering::Relaxed);
+        self.swept = self.swept.max(self.pace);
+        self.owed += pause;
+        let looks = (self.owed / LOOK_SHARE).min(SWEEP_BUDGET);
+        self.owed %= LOOK_SHARE;
+        if self.sweep.is_none() && (self.pace < self.swept || self.pressed != pressed) {
+            self.sweep = Some(0);
+            self.swept = self.pace;
+            self.pressed = pressed;
+        }
         let Some(from) = self.sweep else {
             return;
         };
-        let to = self.table.used().min(from + budget);
+        let to = self.table.used().min(from + looks as u32);
         for entry in from..to {
             let state = self.table.get(entry);
             if state.is_live() {
-                let deadline = deadline(state, program);
+                let deadline = self.deadline(state, program);
                 self.table.reschedule(entry, deadline);
             }
         }
         self.sweep = (to < self.table.used()).then_some(to);
+    }
+
+    /// The tick in which a state ends if no packet comes. One more than the time-out, since the last
+    /// packet may have come at the end of its tick.
+    #[inline]
+    pub(crate) fn deadline(&self, state: &Entry, program: &Program) -> u32 {
+        let ticks = if state.has(flag::OWN_TIMEOUTS) {
+            let pace = self.records.own_pace(state.rules).unwrap_or(self.pace);
+            pace.scale(self.whole_ticks(state.rules, state.timeout, program))
+        } else {
+            self.pace.scale(program.ticks(state.timeout))
+        };
+        state.touched.wrapping_add(ticks).wrapping_add(1)
+    }
+
+    /// A time-out of states of these rules by its number, in ticks, not shortened; 0 means at once.
+    pub(crate) fn whole_ticks(&self, rules: [u32; 2], timeout: u8, program: &Program) -> u32 {
+        self.records.own_ticks(rules, timeout).unwrap_or_else(|| program.ticks(timeout))
     }
 
     /// Ends a state.
@@ -304,7 +359,7 @@ impl Engine {
                 return None;
             }
         }
-        let deadline = now.wrapping_add(program.ticks(timeout)).wrapping_add(1);
+        let deadline = now.wrapping_add(self.pace.scale(program.ticks(timeout))).wrapping_add(1);
         let entry = self.table.insert(key, hash, flags, timeout, now, deadline);
         if entry.is_some() {
             self.counters.inserts += 1;
@@ -393,21 +448,13 @@ impl Engine {
         (killed, (end < self.table.used()).then_some(end))
     }
 
-    fn kill_all(&mut self) {
-        for entry in 0..self.table.used() {
-            if self.table.get(entry).is_live() {
-                self.end(entry);
-            }
-        }
-    }
-
     fn view(&self, entry: u32, now: u32) -> Option<StateView> {
         let program = self.program.as_ref()?;
         let state = self.table.get(entry);
         if !state.is_live() {
             return None;
         }
-        let left = deadline(state, program).wrapping_sub(now).cast_signed();
+        let left = self.deadline(state, program).wrapping_sub(now).cast_signed();
         let context = Context {
             id: u64::from(state.generation) << 32 | u64::from(self.worker) << 26 | u64::from(entry),
             port: initiator_port(state),
@@ -423,13 +470,6 @@ impl Engine {
 #[inline]
 pub(crate) const fn tick(now: Instant) -> u32 {
     (now.0 / TICK_NANOS) as u32
-}
-
-/// The tick in which a state ends if no packet comes. One more than the time-out, since the last
-/// packet may have come at the end of its tick.
-#[inline]
-pub(crate) fn deadline(entry: &Entry, program: &Program) -> u32 {
-    entry.touched.wrapping_add(program.ticks(entry.timeout)).wrapping_add(1)
 }
 
 fn account_end(entry: &Entry, records: &mut Records) {

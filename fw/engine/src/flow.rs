@@ -2,7 +2,9 @@
 //!
 //! A key names the two endpoints by the port they are on, not by who sent the frame: both directions
 //! of a connection have the same key, and a frame that claims to come from a host on the other side
-//! of the bridge has a different one. That is how `set state-policy if-bound` costs nothing.
+//! of the bridge has a different one. That is how `set state-policy if-bound` costs nothing. The hash
+//! leaves the ports of the bridge out: whatever the policy of a state, the same worker owns the flow,
+//! and a look-up finds it at the same place.
 //!
 //! The hash is `SipHash`-1-3 (Aumasson and Bernstein, "`SipHash`: a fast short-input PRF", 2012) with a
 //! key drawn at each start, since remote hosts choose every input.
@@ -126,6 +128,21 @@ impl FlowKey {
         (key, sender_is_lower)
     }
 
+    /// Whether the bridge's ports are left out.
+    #[inline]
+    pub(crate) const fn is_floating(&self) -> bool {
+        self.sides & FLOATING != 0
+    }
+
+    /// The key of the same flow under the other state policy, and whether its sender is the lower
+    /// endpoint of that. `path` is the way of the sender's packets.
+    pub(crate) fn other_policy(&self, sender_is_lower: bool, path: Path) -> (Self, bool) {
+        let (lower, upper) = (self.lower(), self.upper());
+        let (sender, receiver) = if sender_is_lower { (lower, upper) } else { (upper, lower) };
+        let kind = (self.protocol(), self.network());
+        Self::new(sender, receiver, self.tags(), kind, path, !self.is_floating())
+    }
+
     /// IP protocol number.
     pub(crate) const fn protocol(&self) -> u8 {
         self.tail as u8
@@ -151,21 +168,36 @@ impl FlowKey {
         (joined(self.upper), (self.tail >> 32) as u16)
     }
 
-    /// SipHash-1-3 of the key. IPv4 addresses count with their 32 bits only.
+    /// SipHash-1-3 of the key without the ports of the bridge: the endpoints in their own order. IPv4
+    /// addresses count with their 32 bits only.
     #[inline]
     pub(crate) fn hash(&self, key: HashKey) -> u64 {
         let mut sip = Sip::new(key);
-        let length = if self.sides & INET6 == 0 {
-            sip.word(self.lower[1] << 32 | self.upper[1] & 0xffff_ffff);
-            sip.word(self.tail);
-            17
+        let ipv6 = self.sides & INET6 != 0;
+        let ports = (self.tail >> 48, self.tail >> 32 & 0xffff);
+        let turned = if ipv6 {
+            (self.lower, ports.0) > (self.upper, ports.1)
         } else {
-            for word in [self.lower[0], self.lower[1], self.upper[0], self.upper[1], self.tail] {
+            // An IPv4 address takes up 48 bits of its half.
+            self.lower[1] << 16 | ports.0 > self.upper[1] << 16 | ports.1
+        };
+        let (lower, upper, tail) = if turned {
+            let rest = self.tail & 0xffff_ffff;
+            (&self.upper, &self.lower, ports.1 << 48 | ports.0 << 32 | rest)
+        } else {
+            (&self.lower, &self.upper, self.tail)
+        };
+        let length = if ipv6 {
+            for word in [lower[0], lower[1], upper[0], upper[1], tail] {
                 sip.word(word);
             }
             41
+        } else {
+            sip.word(lower[1] << 32 | upper[1] & 0xffff_ffff);
+            sip.word(tail);
+            17
         };
-        sip.word(length << 56 | u64::from(self.sides));
+        sip.word(length << 56 | u64::from(self.sides & INET6));
         sip.finish()
     }
 }
@@ -256,15 +288,41 @@ mod tests {
         for word in [v6.lower[0], v6.lower[1], v6.upper[0], v6.upper[1], v6.tail] {
             reference.write(&word.to_le_bytes());
         }
-        reference.write(&[v6.sides]);
+        reference.write(&[INET6]);
         assert_eq!(v6.hash(HashKey::new(secret)), reference.finish());
 
-        let (v4, _) = key(Address::v4([192, 0, 2, 1]), Address::v4([10, 1, 2, 3]), TO_WAN, false);
+        let (v4, _) = key(Address::v4([10, 1, 2, 3]), Address::v4([192, 0, 2, 1]), TO_WAN, false);
         let mut reference = SipHasher13::new_with_key(&secret);
-        reference.write(&[3, 2, 1, 10, 1, 2, 0, 192]);
+        reference.write(&[1, 2, 0, 192, 3, 2, 1, 10]);
         reference.write(&v4.tail.to_le_bytes());
-        reference.write(&[v4.sides]);
+        reference.write(&[0]);
         assert_eq!(v4.hash(HashKey::new(secret)), reference.finish());
+    }
+
+    #[test]
+    fn hash_does_not_depend_on_sides_or_policy() {
+        let secret = HashKey::new([7; 16]);
+        let (v4, v6) = (Network::Ipv4, Network::Ipv6);
+        let host = Address::v4([10, 1, 2, 3]);
+        for (a, b, network) in [
+            (host, Address::v4([192, 0, 2, 1]), v4),
+            (host, host, v4),
+            (Address::v6([0x20; 16]), Address::v6([0xfd; 16]), v6),
+        ] {
+            let mut hashes = Vec::new();
+            for (sender, receiver) in [((a, 1000), (b, 80)), ((b, 80), (a, 1000))] {
+                for path in [TO_WAN, TO_WAN.reversed()] {
+                    let tags = Tags::default();
+                    let (bound, sender_is_lower) =
+                        FlowKey::new(sender, receiver, tags, (6, network), path, false);
+                    let (floating, lower) = bound.other_policy(sender_is_lower, path);
+                    assert!(floating.is_floating() && !bound.is_floating());
+                    assert_eq!(floating.other_policy(lower, path), (bound, sender_is_lower));
+                    hashes.extend([bound.hash(secret), floating.hash(secret)]);
+                }
+            }
+            assert!(hashes.iter().all(|&hash| hash == hashes[0]), "{hashes:x?}");
+        }
     }
 
     #[test]

@@ -6,10 +6,11 @@
 //! judging finds the entry in the cache. A frame costs three misses; a core can have about sixteen
 //! on their way, so bursts of them would stall it.
 
+use weir_config::options::StatePolicy;
 use weir_config::rules::Direction;
 
 use crate::counters::Tally;
-use crate::engine::{Engine, deadline, tick};
+use crate::engine::{Engine, tick};
 use crate::flow::{FlowKey, Path, owner};
 use crate::frame::{Checksum, Frames, Meta, PortIndex};
 use crate::link::{LinkRules, Way};
@@ -18,7 +19,7 @@ use crate::packet::{Icmp, Network, Packet, Transport, checksum, icmp, protocol};
 use crate::prefetch;
 use crate::reason::Reason;
 use crate::ruleset::Program;
-use crate::state::entry::NONE;
+use crate::state::entry::{Entry, NONE};
 use crate::state::wheel::is_due;
 use crate::table::Tables;
 use crate::time::Instant;
@@ -82,6 +83,29 @@ impl Lane {
         step: Step::Control,
     };
 
+    /// The way of the packets that have this flow's sender: an ICMP error travels against it.
+    const fn path(&self) -> Path {
+        let path = Path::across(self.packet.port);
+        if let Transport::IcmpError(..) = self.packet.transport { path.reversed() } else { path }
+    }
+
+    /// The flow's key under a state policy, and whether its sender is the lower endpoint there.
+    pub(crate) fn key_under(&self, policy: StatePolicy) -> (FlowKey, bool) {
+        if self.key.is_floating() == (policy == StatePolicy::Floating) {
+            (self.key, self.sender_is_lower)
+        } else {
+            self.key.other_policy(self.sender_is_lower, self.path())
+        }
+    }
+
+    /// Index in a state of the flow of the end that sends.
+    #[inline]
+    pub(crate) fn sender(&self, state: &Entry) -> usize {
+        let own = state.key().is_floating() == self.key.is_floating();
+        let other = || self.key.other_policy(self.sender_is_lower, self.path()).1;
+        state.sender(if own { self.sender_is_lower } else { other() })
+    }
+
     /// Whether rules will most likely be asked, so that tables were.
     #[inline]
     pub(crate) fn is_new(&self) -> bool {
@@ -126,6 +150,7 @@ impl Engine {
         // Taken out for the while: a shared count is not to be touched every round.
         let (tables, none) = (self.tables.take(), Tables::default());
         let link = Some(program.link()).filter(|link| link.is_active());
+        self.set_pace(&program);
         let round = Round {
             now,
             tick: tick(now),
@@ -344,7 +369,7 @@ impl Engine {
         let entry = self.find_live(round, flow);
         if let Transport::IcmpError(_, quote) = &packet.transport {
             return match entry {
-                Some(entry) => self.judge_error(packet, quote, entry, flow.sender_is_lower),
+                Some(entry) => self.judge_error(flow, quote, entry),
                 None => self.admit(round, frames, i, flow, false, log),
             };
         }
@@ -359,13 +384,23 @@ impl Engine {
     /// The flow's state; one whose time has come but which the wheel has not reached is ended here.
     #[inline]
     fn find_live(&mut self, round: &Round<'_>, flow: &Lane) -> Option<u32> {
-        let entry = self.table.find(&flow.key, flow.hash, flow.candidate)?;
-        let deadline = deadline(self.table.get(entry), round.program);
+        let found = self.table.find(&flow.key, flow.hash, flow.candidate);
+        let entry = found.or_else(|| self.find_other(flow))?;
+        let deadline = self.deadline(self.table.get(entry), round.program);
         if !is_due(deadline, round.tick) {
             return Some(entry);
         }
         self.end(entry);
         None
+    }
+
+    /// The flow's state if it began under the other state policy than most do now.
+    fn find_other(&self, flow: &Lane) -> Option<u32> {
+        if !self.table.has_other_policy(&flow.key) {
+            return None;
+        }
+        let (key, _) = flow.key.other_policy(flow.sender_is_lower, flow.path());
+        self.table.find(&key, flow.hash, NONE)
     }
 
     pub(crate) fn forward(&mut self, packet: &Packet) -> Verdict {

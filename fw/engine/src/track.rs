@@ -5,7 +5,7 @@ use weir_config::options::Timeout;
 use weir_config::rules::Direction;
 
 use crate::effects::Effects;
-use crate::engine::{Engine, deadline};
+use crate::engine::Engine;
 use crate::flow::Path;
 use crate::frame::{Checksum, Frames};
 use crate::judge::{Lane, Round, Verdict, may_have_options};
@@ -29,7 +29,7 @@ impl Engine {
     ) -> Option<Verdict> {
         let packet = &flow.packet;
         let state = self.table.get_mut(entry);
-        let from = state.sender(flow.sender_is_lower);
+        let from = flow.sender(state);
         if packet.options
             && !state.has(flag::ALLOW_OPTS)
             && !may_have_options(packet, frames.head(i))
@@ -57,10 +57,11 @@ impl Engine {
         let changed = state.has(flag::EFFECTS);
         let counted = state.has(flag::COUNTS_TABLES);
         let records = state.rules;
+        let mut ends = matches!(tracked, Tracked::Forgotten(_));
         if let Tracked::Moves(timeout) = tracked {
             state.touched = round.tick;
             if state.timeout != timeout as u8 || !state.has(flag::PROVEN) {
-                self.change_phase(round, entry, packet.protocol, timeout);
+                ends = !self.change_phase(round, entry, packet.protocol, timeout);
             }
         }
         let verdict = match tracked {
@@ -84,7 +85,7 @@ impl Engine {
                 self.block(packet, Direction::In, reason)
             }
         };
-        if let Tracked::Forgotten(_) = tracked {
+        if ends {
             self.end(entry);
         }
         if logged {
@@ -100,32 +101,36 @@ impl Engine {
         Some(verdict)
     }
 
-    /// A state's time-out changes with its phase.
-    fn change_phase(&mut self, round: &Round<'_>, entry: u32, protocol: u8, timeout: Timeout) {
+    /// A state's time-out changes with its phase. `false`: to 0, so that the state ends with this packet.
+    fn change_phase(
+        &mut self,
+        round: &Round<'_>,
+        entry: u32,
+        protocol: u8,
+        timeout: Timeout,
+    ) -> bool {
         let state = self.table.get_mut(entry);
         state.timeout = timeout as u8;
-        let deadline = deadline(state, round.program);
         let proven = match protocol {
             protocol::TCP => tracker::is_proven(&state.peers),
             _ => datagram::is_proven(&state.peers),
         };
-        self.table.reschedule(entry, deadline);
         if proven {
             self.table.prove(entry);
         }
+        let state = self.table.get(entry);
+        let deadline = self.deadline(state, round.program);
+        let lasts = self.whole_ticks(state.rules, state.timeout, round.program) > 0;
+        self.table.reschedule(entry, deadline);
+        lasts
     }
 
     /// An ICMP error about a known flow. It has to go to the host that sent the quoted packet, and
     /// to speak of a segment that may be on its way (RFC 5927, 4.1).
-    pub(crate) fn judge_error(
-        &mut self,
-        packet: &Packet,
-        quote: &Quote,
-        entry: u32,
-        sender_is_lower: bool,
-    ) -> Verdict {
+    pub(crate) fn judge_error(&mut self, flow: &Lane, quote: &Quote, entry: u32) -> Verdict {
+        let packet = &flow.packet;
         let state = self.table.get_mut(entry);
-        let from = state.sender(sender_is_lower);
+        let from = flow.sender(state);
         if packet.options && !state.has(flag::ALLOW_OPTS) {
             return self.block(packet, Direction::In, Reason::IpOptions);
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use weir_config::options::{Limit, Named};
-use weir_config::rules::{Action, Rule};
+use weir_config::rules::{Action, Rule, RuleSet};
+use weir_engine::counters::Tally;
 use weir_engine::{Counters, Reason, RuleCounters};
 use weir_shell::protocol;
 
@@ -85,12 +86,17 @@ impl Control {
     pub fn info(&self) -> Result<protocol::Info, Refused> {
         let reports = self.reports()?;
         let now = self.parts.clock.now();
-        let (blocked, open_for) = {
-            let in_force = self.in_force.lock();
-            let left = in_force.open_until.map(|until| until.since(now));
-            (in_force.origin.is_none(), left.filter(|left| !left.is_zero()))
-        };
         let sum = summed(&reports);
+        let (blocked, open_for, adaptive, log_interface) = {
+            let in_force = self.in_force.lock();
+            let program = in_force.program.as_deref();
+            let states = self.parts.shared.states();
+            let adaptive = program.and_then(|program| program.adaptive_percent(states));
+            let logged = program.and_then(|program| self.log_interface(program.rules(), &sum));
+            let left = in_force.open_until.map(|until| until.since(now));
+            let left = left.filter(|left| !left.is_zero());
+            (in_force.origin.is_none(), left, adaptive, logged)
+        };
         let status = match (open_for, blocked) {
             (Some(_), _) => "disabled",
             (None, true) => "blocked",
@@ -102,6 +108,8 @@ impl Control {
             uptime: now.0 / 1_000_000_000,
             open_for: open_for.map(|left| left.as_secs() + 1),
             io: self.parts.io.to_string(),
+            log_interface,
+            adaptive,
             states: reports.iter().map(|report| u64::from(report.states)).sum(),
             searches: sum.searches,
             inserts: sum.inserts,
@@ -138,6 +146,16 @@ impl Control {
         })
     }
 
+    /// What the port of `set loginterface` has counted, if there is such a port.
+    fn log_interface(&self, rules: &RuleSet, sum: &Counters) -> Option<protocol::InterfaceStats> {
+        let port = self.parts.ports.named(rules.options.log_interface.as_deref()?)?;
+        let traffic = sum.ports.get(port)?.traffic.as_flattened();
+        Some(protocol::InterfaceStats {
+            name: self.parts.ports.0[port].interface.clone(),
+            traffic: std::array::from_fn(|i| counted(&traffic[i])),
+        })
+    }
+
     /// The ports with their counters.
     ///
     /// # Errors
@@ -169,10 +187,7 @@ impl Control {
                     skip: skip.iter().any(|name| *name == port.role || *name == port.interface),
                     prefixes: port.prefixes.iter().map(ToString::to_string).collect(),
                     cleared: self.parts.clock.now().since(in_force.cleared).as_secs(),
-                    traffic: std::array::from_fn(|i| {
-                        let [passed, blocked] = traffic[i].map(|t| [t.packets, t.bytes]);
-                        protocol::Traffic { passed, blocked }
-                    }),
+                    traffic: std::array::from_fn(|i| counted(&traffic[i])),
                     device,
                 }
             })
@@ -310,6 +325,12 @@ impl InForce {
         }
         Ok(shown)
     }
+}
+
+/// Passed and blocked packets.
+fn counted(tallies: &[Tally; 2]) -> protocol::Traffic {
+    let [passed, blocked] = tallies.map(|tally| [tally.packets, tally.bytes]);
+    protocol::Traffic { passed, blocked }
 }
 
 fn summed(reports: &[Report]) -> Counters {

@@ -150,11 +150,21 @@ impl Control {
             store.after_load(now, &rules, named, |path| next.declares_anew(&before, path))?;
         let contents = tables.contents(now, named);
         let mut warnings = Vec::new();
+        if let Some(name) = &rules.options.log_interface
+            && self.parts.ports.named(name).is_none()
+        {
+            warnings.push(format!("set loginterface {name}: there is no such port"));
+        }
         let mut in_force = self.in_force.lock();
         // Before the first main rules workers have no program, and drop everything, ARP too.
         let begun = in_force.program.is_some() || next.has_rules();
         if let Some(program) = program.filter(|_| begun) {
-            warnings = self.publish(&mut in_force, program, &contents, Places::new(&rules))?;
+            warnings.append(&mut self.publish(
+                &mut in_force,
+                program,
+                &contents,
+                Places::new(&rules),
+            )?);
         } else {
             // The rules are the same; what is in the tables need not be.
             self.publish_tables(&tables, &mut in_force)?;

@@ -20,6 +20,11 @@ pub struct PortName {
 pub struct PortNames(pub Vec<PortName>);
 
 impl PortNames {
+    /// Index of the first port of that name.
+    pub fn named(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|port| port.role == name || port.interface == name)
+    }
+
     /// The ports that a rule's `on` means, as a bit mask; none for a name that no port has.
     pub fn mask(&self, name: &str) -> u8 {
         self.0

@@ -24,7 +24,7 @@ use crate::effects::Effects;
 use crate::flow::Path;
 use crate::link::LinkRules;
 use crate::packet::Network;
-use crate::state::wheel::TICKS_PER_SECOND;
+use crate::state::lifetime::{Lifetimes, Pace, ticks};
 
 /// Why a checked rule set cannot run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +101,7 @@ pub struct Program {
     /// The rules that it takes over from that one.
     carried: Carried,
     meters: HashMap<u32, Arc<Meter>>,
+    lifetimes: HashMap<u32, Arc<Lifetimes>>,
     pub(crate) steps: Arc<[Step]>,
     /// The last step outside all anchors.
     pub(crate) last_step: u32,
@@ -127,6 +128,8 @@ pub(crate) struct Compiled {
     pub(crate) log_matches: bool,
     pub(crate) allow_opts: bool,
     pub(crate) state: KeepState,
+    /// `if-bound` or `floating`, if it is written on the rule.
+    pub(crate) policy: Option<StatePolicy>,
     /// Number of the tag that it gives, 0 for none.
     pub(crate) tag: u16,
     pub(crate) action: Action,
@@ -167,7 +170,20 @@ impl Program {
             rule.criteria.number_questions(&mut questions);
         }
         let identities = identities(set);
-        let meters = meters(set, &identities, previous);
+        let meters = remembered(
+            set,
+            &identities,
+            previous,
+            |old| &old.meters,
+            |rule| (rule.once || rule.max_packet_rate.is_some()).then(Meter::default),
+        );
+        let lifetimes = remembered(
+            set,
+            &identities,
+            previous,
+            |old| &old.lifetimes,
+            |rule| Lifetimes::of(&rule.state_options),
+        );
         let classifier = Classifier::build(&regions::of_steps(&steps, &rules), &Limits::default())
             .map_err(|error| CompileError::TooComplex(error.to_string()))?;
         let paths: HashMap<&str, u32> = set.anchors.keys().map(String::as_str).zip(0..).collect();
@@ -185,6 +201,7 @@ impl Program {
             ),
             identities,
             meters,
+            lifetimes,
             steps: steps.into(),
             last_step,
             classifier,
@@ -194,7 +211,7 @@ impl Program {
             reverse_path: ReversePath::new(ports),
             skipped: set.options.skip.iter().fold(0, |mask, name| mask | ports.mask(name)),
             link,
-            timeouts: Timeout::ALL.map(|timeout| ticks(&set.options, timeout)),
+            timeouts: Timeout::ALL.map(|timeout| ticks(timeout, set.options.timeouts.get(timeout))),
             source: set.clone(),
         })
     }
@@ -261,6 +278,23 @@ impl Program {
     #[inline]
     pub(crate) const fn ticks(&self, timeout: u8) -> u32 {
         self.timeouts[timeout as usize]
+    }
+
+    /// By how much time-outs are shortened while there are so many states, over all workers.
+    pub(crate) const fn pace(&self, states: u32) -> Pace {
+        let start = self.ticks(Timeout::AdaptiveStart as u8);
+        Pace::of(states, start, self.ticks(Timeout::AdaptiveEnd as u8))
+    }
+
+    /// Percent that is left of each time-out of the rule set while there are so many states, over all
+    /// workers; `None` if nothing is taken from them (pf.conf(5), `adaptive.start`).
+    pub fn adaptive_percent(&self, states: u32) -> Option<u32> {
+        self.pace(states).percent()
+    }
+
+    /// The time-outs that a rule has for itself.
+    pub(crate) fn lifetimes(&self, rule: u32) -> Option<&Arc<Lifetimes>> {
+        self.lifetimes.get(&rule)
     }
 
     pub(crate) fn compiled(&self, rule: u32) -> &Compiled {
@@ -342,6 +376,7 @@ impl Compiled {
             log_matches: log.matches,
             allow_opts: rule.allow_opts,
             state: rule.state,
+            policy: rule.state_options.policy,
             tag: match &rule.tag {
                 None => 0,
                 Some(tag) => tags.intern(tag)?,
@@ -409,29 +444,24 @@ fn mark(identities: &[Identity], link: &LinkRules) -> u128 {
     hasher.finish128().as_u128()
 }
 
-fn meters(
+/// What some rules remember; a rule that is the same in `previous` goes on with what it had there.
+fn remembered<T>(
     set: &RuleSet,
     identities: &[Identity],
     previous: Option<&Program>,
-) -> HashMap<u32, Arc<Meter>> {
-    let known: HashMap<Identity, &Arc<Meter>> = previous
+    before: impl Fn(&Program) -> &HashMap<u32, Arc<T>>,
+    make: impl Fn(&Rule) -> Option<T>,
+) -> HashMap<u32, Arc<T>> {
+    let known: HashMap<Identity, &Arc<T>> = previous
         .into_iter()
-        .flat_map(|old| old.meters.iter().map(|(&id, meter)| (old.identities[id as usize], meter)))
+        .flat_map(|old| before(old).iter().map(|(&id, kept)| (old.identities[id as usize], kept)))
         .collect();
     (0..)
         .zip(sequence::places(set))
-        .filter(|(_, place)| place.rule.once || place.rule.max_packet_rate.is_some())
-        .map(|(id, _)| {
-            let meter = known.get(&identities[id as usize]).map(|&meter| Arc::clone(meter));
-            (id, meter.unwrap_or_default())
+        .filter_map(|(id, place)| {
+            let new = make(place.rule)?;
+            let kept = known.get(&identities[id as usize]).map(|&kept| Arc::clone(kept));
+            Some((id, kept.unwrap_or_else(|| Arc::new(new))))
         })
         .collect()
-}
-
-fn ticks(options: &Options, timeout: Timeout) -> u32 {
-    if timeout.counts_states() {
-        options.timeouts.get(timeout)
-    } else {
-        options.timeouts.get(timeout).saturating_mul(TICKS_PER_SECOND)
-    }
 }

@@ -18,6 +18,7 @@ use super::carried::Carried;
 use super::program::Program;
 use super::sequence::{NOWHERE, Step};
 use crate::state::entry::NONE;
+use crate::state::lifetime::{Lifetimes, Pace};
 
 /// What a rule has seen. Packets and bytes: arriving (`in`) and leaving (`out`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromZeros)]
@@ -47,6 +48,8 @@ pub(crate) struct Records {
     counters: Vec<Box<[RuleCounters]>>,
     /// Record to number in the program in force; [`NONE`] if the rule is gone, [`FREE`].
     numbers: Vec<u32>,
+    /// By record: the time-outs that the rule has for itself. States keep them when the rule is gone.
+    lifetimes: Vec<Option<Arc<Lifetimes>>>,
     free: Vec<u32>,
     /// Rule id to record.
     by_number: Vec<u32>,
@@ -56,6 +59,8 @@ pub(crate) struct Records {
     ended: Vec<u64>,
     /// What is left to do about the program before.
     backlog: Option<Backlog>,
+    /// A state began that makes the others of its rule live shorter.
+    pressed: bool,
 }
 
 /// An evaluation only notes where it ended in each scope it entered, which says that all rules of
@@ -91,7 +96,9 @@ impl Records {
             let first = by_number.len() as u32;
             let numbers = first..first + run.length;
             let Some(before) = run.old else {
-                by_number.extend(numbers.map(|number| self.allocate(number)));
+                by_number.extend(
+                    numbers.map(|number| self.allocate(number, program.lifetimes(number).cloned())),
+                );
                 continue;
             };
             let same = &old[before as usize..(before + run.length) as usize];
@@ -143,6 +150,9 @@ impl Records {
         if let Some(counters) = self.get_mut(record) {
             counters.states += 1;
             counters.states_total += 1;
+            if let Some(lifetimes) = self.own(record) {
+                self.pressed |= lifetimes.begin();
+            }
         }
     }
 
@@ -150,8 +160,40 @@ impl Records {
     pub(crate) fn release(&mut self, record: u32) {
         if let Some(counters) = self.get_mut(record) {
             counters.states -= 1;
+            if let Some(lifetimes) = self.own(record) {
+                lifetimes.end();
+            }
             self.free_unused(record);
         }
+    }
+
+    /// The first of these records' own values for a time-out, in ticks. What the arriving rule leaves
+    /// open is taken from the leaving one.
+    pub(crate) fn own_ticks(&self, records: [u32; 2], timeout: u8) -> Option<u32> {
+        self.lifetimes(records).find_map(|lifetimes| lifetimes.ticks(timeout))
+    }
+
+    /// The same for the shortening of time-outs.
+    pub(crate) fn own_pace(&self, records: [u32; 2]) -> Option<Pace> {
+        self.lifetimes(records).find_map(Lifetimes::pace)
+    }
+
+    /// Whether states of the records have time-outs of their own.
+    pub(crate) fn have_own(&self, records: [u32; 2]) -> bool {
+        self.lifetimes(records).next().is_some()
+    }
+
+    fn lifetimes(&self, records: [u32; 2]) -> impl Iterator<Item = &Lifetimes> {
+        records.into_iter().filter_map(|record| self.own(record))
+    }
+
+    fn own(&self, record: u32) -> Option<&Lifetimes> {
+        self.lifetimes.get(record as usize)?.as_deref()
+    }
+
+    /// Whether a state has begun since the last call that makes the others of its rule live shorter.
+    pub(crate) const fn take_pressed(&mut self) -> bool {
+        std::mem::replace(&mut self.pressed, false)
     }
 
     /// Counters of the rules in force, by number.
@@ -235,13 +277,15 @@ impl Records {
         self.counters.get_mut(record as usize / PAGE)?.get_mut(record as usize % PAGE)
     }
 
-    fn allocate(&mut self, number: u32) -> u32 {
+    fn allocate(&mut self, number: u32, lifetimes: Option<Arc<Lifetimes>>) -> u32 {
         if let Some(record) = self.free.pop() {
             self.numbers[record as usize] = number;
+            self.lifetimes[record as usize] = lifetimes;
             return record;
         }
         let record = self.numbers.len() as u32;
         self.numbers.push(number);
+        self.lifetimes.push(lifetimes);
         if record as usize / PAGE == self.counters.len() {
             let page = <[RuleCounters]>::new_box_zeroed_with_elems(PAGE);
             // Without memory that aborts, as every allocation does.
@@ -256,6 +300,7 @@ impl Records {
         let gone = self.numbers.get(record as usize) == Some(&NONE);
         if folded && gone && self.get(record).is_some_and(|counters| counters.states == 0) {
             self.numbers[record as usize] = FREE;
+            self.lifetimes[record as usize] = None;
             if let Some(counters) = self.get_mut(record) {
                 *counters = RuleCounters::default();
             }
@@ -284,7 +329,7 @@ impl Iterator for Backlog {
 mod tests {
     use weir_config::{Defines, SourceFile, parse_one};
 
-    use super::{Program, Records};
+    use super::{Program, Records, RuleCounters};
     use crate::ruleset::PortNames;
 
     fn compile(rules: &str, before: Option<&Program>) -> Program {
@@ -342,7 +387,9 @@ mod tests {
         records.install(&third, true);
         assert_eq!(records.numbers.len(), 3);
         assert_eq!(evaluations(&mut records), [0, 0, 1]);
-        assert!(records.counters()[..2].iter().all(|counters| *counters == Default::default()));
+        assert!(
+            records.counters()[..2].iter().all(|counters| *counters == RuleCounters::default())
+        );
         // A program that was compiled after another one takes nothing over.
         records.install(&third, false);
         assert_eq!(evaluations(&mut records), [0, 0, 0]);

@@ -77,6 +77,8 @@ pub(crate) mod flag {
     pub(crate) const RATED: u16 = 32;
     /// Packets are counted for entries of tables.
     pub(crate) const COUNTS_TABLES: u16 = 64;
+    /// A rule of the state has time-outs of its own, which its record knows.
+    pub(crate) const OWN_TIMEOUTS: u16 = 128;
 }
 
 impl Entry {

@@ -7,6 +7,7 @@
 pub(crate) mod datagram;
 pub(crate) mod entry;
 pub(crate) mod index;
+pub(crate) mod lifetime;
 pub(crate) mod table;
 pub(crate) mod tcp;
 pub(crate) mod view;

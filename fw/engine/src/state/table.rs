@@ -20,6 +20,8 @@ pub(crate) struct Table {
     /// Entries from here on were never used.
     fresh: u32,
     live: u32,
+    /// Those of them whose key leaves the ports of the bridge out.
+    floating: u32,
     high_water: u32,
     /// The unproven states by age.
     oldest: u32,
@@ -55,6 +57,7 @@ impl Table {
             free: NONE,
             fresh: 0,
             live: 0,
+            floating: 0,
             high_water: 0,
             oldest: NONE,
             newest: NONE,
@@ -69,6 +72,12 @@ impl Table {
     /// The most there ever were.
     pub(crate) const fn high_water(&self) -> u32 {
         self.high_water
+    }
+
+    /// Whether there are states under the other policy than this key's.
+    #[inline]
+    pub(crate) const fn has_other_policy(&self, key: &FlowKey) -> bool {
+        if key.is_floating() { self.floating < self.live } else { self.floating > 0 }
     }
 
     /// Entries there can be.
@@ -161,6 +170,7 @@ impl Table {
         self.wheel.queue(self.links, entry, deadline);
         self.append_unproven(entry);
         self.live += 1;
+        self.floating += u32::from(key.is_floating());
         self.high_water = self.high_water.max(self.live);
         Some(entry)
     }
@@ -168,13 +178,9 @@ impl Table {
     /// Ends a state.
     pub(crate) fn remove(&mut self, entry: u32, key: HashKey) {
         self.wheel.unqueue(self.links, entry);
-        self.discard(entry, key);
-    }
-
-    /// Ends a state that the wheel has let go.
-    fn discard(&mut self, entry: u32, key: HashKey) {
         let state = &mut self.entries[entry as usize];
-        let hash = state.key().hash(key);
+        let flow = state.key();
+        let hash = flow.hash(key);
         let proven = state.has(flag::PROVEN);
         state.end();
         self.index.remove(hash, entry);
@@ -184,6 +190,7 @@ impl Table {
         self.links[entry as usize].wheel_next = self.free;
         self.free = entry;
         self.live -= 1;
+        self.floating -= u32::from(flow.is_floating());
     }
 
     /// From now on the state is not evicted.
@@ -204,32 +211,19 @@ impl Table {
     pub(crate) fn reschedule(&mut self, entry: u32, deadline: u32) {
         let due = self.links[entry as usize].due;
         if !is_due(due, deadline) {
-            self.wheel.unqueue(self.links, entry);
-            self.wheel.queue(self.links, entry, deadline);
+            self.requeue(entry, deadline);
         }
     }
 
-    /// Looks at the next state that the wheel has for `tick`: `deadline` says when it ends; if that
-    /// is past it is discarded after `ended` has seen it. `false`: nothing more to do for now.
-    pub(crate) fn expire_next(
-        &mut self,
-        tick: u32,
-        key: HashKey,
-        deadline: impl FnOnce(&Entry) -> u32,
-        ended: impl FnOnce(&Entry),
-    ) -> bool {
-        let Some(entry) = self.wheel.due(self.links, tick) else {
-            return false;
-        };
-        let state = &self.entries[entry as usize];
-        let deadline = deadline(state);
-        if is_due(deadline, tick) {
-            ended(state);
-            self.discard(entry, key);
-        } else {
-            self.wheel.queue(self.links, entry, deadline);
-        }
-        true
+    /// The next state that the wheel has for `tick`: it is to be removed, or queued again.
+    pub(crate) fn next_due(&mut self, tick: u32) -> Option<u32> {
+        self.wheel.due(tick)
+    }
+
+    /// Queues a state for another deadline.
+    pub(crate) fn requeue(&mut self, entry: u32, deadline: u32) {
+        self.wheel.unqueue(self.links, entry);
+        self.wheel.queue(self.links, entry, deadline);
     }
 
     /// Entries that were ever used; all live ones are below.

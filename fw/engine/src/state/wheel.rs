@@ -75,13 +75,12 @@ impl Wheel {
         }
     }
 
-    /// Takes out the next entry that is due by `tick`. `None`: there is none, or so many empty slots
-    /// lie before it that the search goes on in the next call.
-    pub(crate) fn due(&mut self, links: &mut [Links], tick: u32) -> Option<u32> {
+    /// The next entry that is due by `tick`, which stays where it is. `None`: there is none, or so
+    /// many empty slots lie before it that the search goes on in the next call.
+    pub(crate) fn due(&mut self, tick: u32) -> Option<u32> {
         for _ in 0..EMPTY_SLOTS {
             let entry = self.slots[Self::slot(self.at)];
             if entry != NONE {
-                self.unqueue(links, entry);
                 return Some(entry);
             }
             if is_due(tick, self.at) {

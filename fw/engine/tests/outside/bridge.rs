@@ -94,6 +94,11 @@ impl Bridge {
         self.load_set(&parsed(rules));
     }
 
+    /// The same, where a test is about what goes on over a load.
+    pub(crate) fn reload(&mut self, rules: &str) {
+        self.load(rules);
+    }
+
     pub(crate) fn load_set(&mut self, set: &RuleSet) {
         let program = Program::compile(set, &ports(), self.program.as_deref()).unwrap();
         self.install(&Arc::new(program));
@@ -113,7 +118,7 @@ impl Bridge {
         while self.now < end {
             self.now = self.now.after(Duration::from_millis(100)).min(end);
             for engine in &mut self.engines {
-                engine.advance(self.now);
+                while engine.advance(self.now) {}
                 take_crafted(engine, &mut self.crafted);
             }
         }

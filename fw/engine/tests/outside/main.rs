@@ -15,3 +15,4 @@ mod random;
 mod reasons;
 mod recovery;
 mod simulation;
+mod timeouts;
