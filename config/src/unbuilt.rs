@@ -89,7 +89,6 @@ fn of_rule(rule: &Rule) -> Option<String> {
         (tracks_by_itself(rule), "source-track"),
         (options.sloppy, "sloppy"),
         (options.pflow, "pflow"),
-        (rule.scrub.reassemble_tcp, "scrub (reassemble tcp)"),
     ];
     let words: Vec<_> = words.into_iter().filter(|(used, _)| *used).map(|(_, word)| word).collect();
     match words.as_slice() {

@@ -22,7 +22,7 @@ set skip on lo
 set reassemble no
 set syncookies never
 set src-conn-count established
-match in scrub (no-df random-id min-ttl 5 max-mss 1400) set (prio 3, tos 4)
+match in scrub (reassemble tcp no-df random-id min-ttl 5 max-mss 1400) set (prio 3, tos 4)
 pass in log (all, matches) on lan proto tcp from <a> to any port 80 keep state (no-sync) tag x
 pass in proto tcp keep state (if-bound, tcp.established 60, adaptive.start 5, adaptive.end 9)
 pass in proto udp keep state (floating, udp.first 5)
@@ -52,7 +52,6 @@ fn every_option_of_a_rule_is_named() {
         ("pass keep state (source-track)", "source-track"),
         ("pass keep state (sloppy)", "sloppy"),
         ("pass keep state (pflow)", "pflow"),
-        ("match scrub (reassemble tcp)", "scrub (reassemble tcp)"),
     ] {
         assert_eq!(one(text), format!("`{word}` is not built yet"));
     }

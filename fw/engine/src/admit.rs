@@ -65,6 +65,11 @@ impl Engine {
                 if !decision.effects.is_none() {
                     decision.effects.apply(&lane.packet, frames, i, &mut self.chance);
                 }
+                if decision.effects.reassembles_tcp()
+                    && let Some(entry) = self.find_live(round, lane)
+                {
+                    self.normalise(round, frames, i, lane, (entry, 0), true);
+                }
                 verdict
             }
             Verdict::Drop(Reason::BlockRule) => {
@@ -165,6 +170,7 @@ impl Engine {
             (deciding().any(|rule| program.is_rated(rule)), flag::RATED),
             (deciding().any(|rule| program.compiled(rule).names_tables()), flag::COUNTS_TABLES),
             (self.records.have_own(records), flag::OWN_TIMEOUTS),
+            (packet.is_tcp() && decision.effects.reassembles_tcp(), flag::NORMALISED),
         ] {
             flags |= if wanted { flag } else { 0 };
         }
@@ -180,7 +186,10 @@ impl Engine {
         state.rules = records;
         state.packets[0] = 1;
         state.bytes[0] = u64::from(packet.length);
-        if state.has(flag::OWN_TIMEOUTS) {
+        if state.has(flag::NORMALISED) {
+            self.normaliser.begin(entry);
+        }
+        if self.table.get(entry).has(flag::OWN_TIMEOUTS) {
             let deadline = self.deadline(self.table.get(entry), program);
             self.table.reschedule(entry, deadline);
         }

@@ -37,6 +37,7 @@ pub(crate) struct Effects {
 const SET_TOS: u8 = 1;
 const NO_DF: u8 = 2;
 const RANDOM_ID: u8 = 4;
+const REASSEMBLE_TCP: u8 = 8;
 
 impl Default for Effects {
     fn default() -> Self {
@@ -59,6 +60,7 @@ impl Effects {
         }
         effects.flags |= if rule.scrub.no_df { NO_DF } else { 0 };
         effects.flags |= if rule.scrub.random_id { RANDOM_ID } else { 0 };
+        effects.flags |= if rule.scrub.reassemble_tcp { REASSEMBLE_TCP } else { 0 };
         effects.min_ttl = rule.scrub.min_ttl.unwrap_or(0);
         effects.max_mss = rule.scrub.max_mss.unwrap_or(0);
         effects
@@ -84,6 +86,11 @@ impl Effects {
     /// Whether there is nothing to do.
     pub(crate) fn is_none(self) -> bool {
         self == Self::NONE
+    }
+
+    /// Whether segments of TCP are to be looked at by the [`normaliser`](crate::normalise).
+    pub(crate) const fn reassembles_tcp(self) -> bool {
+        self.flags & REASSEMBLE_TCP != 0
     }
 
     /// As a number, to be kept with a state.
@@ -194,16 +201,6 @@ fn clamp_mss<F: Frames>(max: u16, packet: &Packet, frames: &mut F, i: usize) {
     let finished = checksum::is_finished(packet, frames, i);
     let segment = &mut frames.head_mut(i)[start..];
     for &at in &offers[..count] {
-        // The option may begin at an odd byte: the words that hold it are compared as a whole.
-        let words = at & !1..(at + 3) & !1;
-        let mut before = [0; 4];
-        let before = &mut before[..words.len()];
-        before.copy_from_slice(&segment[words.clone()]);
-        segment[at..at + 2].copy_from_slice(&max.to_be_bytes());
-        if finished {
-            let old = u16::from_be_bytes([segment[16], segment[17]]);
-            let new = checksum::update_bytes(old, before, &segment[words]);
-            segment[16..18].copy_from_slice(&new.to_be_bytes());
-        }
+        tcp::overwrite(segment, at, &max.to_be_bytes(), finished);
     }
 }

@@ -12,6 +12,7 @@ use crate::flow::{FlowKey, HashKey};
 use crate::frame::PortIndex;
 use crate::judge::{DEPTH, Lane};
 use crate::link::records::{EtherCounters, EtherRecords};
+use crate::normalise::Normaliser;
 use crate::outbox::Outbox;
 use crate::pool::{Pool, Pools};
 use crate::reason::Reason;
@@ -120,6 +121,7 @@ pub struct Engine {
     /// What tables say of the packets that come next.
     pub(crate) answers: [Answers; DEPTH],
     pub(crate) chance: Chance,
+    pub(crate) normaliser: Normaliser,
     /// By how much the time-outs of the rule set are shortened in this round.
     pace: Pace,
     /// The pace that every place in the wheel takes into account.
@@ -180,6 +182,7 @@ impl Engine {
             findings: Some(Box::default()),
             answers: [Answers::default(); DEPTH],
             chance: Chance::new(setup.key, setup.worker),
+            normaliser: Normaliser::default(),
             pace: Pace::FULL,
             swept: Pace::FULL,
             pressed: 0,
@@ -208,6 +211,9 @@ impl Engine {
                 self.sweep = Some(0);
             }
             replaced.program = Some(old);
+        }
+        if program.reassembles_tcp() {
+            self.normaliser.reserve(self.table.capacity());
         }
         self.program = Some(program);
         self.advance(now);

@@ -383,7 +383,7 @@ impl Engine {
 
     /// The flow's state; one whose time has come but which the wheel has not reached is ended here.
     #[inline]
-    fn find_live(&mut self, round: &Round<'_>, flow: &Lane) -> Option<u32> {
+    pub(crate) fn find_live(&mut self, round: &Round<'_>, flow: &Lane) -> Option<u32> {
         let found = self.table.find(&flow.key, flow.hash, flow.candidate);
         let entry = found.or_else(|| self.find_other(flow))?;
         let deadline = self.deadline(self.table.get(entry), round.program);

@@ -18,6 +18,7 @@ pub mod frame;
 pub mod judge;
 mod link;
 pub mod log;
+mod normalise;
 #[allow(dead_code, reason = "until the first users are merged")]
 mod outbox;
 pub mod packet;

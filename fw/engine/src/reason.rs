@@ -85,6 +85,7 @@ reasons! {
     TcpBadAck, "tcp-bad-ack", "A TCP segment that acknowledges what was never sent.";
     TcpBadReset, "tcp-bad-reset", "A RST that does not fit the state's sequence numbers.";
     TcpBadSyn, "tcp-bad-syn", "A SYN on an established connection.";
+    TcpTimestamp, "tcp-timestamp", "A TCP segment whose timestamps cannot be of its connection.";
     IcmpUnmatched, "icmp-unmatched", "An ICMP error about a packet that no state knows.";
     IcmpWindow, "icmp-window", "An ICMP error about a TCP segment outside the windows of its state.";
     StateLimit, "state-limit", "The state table is full.";

@@ -49,12 +49,25 @@ impl Engine {
                     self.end(entry);
                     return None;
                 }
-                track_tcp(state, from, packet, &header, frames, i)
+                let timely = if state.has(flag::NORMALISED) {
+                    self.inspect(round, frames.head(i), packet, &header, (entry, from))
+                } else {
+                    Ok(())
+                };
+                match timely {
+                    Ok(()) => {
+                        let state = self.table.get_mut(entry);
+                        track_tcp(state, from, packet, &header, frames, i)
+                    }
+                    Err(reason) => Tracked::Refused(reason),
+                }
             }
             _ => Tracked::Moves(datagram::track(&mut state.peers, from, packet.protocol)),
         };
+        let state = self.table.get_mut(entry);
         let logged = state.has(flag::LOG_ALL);
         let changed = state.has(flag::EFFECTS);
+        let normalised = state.has(flag::NORMALISED);
         let counted = state.has(flag::COUNTS_TABLES);
         let records = state.rules;
         let mut ends = matches!(tracked, Tracked::Forgotten(_));
@@ -75,6 +88,10 @@ impl Engine {
                 if changed {
                     let effects = Effects::unpack(self.table.effects(entry));
                     effects.apply(packet, frames, i, &mut self.chance);
+                }
+                if normalised {
+                    let moves = matches!(tracked, Tracked::Moves(_));
+                    self.normalise(round, frames, i, flow, (entry, from), moves);
                 }
                 if counted {
                     self.count_tables(round, packet, from, records);

@@ -75,6 +75,11 @@ impl Flows {
         self.segment(flow, End::Client, flags::ACK, 0)
     }
 
+    /// The FIN of one end, which acknowledges all that the other has sent.
+    pub(super) fn fin(&mut self, flow: u32, from: End) -> Bytes {
+        self.segment(flow, from, flags::FIN | flags::ACK, 0)
+    }
+
     /// Data from one end, which acknowledges all that the other has sent.
     pub(super) fn data(&mut self, flow: u32, from: End) -> Bytes {
         self.segment(flow, from, flags::ACK | flags::PSH, PAYLOAD)
@@ -87,7 +92,7 @@ impl Flows {
             End::Server => [next[1], next[0]],
         };
         let ack = if set & flags::ACK == 0 { 0 } else { other };
-        let sent = payload as u32 + u32::from(set & flags::SYN != 0);
+        let sent = payload as u32 + u32::from(set & (flags::SYN | flags::FIN) != 0);
         next[from as usize] = seq.wrapping_add(sent);
         let frame = Frame { flow, from, seq, ack, flags: set, payload };
         frame.bytes()

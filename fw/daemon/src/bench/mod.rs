@@ -19,13 +19,15 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use weir_engine::{Engine, Reason};
 
 use crate::bench::flows::{Bytes, End, Flows, LENGTH};
-use crate::bench::report::{Line, Run, grouped};
+use crate::bench::report::{Line, Run, Stall, grouped};
 use crate::bench::stand::{Fate, Stand};
 
 /// New connections of a run, and the table that all runs of them share.
 const NEW_STATES: u32 = 100_000;
 /// Frames of a run that no state and no rule knows.
 const UNKNOWN: u32 = 200_000;
+/// When every half-open state of a bench has ended.
+const LATER: Duration = Duration::from_secs(600);
 
 /// Arguments of `weir bench`.
 #[derive(Debug, clap::Args)]
@@ -73,9 +75,13 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         println!("{}", Line::new(name, &established(count, arguments)?));
     }
     println!("{}", Line::new("new TCP connections".into(), &new_states(arguments.runs)?));
+    println!("{}", Line::new("closing TCP connections".into(), &closing(arguments.runs)?));
     for &count in &arguments.rules {
         let name = format!("unknown packets, {} rules", grouped(count));
         println!("{}", Line::new(name, &unknown(count, arguments.runs)?));
+    }
+    for &count in &arguments.flows {
+        println!("{}", expiry(count)?);
     }
     for &count in &arguments.flows {
         println!(
@@ -104,6 +110,7 @@ fn pin(core: Option<usize>) -> io::Result<usize> {
 fn passing(states: u32) -> String {
     format!(
         "set limit states {states}\n\
+         set timeout {{ adaptive.start 0, adaptive.end 0 }}\n\
          block\n\
          pass proto tcp from 10.0.0.0/8 to 198.18.0.0/15 port 443 flags S/SA keep state\n"
     )
@@ -216,6 +223,62 @@ fn new_states(count: u32) -> io::Result<Vec<Run>> {
     Ok(runs)
 }
 
+/// The FIN of each end and the last ACK, of connections of which each closes once.
+fn closing(count: u32) -> io::Result<Vec<Run>> {
+    let states = (count * NEW_STATES).min(flows::MOST);
+    let mut stand = Stand::new(&passing(states), states)?;
+    let mut flows = Flows::new(states);
+    let mut batches = [Vec::new(), Vec::new()];
+    connect(&mut stand, &mut flows, &mut batches)?;
+    let before = stand.report()?;
+    let mut runs = Vec::new();
+    let mut begin = 0;
+    for _ in 0..count {
+        let (mut frames, mut time) = (0, Duration::ZERO);
+        while frames < 3 * u64::from(NEW_STATES) && begin < states {
+            let some = begin..states.min(begin + Engine::BATCH as u32);
+            begin = some.end;
+            frames += 3 * some.len() as u64;
+            batches[0].extend(some.clone().map(|flow| flows.fin(flow, End::Client)));
+            time += stand.step(&mut batches, Fate::Forwarded)?;
+            batches[1].extend(some.clone().map(|flow| flows.fin(flow, End::Server)));
+            time += stand.step(&mut batches, Fate::Forwarded)?;
+            batches[0].extend(some.map(|flow| flows.ack(flow)));
+            time += stand.step(&mut batches, Fate::Forwarded)?;
+        }
+        time += stand.finish(Fate::Forwarded)?;
+        runs.push(Run { frames, time });
+    }
+    let after = stand.report()?;
+    expect("drops", after.counters.reasons.iter().sum(), 0)?;
+    expect("states made", after.counters.inserts - before.counters.inserts, 0)?;
+    Ok(runs)
+}
+
+/// States that all end at the same time, while nothing else is to be done: the longest that a frame
+/// could have had to wait for it.
+fn expiry(count: u32) -> io::Result<Stall> {
+    let mut stand = Stand::new(&passing(count), count)?;
+    let mut flows = Flows::new(count);
+    let mut batches = [Vec::new(), Vec::new()];
+    let mut next = 0..count;
+    while !next.is_empty() {
+        batches[0].extend(next.by_ref().take(Engine::BATCH).map(|flow| flows.syn(flow)));
+        stand.step(&mut batches, Fate::Forwarded)?;
+    }
+    stand.finish(Fate::Forwarded)?;
+    expect("states", u64::from(stand.report()?.states), u64::from(count))?;
+    let mut stall =
+        Stall { states: count, rounds: 0, longest: Duration::ZERO, all: Duration::ZERO };
+    while let Some(time) = stand.idle(LATER)? {
+        stall.rounds += 1;
+        stall.longest = stall.longest.max(time);
+        stall.all += time;
+    }
+    expect("states", u64::from(stand.report()?.states), 0)?;
+    Ok(stall)
+}
+
 /// SYNs that no state knows and no rule lets pass.
 fn unknown(rules: u32, count: u32) -> io::Result<Vec<Run>> {
     let mut stand = Stand::new(&blocking(rules), 1024)?;
@@ -269,6 +332,13 @@ mod tests {
     fn every_new_connection_gets_a_state() {
         let runs = new_states(1).unwrap();
         assert_eq!(runs[0].frames, u64::from(NEW_STATES));
+    }
+
+    #[test]
+    fn every_connection_closes_and_every_state_ends() {
+        assert_eq!(closing(1).unwrap()[0].frames, 3 * u64::from(NEW_STATES));
+        let stall = expiry(5_000).unwrap();
+        assert!(stall.rounds > 10 && stall.longest < stall.all);
     }
 
     #[test]

@@ -61,6 +61,31 @@ impl fmt::Display for Line {
     }
 }
 
+/// How states ended that all had the same time to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stall {
+    pub(super) states: u32,
+    /// Rounds that it took.
+    pub(super) rounds: u32,
+    /// The longest of them.
+    pub(super) longest: Duration,
+    /// All of them.
+    pub(super) all: Duration,
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = format!("expiry of {} states", grouped(self.states));
+        write!(
+            f,
+            "{name:<38} {} rounds, the longest {} us, {:.1} ns each",
+            self.rounds,
+            self.longest.as_micros(),
+            Run { frames: self.states.into(), time: self.all }.cost()
+        )
+    }
+}
+
 /// A number with commas, as in the headings.
 pub(super) fn grouped(number: u32) -> String {
     let digits = number.to_string();
@@ -77,6 +102,14 @@ pub(super) fn grouped(number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stall_shows_the_longest_round() {
+        let (longest, all) = (Duration::from_micros(25), Duration::from_micros(100));
+        let text = Stall { states: 1_000, rounds: 9, longest, all }.to_string();
+        assert!(text.starts_with("expiry of 1,000 states "), "{text}");
+        assert!(text.ends_with(" 9 rounds, the longest 25 us, 100.0 ns each"), "{text}");
+    }
 
     #[test]
     fn a_line_shows_the_median_and_the_spread() {

@@ -171,6 +171,19 @@ impl Stand {
         self.step(&mut [Vec::new(), Vec::new()], fate)
     }
 
+    /// A round without frames, as if so much more time had passed. Returns how long it kept the core,
+    /// `None` when it found nothing to do.
+    ///
+    /// # Errors
+    /// When a port fails.
+    pub(super) fn idle(&mut self, later: Duration) -> io::Result<Option<Duration>> {
+        let now = self.clock.now().after(later);
+        let begin = thread_time();
+        let moved = self.worker.round(now).map_err(failed)?;
+        let time = thread_time().saturating_sub(begin).saturating_sub(self.clock_cost);
+        Ok(moved.then_some(time))
+    }
+
     /// The worker's counters.
     ///
     /// # Errors

@@ -285,6 +285,38 @@ pub fn find_mss(header: &[u8]) -> impl Iterator<Item = (usize, u16)> {
     })
 }
 
+/// Where the values of timestamp options stand in a header, from its first byte: the sender's clock
+/// and, four bytes behind, the echo; and both values.
+pub fn find_timestamps(header: &[u8]) -> impl Iterator<Item = (usize, u32, u32)> {
+    let mut options = Options::new(header.get(HEADER..).unwrap_or_default());
+    std::iter::from_fn(move || {
+        loop {
+            if let TcpOption::Timestamps { value, echo } = options.next()? {
+                return Some((header.len() - options.rest().len() - 8, value, echo));
+            }
+        }
+    })
+}
+
+/// Overwrites bytes of a TCP header behind its fixed part, at most eight. If the checksum is a
+/// finished one it is brought up to date; one that is left to hardware covers them by itself.
+///
+/// # Panics
+/// If the segment ends before.
+pub fn overwrite(segment: &mut [u8], at: usize, new: &[u8], finished: bool) {
+    // An option may begin at an odd byte: the words that hold it are compared as a whole.
+    let words = at & !1..(at + new.len() + 1) & !1;
+    let mut before = [0; 10];
+    let before = &mut before[..words.len()];
+    before.copy_from_slice(&segment[words.clone()]);
+    segment[at..at + new.len()].copy_from_slice(new);
+    if finished {
+        let old = be16(segment, CHECKSUM);
+        let new = checksum::update_bytes(old, before, &segment[words]);
+        segment[CHECKSUM..CHECKSUM + 2].copy_from_slice(&new.to_be_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Header, HeaderMut, Options, TcpOption, flags, flags_are_possible};

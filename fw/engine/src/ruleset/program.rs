@@ -280,6 +280,11 @@ impl Program {
         self.timeouts[timeout as usize]
     }
 
+    /// Whether a rule says `scrub (reassemble tcp)`.
+    pub(crate) fn reassembles_tcp(&self) -> bool {
+        self.rules.iter().any(|rule| rule.effects.reassembles_tcp())
+    }
+
     /// By how much time-outs are shortened while there are so many states, over all workers.
     pub(crate) const fn pace(&self, states: u32) -> Pace {
         let start = self.ticks(Timeout::AdaptiveStart as u8);

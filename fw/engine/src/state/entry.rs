@@ -79,6 +79,8 @@ pub(crate) mod flag {
     pub(crate) const COUNTS_TABLES: u16 = 64;
     /// A rule of the state has time-outs of its own, which its record knows.
     pub(crate) const OWN_TIMEOUTS: u16 = 128;
+    /// `scrub (reassemble tcp)`: the [`normaliser`](crate::normalise) has a record of it.
+    pub(crate) const NORMALISED: u16 = 256;
 }
 
 impl Entry {

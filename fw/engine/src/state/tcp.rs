@@ -227,6 +227,11 @@ pub(crate) const fn unanswered(peers: &[Peer; 2]) -> bool {
     peers[1].scale & HEARD == 0 && peers[1].state == Closed as u8
 }
 
+/// Whether the handshake is complete, whatever came after it.
+pub(crate) const fn both_established(peers: &[Peer; 2]) -> bool {
+    peers[0].state >= Established as u8 && peers[1].state >= Established as u8
+}
+
 /// Whether both ends are done, so that a SYN is a new connection.
 pub(crate) const fn is_over(peers: &[Peer; 2]) -> bool {
     peers[0].state >= FinWait2 as u8 && peers[1].state >= FinWait2 as u8

@@ -16,3 +16,4 @@ mod reasons;
 mod recovery;
 mod simulation;
 mod timeouts;
+mod timestamps;

@@ -75,6 +75,7 @@ const ROWS: &[(Reason, Way)] = &[
         assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
         bridge.send(LAN, &build::tcp(SERVER, CLIENT, SYN).seq(900_000).frame())
     }),
+    (Reason::TcpTimestamp, crate::timestamps::two_of_them),
     (Reason::IcmpUnmatched, || alone("pass\n", LAN, &about(&tcp(ACK)))),
     (Reason::IcmpWindow, icmp_window),
     (Reason::StateLimit, || {
