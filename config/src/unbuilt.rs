@@ -24,7 +24,6 @@ pub fn not_built(rules: &RuleSet) -> Vec<(Source, String)> {
 fn options(options: &Options) -> Vec<(Source, String)> {
     let usual = Limits::default();
     let limits = [
-        (Limit::SrcNodes, "sources are not tracked yet"),
         (Limit::Frags, "fragments are not reassembled yet"),
         (Limit::PktdelayPkts, "packets are never delayed"),
         (Limit::Tails, "ended connections are not remembered yet"),
@@ -51,11 +50,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
             options.reassemble.on && options.sources.get("reassemble").is_some(),
             "fragments are not reassembled yet",
         ),
-        (
-            "src-conn-count",
-            options.src_conn_count != Options::default().src_conn_count,
-            "connections of a source are not counted yet",
-        ),
     ];
     let others = others
         .into_iter()
@@ -80,13 +74,6 @@ fn of_rule(rule: &Rule) -> Option<String> {
         (rule.fragment, "fragment"),
         (rule.state == KeepState::Modulate, "modulate state"),
         (rule.state == KeepState::Synproxy, "synproxy state"),
-        (options.max.is_some(), "max"),
-        (options.max_src_states.is_some(), "max-src-states"),
-        (options.max_src_conn.is_some(), "max-src-conn"),
-        (options.max_src_conn_rate.is_some(), "max-src-conn-rate"),
-        (options.max_src_nodes.is_some(), "max-src-nodes"),
-        (options.overload.is_some(), "overload"),
-        (tracks_by_itself(rule), "source-track"),
         (options.sloppy, "sloppy"),
         (options.pflow, "pflow"),
     ];
@@ -98,14 +85,4 @@ fn of_rule(rule: &Rule) -> Option<String> {
             Some(format!("`{}` and `{last}` are not built yet", many.join("`, `")))
         }
     }
-}
-
-/// `source-track` without a limit that brings it.
-fn tracks_by_itself(rule: &Rule) -> bool {
-    let options = &rule.state_options;
-    options.source_track.is_some()
-        && options.max_src_states.is_none()
-        && options.max_src_conn.is_none()
-        && options.max_src_conn_rate.is_none()
-        && options.max_src_nodes.is_none()
 }

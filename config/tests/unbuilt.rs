@@ -11,7 +11,7 @@ fn lacking(text: &str) -> Vec<(u32, String)> {
 #[test]
 fn what_works_is_not_refused() {
     let text = "\
-set limit { states 1000, tables 5, table-entries 10, anchors 3 }
+set limit { states 1000, src-nodes 5, tables 5, table-entries 10, anchors 3 }
 set timeout { tcp.first 5, adaptive.start 10, adaptive.end 20 }
 set loginterface lan
 set optimization aggressive
@@ -21,9 +21,12 @@ set state-policy floating
 set skip on lo
 set reassemble no
 set syncookies never
-set src-conn-count established
+set src-conn-count all
 match in scrub (reassemble tcp no-df random-id min-ttl 5 max-mss 1400) set (prio 3, tos 4)
 pass in log (all, matches) on lan proto tcp from <a> to any port 80 keep state (no-sync) tag x
+pass in keep state (max 100, max-src-nodes 5, max-src-states 6, max-src-conn 7, max-src-conn-rate 8/9)
+pass in keep state (max-src-conn 5, overload <a> flush global, src.track 9)
+pass in keep state (source-track rule)
 pass in proto tcp keep state (if-bound, tcp.established 60, adaptive.start 5, adaptive.end 9)
 pass in proto udp keep state (floating, udp.first 5)
 pass out tagged x received-on lan probability 5% max-pkt-rate 5/1 prio 2 tos 8 allow-opts once
@@ -44,20 +47,14 @@ fn every_option_of_a_rule_is_named() {
         ("pass fragment", "fragment"),
         ("pass modulate state", "modulate state"),
         ("pass synproxy state", "synproxy state"),
-        ("pass keep state (max 100)", "max"),
-        ("pass keep state (max-src-states 5)", "max-src-states"),
-        ("pass keep state (max-src-conn 5)", "max-src-conn"),
-        ("pass keep state (max-src-conn-rate 5/1)", "max-src-conn-rate"),
-        ("pass keep state (max-src-nodes 5)", "max-src-nodes"),
-        ("pass keep state (source-track)", "source-track"),
         ("pass keep state (sloppy)", "sloppy"),
         ("pass keep state (pflow)", "pflow"),
     ] {
         assert_eq!(one(text), format!("`{word}` is not built yet"));
     }
     assert_eq!(
-        one("pass keep state (max-src-conn 5, overload <bad>) fragment"),
-        "`fragment`, `max-src-conn` and `overload` are not built yet"
+        one("pass keep state (max-src-conn 5, sloppy, pflow) fragment"),
+        "`fragment`, `sloppy` and `pflow` are not built yet"
     );
 }
 
@@ -80,8 +77,6 @@ pass in proto { tcp udp } keep state (pflow)
     let expected = [
         (1, "`set syncookies` is not built yet: SYNs are not answered with cookies yet"),
         (2, "`set reassemble` is not built yet: fragments are not reassembled yet"),
-        (3, "`limit src-nodes` is not built yet: sources are not tracked yet"),
-        (6, "`set src-conn-count` is not built yet: connections of a source are not counted yet"),
         (7, "`set debug` is not built yet: weir's own log has one level yet"),
         (8, "`set hostid` is not built yet: states are not shared between firewalls yet"),
         (9, "`set fingerprints` is not built yet: operating systems are not told apart yet"),

@@ -104,6 +104,11 @@ impl<W: Write> Session<W> {
         if !self.options.kill.is_empty() {
             self.kill()?;
         }
+        if let Some(from) = &self.options.kill_sources {
+            let from = host(from)?;
+            let count = self.act(Command::KillSources { from })?.count;
+            self.say(&format!("killed {count} src nodes from 1 sources and 0 destinations"));
+        }
         if self.options.file.is_some() {
             self.load()?;
         }
@@ -215,9 +220,13 @@ impl<W: Write> Session<W> {
             FlushWhat::All if !self.options.anchor.is_empty() => {
                 &[FlushWhat::Rules, FlushWhat::Tables][..]
             }
-            FlushWhat::All => {
-                &[FlushWhat::Rules, FlushWhat::States, FlushWhat::Info, FlushWhat::Tables]
-            }
+            FlushWhat::All => &[
+                FlushWhat::Rules,
+                FlushWhat::States,
+                FlushWhat::Sources,
+                FlushWhat::Info,
+                FlushWhat::Tables,
+            ],
             _ => &[what],
         };
         for what in each {
@@ -226,6 +235,7 @@ impl<W: Write> Session<W> {
                 FlushWhat::Rules if anchor.is_empty() && !recursive => Flush::Rules,
                 FlushWhat::Rules => Flush::RulesIn { anchor, recursive },
                 FlushWhat::States => Flush::States,
+                FlushWhat::Sources => Flush::Sources,
                 FlushWhat::Reset => Flush::Options,
                 FlushWhat::Tables => Flush::Tables { anchor, recursive },
                 FlushWhat::Info | FlushWhat::All => Flush::Info,
@@ -234,6 +244,7 @@ impl<W: Write> Session<W> {
             match what {
                 FlushWhat::Rules => self.say("rules cleared"),
                 FlushWhat::States => self.say(&format!("{count} states cleared")),
+                FlushWhat::Sources => self.say("source tracking entries cleared"),
                 FlushWhat::Reset => self.say("weir: options reset"),
                 FlushWhat::Tables => self.say(&format!("{count} tables deleted.")),
                 FlushWhat::Info | FlushWhat::All => self.say("weir: statistics cleared"),
@@ -243,10 +254,11 @@ impl<W: Write> Session<W> {
     }
 
     fn show(&mut self, show: Show) -> Outcome {
-        const ALL: [(Show, &str); 9] = [
+        const ALL: [(Show, &str); 10] = [
             (Show::Ether, "ETHER RULES:"),
             (Show::Rules, "FILTER RULES:"),
             (Show::States, "STATES:"),
+            (Show::Sources, "SOURCES:"),
             (Show::Info, "INFO:"),
             (Show::Labels, "LABEL COUNTERS:"),
             (Show::Interfaces, "INTERFACES:"),
@@ -295,6 +307,7 @@ impl<W: Write> Session<W> {
                 Command::Tables { anchor, recursive }
             }
             Show::States => Command::States,
+            Show::Sources => Command::Sources,
             Show::Info => Command::Info,
             Show::Interfaces => Command::Interfaces,
             Show::Timeouts => Command::Timeouts,
@@ -305,7 +318,8 @@ impl<W: Write> Session<W> {
         let above = self.options.anchor.clone();
         let mut first = true;
         let out = &mut self.out;
-        if json && show == Show::States {
+        let is_array = json && matches!(show, Show::States | Show::Sources);
+        if is_array {
             write!(out, "[")?;
         }
         let end = client(&mut self.client, &self.options)?.ask(command, |reply| {
@@ -326,6 +340,13 @@ impl<W: Write> Session<W> {
                             serde_json::to_writer(&mut *out, state)?;
                         }
                     }
+                    Reply::Sources(sources) => {
+                        for source in &sources {
+                            write!(out, "{}", if first { "\n" } else { ",\n" })?;
+                            first = false;
+                            serde_json::to_writer(&mut *out, source)?;
+                        }
+                    }
                     Reply::Info(info) => serde_json::to_writer(&mut *out, &info)?,
                     Reply::Interfaces(ports) => serde_json::to_writer(&mut *out, &ports)?,
                     Reply::Timeouts(timeouts) => serde_json::to_writer(&mut *out, &timeouts)?,
@@ -343,6 +364,9 @@ impl<W: Write> Session<W> {
                 Reply::States(states) => {
                     states.iter().try_for_each(|state| print::state(out, state, verbose))
                 }
+                Reply::Sources(sources) => {
+                    sources.iter().try_for_each(|source| print::source(out, source, verbose))
+                }
                 Reply::Info(info) => print::info(out, &info, verbose),
                 Reply::Interfaces(ports) => {
                     ports.iter().try_for_each(|port| print::interface(out, port, verbose))
@@ -358,7 +382,7 @@ impl<W: Write> Session<W> {
             }
         })?;
         ended(end)?;
-        if json && show == Show::States {
+        if is_array {
             write!(out, "{}]", if first { "" } else { "\n" })?;
         }
         Ok(())

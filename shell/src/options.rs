@@ -11,7 +11,7 @@ use crate::table::TableCommand;
 pub const USAGE: &str = "\
 usage: weir ctl [--socket PATH] [--json] [-deghmNnOqRvz] [-a anchor]
                 [-D macro=value] [-F modifier] [-f file]
-                [-k host | network | label | id] [-o level] [-s modifier] [-T load]
+                [-k host | network | label | id] [-K host | network] [-o level] [-s modifier] [-T load]
        weir ctl [-nqv] [-a anchor] [-f file] -t table -T command [address ...]
   -f FILE          put the rules of FILE in force (- is standard input)
   -n               only check them; needs no daemon
@@ -20,7 +20,8 @@ usage: weir ctl [--socket PATH] [--json] [-deghmNnOqRvz] [-a anchor]
   -a ANCHOR        do it to this anchor: -f -F -s -z; with * at its end also to those below
   -R, -O, -T load  of the file only the rules, the options, the tables
   -m               options that the file does not set stay as they are
-  -s MODIFIER      show: rules ether Anchors states info Interfaces labels timeouts memory Tables all
+  -s MODIFIER      show: rules ether Anchors states Sources info Interfaces labels timeouts memory
+                   Tables all
   -g               show rule numbers, as -vv does
   -z               set the counters of the rules to zero; with -s rules behind the listing
   -t TABLE -T COMMAND   show, add, delete, replace, test, zero, expire SECONDS, flush or
@@ -28,7 +29,8 @@ usage: weir ctl [--socket PATH] [--json] [-deghmNnOqRvz] [-a anchor]
   -k HOST [-k HOST]     remove states from (and to) an address or prefix
   -k label -k LABEL     remove states that rules with this label made
   -k id -k ID           remove the state with this id (see -vvss)
-  -F MODIFIER      flush: rules states info Tables Reset all; without rules everything is blocked
+  -K HOST          forget the sources, as -s Sources lists them, of an address or prefix
+  -F MODIFIER      flush: rules states Sources info Tables Reset all; without rules everything is blocked
   -d [SECONDS]     pass EVERYTHING, unjudged, for SECONDS (300 if not given); root only
   -e               judge again
   -q               print only errors and what was asked for
@@ -78,6 +80,8 @@ pub struct Options {
     pub flush: Option<FlushWhat>,
     /// `-k`.
     pub kill: Vec<String>,
+    /// `-K`.
+    pub kill_sources: Option<String>,
     /// `-e`.
     pub enable: bool,
     /// `-d`, in seconds.
@@ -93,6 +97,8 @@ pub enum Show {
     Ether,
     /// `states`.
     States,
+    /// `Sources`.
+    Sources,
     /// `info`.
     Info,
     /// `Anchors`.
@@ -118,6 +124,8 @@ pub enum FlushWhat {
     Rules,
     /// `states`.
     States,
+    /// `Sources`.
+    Sources,
     /// `info`.
     Info,
     /// `Reset`: the options.
@@ -171,7 +179,7 @@ const SHOW: &[(&str, Modifier<Show>)] = &[
     ("queue", NotHere),
     ("rules", Is(Show::Rules)),
     ("Anchors", Is(Show::Anchors)),
-    ("Sources", NotBuilt),
+    ("Sources", Is(Show::Sources)),
     ("states", Is(Show::States)),
     ("info", Is(Show::Info)),
     ("Interfaces", Is(Show::Interfaces)),
@@ -189,7 +197,7 @@ const SHOW: &[(&str, Modifier<Show>)] = &[
 /// pfctl's modifiers of `-F`, likewise.
 const FLUSH: &[(&str, Modifier<FlushWhat>)] = &[
     ("rules", Is(FlushWhat::Rules)),
-    ("Sources", NotBuilt),
+    ("Sources", Is(FlushWhat::Sources)),
     ("states", Is(FlushWhat::States)),
     ("info", Is(FlushWhat::Info)),
     ("Tables", Is(FlushWhat::Tables)),
@@ -205,7 +213,7 @@ const OPTIMISE: &[(&str, Modifier<()>)] =
     &[("none", Is(())), ("basic", Is(())), ("profile", Is(()))];
 
 /// pfctl's flags that take an argument and are not built yet.
-const NOT_BUILT_WITH_ARGUMENT: &str = "iIKLpSVx";
+const NOT_BUILT_WITH_ARGUMENT: &str = "iILpSVx";
 
 /// pfctl's flags that take none and are not built yet.
 const NOT_BUILT: &str = "MPr";
@@ -293,7 +301,7 @@ impl Options {
             'R' => self.only(Part::Rules)?,
             'O' => self.only(Part::Options)?,
             'h' => return Err(Refusal::Help),
-            'a' | 'd' | 'f' | 't' | 'D' | 's' | 'F' | 'k' | 'o' | 'T' => return Ok(false),
+            'a' | 'd' | 'f' | 't' | 'D' | 's' | 'F' | 'k' | 'K' | 'o' | 'T' => return Ok(false),
             'A' => return Err(Refusal::NotHere("-A".into())),
             _ if NOT_BUILT.contains(flag) || NOT_BUILT_WITH_ARGUMENT.contains(flag) => {
                 return Err(Refusal::NotBuilt(format!("-{flag}")));
@@ -327,6 +335,7 @@ impl Options {
             }
             'D' => Err(Refusal::Usage(format!("-D {value}: expected name=value"))),
             's' => once(&mut self.show, modifier("-s", SHOW, &value)?, "-s"),
+            'K' => once(&mut self.kill_sources, value, "-K"),
             'F' => once(&mut self.flush, modifier("-F", FLUSH, &value)?, "-F"),
             // 'k', the only other one that `flag` lets through.
             _ if self.kill.len() < 2 => {
@@ -365,6 +374,7 @@ impl Options {
             || self.zero
             || self.flush.is_some()
             || !self.kill.is_empty()
+            || self.kill_sources.is_some()
             || self.enable
             || self.disable.is_some();
         if let Some(command) = self.table_command {

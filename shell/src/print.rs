@@ -5,7 +5,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use crate::protocol::{Info, Interface, InterfaceStats, Limit, Peer, State, Timeout};
+use crate::protocol::{
+    Info, Interface, InterfaceStats, Limit, Peer, State, Timeout, TrackedSource,
+};
 
 /// A state as `-s states` prints it.
 pub(crate) fn state(out: &mut impl Write, state: &State, verbose: u8) -> io::Result<()> {
@@ -157,6 +159,12 @@ pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result
     if let Some(percent) = info.adaptive {
         writeln!(out, "  {:<25} active, time-outs scaled to {percent} %", "adaptive")?;
     }
+    if verbose > 0 {
+        writeln!(out, "Source Tracking Table")?;
+        writeln!(out, "  {:<25} {:>14} {:>14}", "current entries", info.src_nodes, "")?;
+        counter(out, "inserts", info.src_node_inserts)?;
+        counter(out, "removals", info.src_node_removals)?;
+    }
     writeln!(out, "Counters")?;
     counter(out, "frames", info.frames)?;
     counter(out, "reflected", info.reflected)?;
@@ -238,6 +246,36 @@ pub(crate) fn interface(out: &mut impl Write, port: &Interface, verbose: u8) -> 
     Ok(())
 }
 
+/// `-s Sources`; a bridge sends nobody elsewhere, so that the second address is none.
+pub(crate) fn source(out: &mut impl Write, source: &TrackedSource, verbose: u8) -> io::Result<()> {
+    let none = if source.address.is_ipv4() { "0.0.0.0" } else { "::" };
+    let (rate, seconds) = source.rate;
+    writeln!(
+        out,
+        "{} -> {none} ( states {}, connections {}, rate {}.{}/{seconds}s )",
+        source.address,
+        source.states,
+        source.connections,
+        rate / 10,
+        rate % 10
+    )?;
+    if verbose == 0 {
+        return Ok(());
+    }
+    let clock = |seconds: u64| Clock(u32::try_from(seconds).unwrap_or(u32::MAX));
+    write!(out, "   age {}", clock(source.age))?;
+    if let Some(left) = source.expires {
+        write!(out, ", expires in {}", clock(left))?;
+    }
+    write!(out, ", {} pkts, {} bytes", source.packets, source.bytes)?;
+    match (&source.anchored, source.rule) {
+        (Some(rule), _) => write!(out, ", rule {rule}")?,
+        (None, Some(rule)) => write!(out, ", rule {rule}")?,
+        (None, None) => {}
+    }
+    writeln!(out)
+}
+
 /// `-s timeouts`.
 pub(crate) fn timeout(out: &mut impl Write, timeout: &Timeout) -> io::Result<()> {
     let unit = if timeout.unit == "s" { "s".into() } else { format!(" {}", timeout.unit) };
@@ -257,10 +295,10 @@ pub(crate) fn limit(out: &mut impl Write, limit: &Limit) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{info, interface, limit, state, timeout};
+    use super::{info, interface, limit, source, state, timeout};
     use crate::protocol::{
-        Info, Interface, InterfaceStats, Limit, Peer, ReasonCount, State, Timeout, Traffic,
-        WorkerInfo,
+        Info, Interface, InterfaceStats, Limit, Peer, ReasonCount, State, Timeout, TrackedSource,
+        Traffic, WorkerInfo,
     };
 
     fn printed(print: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
@@ -330,6 +368,36 @@ mod tests {
     }
 
     #[test]
+    fn sources_print_as_pf_prints_them() {
+        let mut one = TrackedSource {
+            address: "192.0.2.1".parse().unwrap(),
+            states: 3,
+            connections: 2,
+            rate: (15, 10),
+            age: 65,
+            expires: None,
+            packets: 7,
+            bytes: 800,
+            rule: Some(4),
+            anchored: None,
+        };
+        let line = "192.0.2.1 -> 0.0.0.0 ( states 3, connections 2, rate 1.5/10s )\n";
+        assert_eq!(printed(|out| source(out, &one, 0)), line);
+        assert_eq!(
+            printed(|out| source(out, &one, 1)),
+            format!("{line}   age 00:01:05, 7 pkts, 800 bytes, rule 4\n")
+        );
+        one.address = "2001:db8::1".parse().unwrap();
+        (one.states, one.connections, one.rate) = (0, 0, (0, 0));
+        (one.expires, one.anchored) = (Some(9), Some("3.webfarm.0".into()));
+        assert_eq!(
+            printed(|out| source(out, &one, 1)),
+            "2001:db8::1 -> :: ( states 0, connections 0, rate 0.0/0s )\n   \
+             age 00:01:05, expires in 00:00:09, 7 pkts, 800 bytes, rule 3.webfarm.0\n"
+        );
+    }
+
+    #[test]
     fn timeouts_and_limits_print_as_pf_prints_them() {
         let seconds = Timeout { name: "tcp.first".into(), value: 120, unit: "s".into() };
         assert_eq!(printed(|out| timeout(out, &seconds)), "tcp.first                   120s\n");
@@ -379,6 +447,9 @@ mod tests {
             inserts: 4,
             removals: 1,
             evictions: 0,
+            src_nodes: 0,
+            src_node_inserts: 0,
+            src_node_removals: 0,
             reflected: 0,
             crafted: 0,
             unfiltered: 0,

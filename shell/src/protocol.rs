@@ -23,6 +23,7 @@
 
 mod tables;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -152,6 +153,18 @@ pub enum Command {
         anchor: String,
         /// Its name.
         name: String,
+    },
+    /// Lists the sources that rules limit. Answer: any number of `sources`, `done`.
+    ///
+    /// `{"version":1,"command":"sources"}`
+    Sources,
+    /// Forgets the sources with an address in a prefix; their states live on. Answer: `done` with
+    /// how many.
+    ///
+    /// `{"version":1,"command":{"kill-sources":{"from":"192.0.2.0/24"}}}`
+    KillSources {
+        /// Address or prefix.
+        from: String,
     },
     /// Removes states. Answer: `done` with how many.
     ///
@@ -294,6 +307,8 @@ pub enum Flush {
     },
     /// The state table.
     States,
+    /// The sources: all are forgotten, their states live on.
+    Sources,
     /// The counters that belong to no rule.
     Info,
     /// The counters of the rules of an anchor (`""` is the main rule set, with the rules of layer
@@ -325,6 +340,7 @@ impl fmt::Display for Flush {
         let (what, anchor, recursive) = match self {
             Self::Rules => return f.write_str("the rules"),
             Self::States => return f.write_str("the states"),
+            Self::Sources => return f.write_str("the sources"),
             Self::Info => return f.write_str("the counters that belong to no rule"),
             Self::Options => return f.write_str("the options"),
             Self::RulesIn { anchor, recursive } => ("the rules and tables", anchor, *recursive),
@@ -373,6 +389,8 @@ pub enum Reply {
     TableEntries(Vec<TableEntry>),
     /// Some states.
     States(Vec<State>),
+    /// Some sources.
+    Sources(Vec<TrackedSource>),
     /// Status and counters.
     Info(Box<Info>),
     /// The ports.
@@ -448,6 +466,10 @@ pub struct Rule {
     pub states: u64,
     /// States it has made.
     pub states_total: u64,
+    /// What its limits have refused, by the name of the reason; limits that refused nothing are not
+    /// there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
     /// The anchor that it calls, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<Call>,
@@ -515,6 +537,37 @@ fn is_empty(pair: &[Option<String>; 2]) -> bool {
     pair.iter().all(Option::is_none)
 }
 
+/// A source that rules limit.
+///
+/// `{"address":"192.0.2.1","states":3,"connections":2,"rate":[15,10],"age":5,"expires":null,
+/// "packets":9,"bytes":900,"rule":3}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackedSource {
+    /// Its address.
+    pub address: std::net::IpAddr,
+    /// States that it has begun.
+    pub states: u32,
+    /// Its connections, as `set src-conn-count` counts them.
+    pub connections: u32,
+    /// Tenths of connections that count for `max-src-conn-rate` now, and its seconds; 0 and 0 without
+    /// one.
+    pub rate: (u64, u32),
+    /// Seconds since its first state.
+    pub age: u64,
+    /// Seconds until it is forgotten, if it has no states.
+    pub expires: Option<u64>,
+    /// Packets of its ended states.
+    pub packets: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Number of the rule that counts it, as for a state; absent for `source-track global`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u32>,
+    /// If that is in an anchor, how logs call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchored: Option<String>,
+}
+
 /// One end of a state.
 ///
 /// `{"state":"ESTABLISHED","seq_lo":1000,"seq_hi":66536,"wscale":7}`
@@ -561,6 +614,15 @@ pub struct Info {
     pub removals: u64,
     /// Unproven states that had to make room for new ones.
     pub evictions: u64,
+    /// Sources that are tracked now.
+    #[serde(default)]
+    pub src_nodes: u64,
+    /// Sources that were seen anew.
+    #[serde(default)]
+    pub src_node_inserts: u64,
+    /// Sources that were forgotten.
+    #[serde(default)]
+    pub src_node_removals: u64,
     /// Answers to blocked packets.
     pub reflected: u64,
     /// Other frames that weir itself has sent, such as the resets of a connection over a limit.
@@ -726,7 +788,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&request).unwrap(), example);
             seen += 1;
         }
-        assert_eq!(seen, 19, "one example for each command and one for the request");
+        assert_eq!(seen, 21, "one example for each command and one for the request");
     }
 
     #[test]

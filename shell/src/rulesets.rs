@@ -57,7 +57,15 @@ fn counters(out: &mut impl Write, rule: &Rule) -> io::Result<()> {
         rule.packets.iter().sum::<u64>(),
         rule.bytes.iter().sum::<u64>(),
         rule.states
-    )
+    )?;
+    if rule.refused.is_empty() {
+        return Ok(());
+    }
+    write!(out, "  [ Refused:")?;
+    for (limit, count) in &rule.refused {
+        write!(out, " {limit} {count}")?;
+    }
+    writeln!(out, " ]")
 }
 
 /// The rules that have labels, in the order in which they are printed.

@@ -43,7 +43,7 @@ pub use self::kernel_bridge::KernelBridge;
 pub use self::namespace::Namespace;
 pub use self::process::{Output, Process};
 pub use self::raw::RawSocket;
-pub use self::service::{EchoServer, TcpServer, WebServer};
+pub use self::service::{EchoServer, HoldingServer, TcpServer, WebServer};
 pub use self::weir::{Io, Reload, Weir, WeirOptions, binary};
 
 /// How long a condition may take that ought to come true at once; generous, since CI has two busy

@@ -436,7 +436,6 @@ fn limit_value(
 const fn idle(timeout: Timeout) -> Option<&'static str> {
     match timeout {
         Timeout::Frag => Some("fragments are not reassembled yet"),
-        Timeout::SrcTrack => Some("sources are not tracked yet"),
         Timeout::Interval => Some("states end by a timer each, not by sweeps"),
         _ => None,
     }

@@ -178,6 +178,7 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
     let reload = start_loader(&control, &settings.rules)?;
     start_deadline(&control)?;
     start_sweeping(&control)?;
+    start_overloads(&control)?;
 
     let code = attend(&happened, &reload, settings);
     let _ = notify("STOPPING=1");
@@ -241,6 +242,16 @@ fn start_sweeping(control: &Arc<Control>) -> Result<(), String> {
         .spawn(move || control.sweep_tables())
         .map(drop)
         .map_err(|error| format!("cannot sweep tables: {error}"))
+}
+
+/// Starts the thread that puts sources into tables.
+fn start_overloads(control: &Arc<Control>) -> Result<(), String> {
+    let control = Arc::clone(control);
+    std::thread::Builder::new()
+        .name("weir-overload".into())
+        .spawn(move || control.serve_overloads())
+        .map(drop)
+        .map_err(|error| format!("cannot serve overloads: {error}"))
 }
 
 /// Signals become events.

@@ -459,6 +459,19 @@ impl Session {
                 info!("user {uid} killed {count} states");
                 done(count)
             }),
+            Command::Sources => {
+                let mut broken = None;
+                let listed = control
+                    .sources(|sources| keep(&mut broken, self.send(&Reply::Sources(sources))));
+                match broken {
+                    Some(error) => return Err(error),
+                    None => listed.map(done),
+                }
+            }
+            Command::KillSources { from } => control.kill_sources(&from).map(|count| {
+                info!("user {uid} killed {count} sources");
+                done(count)
+            }),
             Command::Flush(what) => control.flush(&what).map(|count| {
                 warn!("user {uid} flushed {what}");
                 done(count)

@@ -103,7 +103,7 @@ impl Engine {
     fn pass<F: Frames>(
         &mut self,
         round: &Round<'_>,
-        frames: &F,
+        frames: &mut F,
         i: usize,
         lane: &Lane,
         flows: bool,
@@ -138,22 +138,28 @@ impl Engine {
     fn open<F: Frames>(
         &mut self,
         round: &Round<'_>,
-        frames: &F,
+        frames: &mut F,
         i: usize,
         lane: &Lane,
         decision: &Decision,
     ) -> Result<(), Reason> {
         let packet = &lane.packet;
+        let records = decision.rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
         let program = round.program;
         let mut peers = Default::default();
         let timeout = match &packet.transport {
             Transport::Tcp(header) => {
                 verify(packet, header, frames, i)?;
+                let stripped = if tracker::opens(header) {
+                    self.strip_fast_open(frames, i, packet, records)
+                } else {
+                    None
+                };
+                let packet = stripped.as_ref().unwrap_or(packet);
                 tracker::begin(&mut peers, &segment(packet, header, frames.head(i)))
             }
             _ => datagram::begin(&mut peers, packet.protocol),
         };
-        let records = decision.rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
         if self.whole_ticks(records, timeout as u8, program) == 0 {
             // A time-out of 0: the state would end at once.
             return Ok(());
@@ -162,7 +168,9 @@ impl Engine {
         let policy = deciding().find_map(|rule| program.compiled(rule).policy);
         let (key, sender_is_lower) =
             lane.key_under(policy.unwrap_or(program.options().state_policy));
-        let mut flags = if sender_is_lower { 0 } else { flag::INITIATOR_UPPER };
+        let claim = self.claim(round, packet, records)?;
+        let mut flags = claim.flags();
+        flags |= if sender_is_lower { 0 } else { flag::INITIATOR_UPPER };
         for (wanted, flag) in [
             (decision.log_all, flag::LOG_ALL),
             (!decision.effects.is_none(), flag::EFFECTS),
@@ -174,13 +182,16 @@ impl Engine {
         ] {
             flags |= if wanted { flag } else { 0 };
         }
-        let entry = self
-            .begin(&key, lane.hash, flags, timeout as u8, round.tick, program)
-            .ok_or(Reason::StateLimit)?;
+        let begun = self.begin(&key, lane.hash, flags, timeout as u8, round.tick, program);
+        let Some(entry) = begun else {
+            self.unclaim(&claim);
+            return Err(Reason::StateLimit);
+        };
         for record in distinct(records) {
             self.records.refer(record);
         }
         self.table.set_effects(entry, decision.effects.pack());
+        self.table.set_sources(entry, claim.nodes(), packet.ttl);
         let state = self.table.get_mut(entry);
         state.peers = peers;
         state.rules = records;

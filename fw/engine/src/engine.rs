@@ -21,7 +21,8 @@ use crate::ruleset::Program;
 use crate::ruleset::criteria::Answers;
 use crate::ruleset::evaluate::Findings;
 use crate::ruleset::records::{Records, RuleCounters};
-use crate::state::entry::{Entry, NONE, flag};
+use crate::source::{self, Sources};
+use crate::state::entry::{Entry, Links, NONE, flag};
 use crate::state::lifetime::Pace;
 use crate::state::table::Table;
 use crate::state::view::{Context, StateView};
@@ -56,13 +57,15 @@ pub struct Setup {
     pub now: Instant,
 }
 
-/// What the engines of all workers share: the counts behind `set limit`. Touched only when what they
-/// count begins and ends.
+/// What the engines of all workers share: the counts behind `set limit`, and the sources that rules
+/// limit. Touched only when what they count begins and ends, and when limited connections are
+/// established.
 #[derive(Debug, Default)]
 pub struct Shared {
     pools: Pools,
     evicted: AtomicU64,
     refused: AtomicU64,
+    sources: Sources,
     /// Counts how often states of single rules began to live shorter.
     pressed: AtomicU64,
 }
@@ -70,7 +73,26 @@ pub struct Shared {
 impl Shared {
     /// The count behind a limit.
     pub const fn pool(&self, limit: Limit) -> &Pool {
-        self.pools.of(limit)
+        match limit {
+            Limit::SrcNodes => self.sources.places(),
+            _ => self.pools.of(limit),
+        }
+    }
+
+    /// An unproven state had to make room.
+    pub(crate) fn count_eviction(&self) {
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The sources that rules limit.
+    pub const fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Makes room for what a program allows. It may allocate: the control thread does it before the
+    /// workers take the program up.
+    pub fn prepare(&self, program: &Program) {
+        self.sources.reserve(program.options().limits.src_nodes);
     }
 
     /// States in the tables of all workers.
@@ -134,6 +156,8 @@ pub struct Engine {
     owed: u64,
     /// When [`Engine::advance`] was called last.
     advanced: Instant,
+    /// Tick in which idle sources were looked for last.
+    sources_swept: u32,
 }
 
 impl Engine {
@@ -189,6 +213,7 @@ impl Engine {
             sweep: None,
             owed: 0,
             advanced: setup.now,
+            sources_swept: tick(setup.now),
         }
     }
 
@@ -202,6 +227,7 @@ impl Engine {
         tables: Arc<Tables>,
     ) -> Replaced {
         let mut replaced = self.set_tables(tables);
+        self.shared.prepare(&program);
         let follows = program.follows(self.program.as_deref());
         self.records.install(&program, follows);
         self.ether.install(program.link(), follows);
@@ -256,7 +282,12 @@ impl Engine {
         let budget = (pause / LOOK_SHARE).clamp(least, most);
         self.advanced = now;
         self.set_pace(&program);
-        let now = tick(now);
+        let at = now;
+        let now = tick(at);
+        if self.worker == 0 && self.sources_swept != now {
+            self.sources_swept = now;
+            self.shared.sources.sweep(at);
+        }
         let mut looks = 0;
         while looks < budget
             && let Some(entry) = self.table.next_due(now)
@@ -332,7 +363,8 @@ impl Engine {
 
     /// Ends a state.
     pub(crate) fn end(&mut self, entry: u32) {
-        account_end(self.table.get(entry), &mut self.records);
+        let (state, links) = self.table.with_links(entry);
+        account_end(state, links, &mut self.records, &self.shared, self.advanced);
         self.table.remove(entry, self.key);
         self.counters.removals += 1;
         self.shared.pool(Limit::States).release();
@@ -359,7 +391,7 @@ impl Engine {
             };
             self.end(oldest);
             self.counters.evictions += 1;
-            self.shared.evicted.fetch_add(1, Ordering::Relaxed);
+            self.shared.count_eviction();
             if !self.shared.pool(Limit::States).reserve(limit) {
                 self.shared.refused.fetch_add(1, Ordering::Relaxed);
                 return None;
@@ -373,6 +405,11 @@ impl Engine {
             self.shared.pool(Limit::States).release();
         }
         entry
+    }
+
+    /// The time of the last round.
+    pub(crate) const fn advanced(&self) -> Instant {
+        self.advanced
     }
 
     /// Counts a drop that happened outside the engine.
@@ -478,7 +515,8 @@ pub(crate) const fn tick(now: Instant) -> u32 {
     (now.0 / TICK_NANOS) as u32
 }
 
-fn account_end(entry: &Entry, records: &mut Records) {
+fn account_end(entry: &Entry, links: &Links, records: &mut Records, shared: &Shared, now: Instant) {
+    source::release(shared, entry, links, now);
     for record in distinct(entry.rules) {
         records.release(record);
     }

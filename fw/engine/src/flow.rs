@@ -202,6 +202,16 @@ impl FlowKey {
     }
 }
 
+/// Hash of a source and of what tracks it.
+pub(crate) fn hash_source(key: HashKey, source: Address, tracker: u64) -> u64 {
+    let mut sip = Sip::new(key);
+    let [high, low] = halves(source);
+    for word in [high, low, tracker, 24 << 56] {
+        sip.word(word);
+    }
+    sip.finish()
+}
+
 /// The worker that owns the flow with this hash.
 #[inline]
 pub(crate) const fn owner(hash: u64, workers: u16) -> u16 {

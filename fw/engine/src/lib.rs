@@ -19,7 +19,6 @@ pub mod judge;
 mod link;
 pub mod log;
 mod normalise;
-#[allow(dead_code, reason = "until the first users are merged")]
 mod outbox;
 pub mod packet;
 mod pool;
@@ -27,6 +26,7 @@ mod prefetch;
 pub mod reason;
 pub mod reflect;
 pub mod ruleset;
+pub mod source;
 mod state;
 pub mod table;
 pub mod time;

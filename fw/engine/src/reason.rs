@@ -89,6 +89,14 @@ reasons! {
     IcmpUnmatched, "icmp-unmatched", "An ICMP error about a packet that no state knows.";
     IcmpWindow, "icmp-window", "An ICMP error about a TCP segment outside the windows of its state.";
     StateLimit, "state-limit", "The state table is full.";
+    MaxStates, "max-states", "The rule has as many states as its max allows.";
+    MaxSrcNodes, "max-src-nodes", "The rule tracks as many sources as its max-src-nodes allows.";
+    MaxSrcStates, "max-src-states", "The source has as many states as max-src-states allows.";
+    MaxSrcConn, "max-src-conn", "The source has as many connections as max-src-conn allows.";
+    MaxSrcConnRate, "max-src-conn-rate", "The source connects faster than max-src-conn-rate allows.";
+    Overloaded, "overload", "The source has exceeded a limit and is being put into the overload table.";
+    SrcNodeLimit, "src-node-limit", "The table of sources is full.";
+    AfterReset, "after-reset", "A segment of a connection with limits after its RST, answered with another.";
     // Output.
     OutputFull, "output-full", "The output queue of the port was full.";
     HandoverFull, "handover-full", "The ring to the worker that owns the flow was full.";

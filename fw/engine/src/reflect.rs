@@ -87,6 +87,62 @@ pub fn reset<F: Frames + ?Sized>(
             + u32::from(segment.flags & flags::FIN != 0);
         (0, segment.seq.wrapping_add(occupied), flags::RST | flags::ACK)
     };
+    let room = frames.room_mut(i);
+    let end = write_reset(room, packet, seq, ack, flags, ttl).ok_or(Reason::ReflectUnfit)?;
+    frames.set_length(i, end);
+    Ok(())
+}
+
+/// Which end of a packet's connection hears something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Towards {
+    /// The one that sent the packet.
+    Sender,
+    /// The one that it goes to.
+    Receiver,
+}
+
+/// Writes into `room` a RST for one end of a connection in the name of the other. `head` is the frame
+/// of `packet`, a segment of it; `seq` is what the receiver of the RST expects next, so that it
+/// believes it (RFC 9293, 3.10.7.4). Returns the length, or `None` if the packet may not be answered
+/// or there is no room.
+pub(crate) fn reset_for(
+    room: &mut [u8],
+    head: &[u8],
+    packet: &Packet,
+    towards: Towards,
+    seq: u32,
+) -> Option<usize> {
+    let at = usize::from(packet.network_offset);
+    if !is_between_hosts(packet, head) {
+        return None;
+    }
+    room.get_mut(..at)?.copy_from_slice(&head[..at]);
+    let facing = match towards {
+        Towards::Sender => *packet,
+        Towards::Receiver => {
+            ethernet::swap_addresses(room);
+            Packet {
+                source: packet.destination,
+                destination: packet.source,
+                source_port: packet.destination_port,
+                destination_port: packet.source_port,
+                ..*packet
+            }
+        }
+    };
+    write_reset(room, &facing, seq, 0, flags::RST, None)
+}
+
+/// Writes a RST over the frame of a packet that begins in `room`, for its sender. Returns its length.
+fn write_reset(
+    room: &mut [u8],
+    packet: &Packet,
+    seq: u32,
+    ack: u32,
+    flags: u8,
+    ttl: Option<u8>,
+) -> Option<usize> {
     let mut header = [0; tcp::HEADER];
     header[..2].copy_from_slice(&packet.destination_port.to_be_bytes());
     header[2..4].copy_from_slice(&packet.source_port.to_be_bytes());
@@ -100,11 +156,10 @@ pub fn reset<F: Frames + ?Sized>(
 
     let at = usize::from(packet.network_offset);
     let end = at + ip_header(packet) + tcp::HEADER;
-    let room = frames.room_mut(i).get_mut(..end).ok_or(Reason::ReflectUnfit)?;
+    let room = room.get_mut(..end)?;
     room[end - tcp::HEADER..].copy_from_slice(&header);
     write_ip(room, packet, protocol::TCP, ttl.unwrap_or(TTL));
-    frames.set_length(i, end);
-    Ok(())
+    Some(end)
 }
 
 /// Writes "destination unreachable" with this code (ICMP type 3, ICMPv6 type 1) over frame `i`,
@@ -159,12 +214,7 @@ fn fit<F: Frames + ?Sized>(frames: &mut F, i: usize, packet: &Packet) -> Result<
         Transport::IcmpError(..) | Transport::IcmpOther(_) => false,
         Transport::Other => packet.network != Network::Arp,
     };
-    let unicast = match packet.network {
-        Network::Ipv4 => is_host_v4(packet.source) && is_host_v4(packet.destination),
-        _ => is_host_v6(packet.source) && is_host_v6(packet.destination),
-    };
-    let to_one = frames.head(i).first().is_some_and(|first| first & 1 == 0);
-    if !answerable || !unicast || !to_one {
+    if !answerable || !is_between_hosts(packet, frames.head(i)) {
         return Err(Reason::ReflectUnfit);
     }
     checksum::finish_partial(packet, frames, i);
@@ -175,6 +225,15 @@ fn fit<F: Frames + ?Sized>(frames: &mut F, i: usize, packet: &Packet) -> Result<
     } else {
         Err(Reason::ReflectUnfit)
     }
+}
+
+/// Whether both ends of a packet are single hosts.
+fn is_between_hosts(packet: &Packet, head: &[u8]) -> bool {
+    let unicast = match packet.network {
+        Network::Ipv4 => is_host_v4(packet.source) && is_host_v4(packet.destination),
+        _ => is_host_v6(packet.source) && is_host_v6(packet.destination),
+    };
+    unicast && head.first().is_some_and(|first| first & 1 == 0)
 }
 
 /// Neither of "this network" (0/8), loopback, multicast, reserved nor the limited broadcast. A

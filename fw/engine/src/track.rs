@@ -27,7 +27,7 @@ impl Engine {
         entry: u32,
         log: &mut L,
     ) -> Option<Verdict> {
-        let packet = &flow.packet;
+        let mut packet = &flow.packet;
         let state = self.table.get_mut(entry);
         let from = flow.sender(state);
         if packet.options
@@ -42,6 +42,7 @@ impl Engine {
                 return Some(self.block(packet, Direction::In, Reason::PacketRate));
             }
         }
+        let stripped;
         let state = self.table.get_mut(entry);
         let tracked = match packet.transport {
             Transport::Tcp(header) => {
@@ -49,12 +50,27 @@ impl Engine {
                     self.end(entry);
                     return None;
                 }
-                let timely = if state.has(flag::NORMALISED) {
+                let limited = state.has(flag::LIMITED);
+                if limited {
+                    let rules = state.rules;
+                    let shut = self.shut_out(round, frames, i, packet, &header, entry, from);
+                    if shut.is_some() {
+                        return shut;
+                    }
+                    if tracker::opens(&header) && verify(packet, &header, frames, i).is_ok() {
+                        stripped = self.strip_fast_open(frames, i, packet, rules);
+                        packet = stripped.as_ref().unwrap_or(packet);
+                    }
+                }
+                let timely = if self.table.get(entry).has(flag::NORMALISED) {
                     self.inspect(round, frames.head(i), packet, &header, (entry, from))
                 } else {
                     Ok(())
                 };
                 match timely {
+                    Ok(()) if limited => {
+                        self.track_limited(round, frames, i, packet, &header, entry, from)
+                    }
                     Ok(()) => {
                         let state = self.table.get_mut(entry);
                         track_tcp(state, from, packet, &header, frames, i)
@@ -116,6 +132,29 @@ impl Engine {
             self.log(round, frames, i, packet, rule, (at, direction), verdict, log);
         }
         Some(verdict)
+    }
+
+    /// A TCP segment of a connection with limits.
+    #[expect(clippy::too_many_arguments, reason = "a segment, and where it belongs")]
+    fn track_limited<F: Frames>(
+        &mut self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        packet: &Packet,
+        header: &Tcp,
+        entry: u32,
+        from: usize,
+    ) -> Tracked {
+        let state = self.table.get_mut(entry);
+        let before = state.peers;
+        let tracked = track_tcp(state, from, packet, header, frames, i);
+        if let Tracked::Moves(_) = tracked
+            && let Err(reason) = self.follow(round, frames, i, packet, header, entry, from, &before)
+        {
+            return Tracked::Refused(reason);
+        }
+        tracked
     }
 
     /// A state's time-out changes with its phase. `false`: to 0, so that the state ends with this packet.

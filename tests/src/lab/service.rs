@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -152,6 +152,48 @@ impl Drop for TcpServer {
             let _ = thread.join();
         }
     }
+}
+
+/// A TCP server on IPv4 and IPv6 that counts what its accept() returns, and holds it open.
+#[derive(Debug)]
+pub struct HoldingServer {
+    _server: TcpServer,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    streams: Vec<TcpStream>,
+    accepted: u64,
+}
+
+impl HoldingServer {
+    /// Listens on a port of a host.
+    pub fn start(host: &Host, port: u16) -> Self {
+        let held: Arc<Mutex<Held>> = Arc::default();
+        let holding = held.clone();
+        let server = TcpServer::start(host, port, move |stream| {
+            let mut held = lock(&holding);
+            held.streams.push(stream);
+            held.accepted += 1;
+            Ok(())
+        });
+        Self { _server: server, held }
+    }
+
+    /// Connections accepted so far.
+    pub fn accepted(&self) -> u64 {
+        lock(&self.held).accepted
+    }
+
+    /// Closes all that it holds.
+    pub fn close(&self) {
+        lock(&self.held).streams.clear();
+    }
+}
+
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().expect("nobody panics while it is held")
 }
 
 /// A UDP server on IPv4 and IPv6 that sends everything back.

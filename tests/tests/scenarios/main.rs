@@ -14,6 +14,7 @@ mod limits;
 mod link;
 mod listings;
 mod loading;
+mod sources;
 mod tables;
 mod traffic;
 mod workers;

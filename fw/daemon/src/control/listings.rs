@@ -1,11 +1,13 @@
 //! What is in force and what it has counted: rules, ports, time-outs, pools, status.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use weir_config::options::{Limit, Named};
 use weir_config::rules::{Action, Rule, RuleSet};
 use weir_engine::counters::Tally;
+use weir_engine::source::RuleLimits;
 use weir_engine::{Counters, Reason, RuleCounters};
 use weir_shell::protocol;
 
@@ -38,7 +40,12 @@ impl Control {
             },
             built_in: if path.is_empty() { BUILT_IN.map(Into::into).into() } else { Vec::new() },
             rules: in_force.rules_of(path).map_or_else(Vec::new, |(first, rules)| {
-                (0..).zip(rules).map(|(n, rule)| listed(n, rule, first + n, &reports)).collect()
+                let program = in_force.program.as_deref();
+                let limits = |id| program.and_then(|program| program.limits(id));
+                (0..)
+                    .zip(rules)
+                    .map(|(n, rule)| listed(n, rule, first + n, limits(first + n), &reports))
+                    .collect()
             }),
             nested: Vec::new(),
         });
@@ -115,6 +122,9 @@ impl Control {
             inserts: sum.inserts,
             removals: sum.removals,
             evictions: sum.evictions,
+            src_nodes: self.parts.shared.sources().used().into(),
+            src_node_inserts: self.parts.shared.sources().turnover().0,
+            src_node_removals: self.parts.shared.sources().turnover().1,
             reflected: sum.reflected,
             crafted: sum.crafted,
             unfiltered: sum.unfiltered,
@@ -216,6 +226,7 @@ impl Control {
         // What is bounded, and for how many memory is reserved at the start.
         let pools = [
             (Limit::States, Some(self.parts.reserved)),
+            (Limit::SrcNodes, None),
             (Limit::Tables, None),
             (Limit::TableEntries, None),
             (Limit::Anchors, None),
@@ -238,7 +249,13 @@ impl Control {
 }
 
 /// A rule with what all workers have counted for it.
-fn listed(number: u32, rule: &Rule, id: u32, reports: &[Report]) -> protocol::Rule {
+fn listed(
+    number: u32,
+    rule: &Rule,
+    id: u32,
+    limits: Option<&Arc<RuleLimits>>,
+    reports: &[Report],
+) -> protocol::Rule {
     let mut sum = RuleCounters::default();
     let mut states = 0;
     for counters in reports.iter().filter_map(|report| report.rules.get(id as usize)) {
@@ -259,6 +276,12 @@ fn listed(number: u32, rule: &Rule, id: u32, reports: &[Report]) -> protocol::Ru
         bytes: sum.bytes,
         states,
         states_total: sum.states_total,
+        refused: limits
+            .into_iter()
+            .flat_map(|limits| limits.refused())
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| (reason.name().to_owned(), count))
+            .collect(),
         call: match &rule.action {
             Action::Anchor(call) => {
                 Some(protocol::Call { path: call.path.clone(), wildcard: call.wildcard })

@@ -12,6 +12,7 @@ use weir_config::options::Limit;
 use weir_config::rules::RuleSet;
 use weir_config::{beyond_limit, check_calls};
 use weir_engine::Program;
+use weir_engine::source::Sources;
 use weir_engine::table::{Pages, Tables};
 use weir_shell::protocol::Load;
 
@@ -129,6 +130,13 @@ impl Control {
                 self.parts.reserved
             )));
         }
+        let sources = rules.options.limits.src_nodes;
+        if sources > Sources::MAX {
+            return Err(Refused::Error(format!(
+                "set limit src-nodes {sources}: there can be {} at most",
+                Sources::MAX
+            )));
+        }
         check_calls(&rules).map_err(|fault| Refused::Error(fault.message))?;
         if let Some(message) = beyond_limit(&rules) {
             return Err(Refused::Error(message));
@@ -205,6 +213,7 @@ impl Control {
         tables: &Arc<Tables>,
         places: Places,
     ) -> Result<Vec<String>, Refused> {
+        self.parts.shared.prepare(&program);
         let places = Arc::new(places);
         self.parts.programs.push(Arc::clone(&program), Arc::clone(&places));
         let mut answers = Vec::with_capacity(self.parts.mailboxes.len());

@@ -1,6 +1,6 @@
 //! What can be asked of the running firewall, one file an idea: rule sets put in force (`loading`),
 //! tables changed (`tables`), the bridge held open (`opening`), states listed and killed (`states`),
-//! the rest listed (`listings`). What is in force is put together from its loads in `composition`.
+//! sources too, and put into tables (`sources`), the rest listed (`listings`). What is in force is put together from its loads in `composition`.
 //!
 //! Runs on the threads of clients and of `weir run`. Changes are made one at a time; listings take
 //! no lock while they run, and ask each worker for a piece at a time.
@@ -10,6 +10,7 @@ mod explain;
 mod listings;
 mod loading;
 mod opening;
+mod sources;
 mod states;
 mod tables;
 
@@ -180,6 +181,12 @@ impl Control {
                 ids.push(first..first + rules.len() as u32);
             }
         }
+        let program = in_force.program.iter();
+        for limits in program.flat_map(|program| {
+            ids.iter().flat_map(Clone::clone).filter_map(|id| program.limits(id))
+        }) {
+            limits.clear();
+        }
         let chosen: Arc<RuleMatcher> = Arc::new(move |id| ids.iter().any(|ids| ids.contains(&id)));
         self.tell(|done| Letter::ClearRules(Arc::clone(&chosen), done))?;
         if anchor.is_empty() {
@@ -199,6 +206,7 @@ impl Control {
                 self.flush_anchor(anchor, *recursive).map(|()| 0)
             }
             Flush::States => self.flush_states(),
+            Flush::Sources => Ok(self.flush_sources()),
             Flush::Info => self.clear_counters().map(|()| 0),
             Flush::RuleCounters { anchor, recursive } => {
                 self.clear_rule_counters(anchor, *recursive).map(|()| 0)

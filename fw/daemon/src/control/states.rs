@@ -63,7 +63,7 @@ impl Control {
         self.kill_matching(&all)
     }
 
-    fn kill_matching(&self, matches: &Matcher) -> Result<u64, Refused> {
+    pub(super) fn kill_matching(&self, matches: &Matcher) -> Result<u64, Refused> {
         let mut killed = 0;
         for mailbox in &self.parts.mailboxes {
             let mut cursor = Some(0);
@@ -135,7 +135,7 @@ impl Control {
 }
 
 /// An address or a prefix.
-fn prefix(text: &str) -> Result<IpNet, Refused> {
+pub(super) fn prefix(text: &str) -> Result<IpNet, Refused> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| Refused::Error(format!("`{text}` is neither an address nor a prefix")))

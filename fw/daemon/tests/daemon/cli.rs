@@ -197,9 +197,9 @@ fn what_is_not_built_yet_is_refused_by_name() {
         assert_eq!(output.status.code(), Some(2));
         assert_eq!(text(&output.stderr), format!("weir: `weir {name}` is not built yet\n"));
     }
-    let output = weir(&["ctl", "-K", "192.0.2.1"], "");
+    let output = weir(&["ctl", "-S", "192.0.2.1"], "");
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(text(&output.stderr), "weir ctl: `-K` is not built yet\n");
+    assert_eq!(text(&output.stderr), "weir ctl: `-S` is not built yet\n");
 }
 
 const TRAP: &str = "block in log\npass in on lan\npass in on lan proto tcp flags any\n";

@@ -1,5 +1,5 @@
 //! What rules remember across packets and workers: whether a `once` rule has matched, and how fast
-//! packets come to a `max-pkt-rate` rule. Shared by all workers, without locks; a rule that is the
+//! packets come to a `max-pkt-rate` rule, or connections from a source. Shared by all workers, without locks; a rule that is the
 //! same after a reload keeps its meter.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,6 +43,11 @@ impl Meter {
         // Cannot fail: the closure never returns `None`.
         let _ = self.rate.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
         within
+    }
+
+    /// What counts now, in tenths of a packet.
+    pub(crate) fn tenths(&self, limit: Rate, now: Instant) -> u64 {
+        faded(self.rate.load(Ordering::Relaxed), limit, now).0 * 10 / UNIT
     }
 
     /// Whether one packet more would be within the limit.

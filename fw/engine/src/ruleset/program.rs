@@ -24,6 +24,7 @@ use crate::effects::Effects;
 use crate::flow::Path;
 use crate::link::LinkRules;
 use crate::packet::Network;
+use crate::source::RuleLimits;
 use crate::state::lifetime::{Lifetimes, Pace, ticks};
 
 /// Why a checked rule set cannot run.
@@ -101,6 +102,7 @@ pub struct Program {
     /// The rules that it takes over from that one.
     carried: Carried,
     meters: HashMap<u32, Arc<Meter>>,
+    limits: HashMap<u32, Arc<RuleLimits>>,
     lifetimes: HashMap<u32, Arc<Lifetimes>>,
     pub(crate) steps: Arc<[Step]>,
     /// The last step outside all anchors.
@@ -134,11 +136,13 @@ pub(crate) struct Compiled {
     pub(crate) tag: u16,
     pub(crate) action: Action,
     pub(crate) effects: Effects,
+    /// Number of the table of `overload`.
+    overload: Option<u32>,
 }
 
 impl Program {
     /// Compiles a checked rule set for these ports. What rules remember (counters, `once`,
-    /// `max-pkt-rate`) is taken over from `previous`, the program in force, for rules that are the
+    /// `max-pkt-rate`, limits) is taken over from `previous`, the program in force, for rules that are the
     /// same; an engine in which another one is in force keeps no counters.
     ///
     /// # Errors
@@ -177,6 +181,7 @@ impl Program {
             |old| &old.meters,
             |rule| (rule.once || rule.max_packet_rate.is_some()).then(Meter::default),
         );
+        let limits = remembered(set, &identities, previous, |old| &old.limits, RuleLimits::of);
         let lifetimes = remembered(
             set,
             &identities,
@@ -201,6 +206,7 @@ impl Program {
             ),
             identities,
             meters,
+            limits,
             lifetimes,
             steps: steps.into(),
             last_step,
@@ -324,6 +330,22 @@ impl Program {
         self.meters.get(&rule).map(|meter| &**meter)
     }
 
+    /// What a rule allows its states and their sources, if it limits them.
+    pub fn limits(&self, rule: u32) -> Option<&Arc<RuleLimits>> {
+        self.limits.get(&rule)
+    }
+
+    /// The rule with these limits, unless it is gone.
+    pub fn limited_by(&self, limits: &Arc<RuleLimits>) -> Option<u32> {
+        let mut all = self.limits.iter();
+        all.find(|(_, known)| Arc::ptr_eq(known, limits)).map(|(&rule, _)| rule)
+    }
+
+    /// The table that a rule puts sources into which exceed its limits.
+    pub fn overload_table(&self, rule: u32) -> Option<&TableName> {
+        self.tables.get(self.compiled(rule).overload? as usize)
+    }
+
     /// The rule of a step.
     pub(crate) fn step_rule(&self, step: u32) -> &Compiled {
         self.compiled(self.steps[step as usize].rule)
@@ -388,6 +410,7 @@ impl Compiled {
             },
             action: rule.action.clone(),
             effects: Effects::of(rule),
+            overload: rule.state_options.overload.as_ref().map(|overload| table(&overload.table)),
         })
     }
 }

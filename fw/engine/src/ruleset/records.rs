@@ -17,6 +17,7 @@ use zerocopy::FromZeros;
 use super::carried::Carried;
 use super::program::Program;
 use super::sequence::{NOWHERE, Step};
+use crate::source::RuleLimits;
 use crate::state::entry::NONE;
 use crate::state::lifetime::{Lifetimes, Pace};
 
@@ -41,6 +42,15 @@ const PAGE: usize = 4096;
 /// In the place of a rule's number: the record is free.
 const FREE: u32 = NONE - 1;
 
+/// What only some rules have.
+#[derive(Debug, Default)]
+struct Own {
+    /// The limits that its states have been counted for, from the first one on.
+    limits: Option<Arc<RuleLimits>>,
+    /// Its time-outs.
+    lifetimes: Option<Arc<Lifetimes>>,
+}
+
 /// All records of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
@@ -48,8 +58,8 @@ pub(crate) struct Records {
     counters: Vec<Box<[RuleCounters]>>,
     /// Record to number in the program in force; [`NONE`] if the rule is gone, [`FREE`].
     numbers: Vec<u32>,
-    /// By record: the time-outs that the rule has for itself. States keep them when the rule is gone.
-    lifetimes: Vec<Option<Arc<Lifetimes>>>,
+    /// By record: what the rule has for itself. States keep it when the rule is gone.
+    own: Vec<Own>,
     free: Vec<u32>,
     /// Rule id to record.
     by_number: Vec<u32>,
@@ -96,9 +106,11 @@ impl Records {
             let first = by_number.len() as u32;
             let numbers = first..first + run.length;
             let Some(before) = run.old else {
-                by_number.extend(
-                    numbers.map(|number| self.allocate(number, program.lifetimes(number).cloned())),
-                );
+                by_number.extend(numbers.map(|number| {
+                    let limits = program.limits(number).cloned();
+                    let lifetimes = program.lifetimes(number).cloned();
+                    self.allocate(number, Own { limits, lifetimes })
+                }));
                 continue;
             };
             let same = &old[before as usize..(before + run.length) as usize];
@@ -121,6 +133,11 @@ impl Records {
     #[inline]
     pub(crate) fn of(&self, number: u32) -> u32 {
         self.by_number[number as usize]
+    }
+
+    /// The limits of a record's rule, if it has any; `None` for [`NONE`].
+    pub(crate) fn limits(&self, record: u32) -> Option<&Arc<RuleLimits>> {
+        self.own.get(record as usize)?.limits.as_ref()
     }
 
     /// The number of a record's rule, unless that is gone.
@@ -150,7 +167,7 @@ impl Records {
         if let Some(counters) = self.get_mut(record) {
             counters.states += 1;
             counters.states_total += 1;
-            if let Some(lifetimes) = self.own(record) {
+            if let Some(lifetimes) = self.lifetimes_of(record) {
                 self.pressed |= lifetimes.begin();
             }
         }
@@ -160,7 +177,10 @@ impl Records {
     pub(crate) fn release(&mut self, record: u32) {
         if let Some(counters) = self.get_mut(record) {
             counters.states -= 1;
-            if let Some(lifetimes) = self.own(record) {
+            if let Some(limits) = self.limits(record) {
+                limits.release_state();
+            }
+            if let Some(lifetimes) = self.lifetimes_of(record) {
                 lifetimes.end();
             }
             self.free_unused(record);
@@ -184,11 +204,11 @@ impl Records {
     }
 
     fn lifetimes(&self, records: [u32; 2]) -> impl Iterator<Item = &Lifetimes> {
-        records.into_iter().filter_map(|record| self.own(record))
+        records.into_iter().filter_map(|record| self.lifetimes_of(record))
     }
 
-    fn own(&self, record: u32) -> Option<&Lifetimes> {
-        self.lifetimes.get(record as usize)?.as_deref()
+    fn lifetimes_of(&self, record: u32) -> Option<&Lifetimes> {
+        self.own.get(record as usize)?.lifetimes.as_deref()
     }
 
     /// Whether a state has begun since the last call that makes the others of its rule live shorter.
@@ -277,15 +297,15 @@ impl Records {
         self.counters.get_mut(record as usize / PAGE)?.get_mut(record as usize % PAGE)
     }
 
-    fn allocate(&mut self, number: u32, lifetimes: Option<Arc<Lifetimes>>) -> u32 {
+    fn allocate(&mut self, number: u32, own: Own) -> u32 {
         if let Some(record) = self.free.pop() {
             self.numbers[record as usize] = number;
-            self.lifetimes[record as usize] = lifetimes;
+            self.own[record as usize] = own;
             return record;
         }
         let record = self.numbers.len() as u32;
         self.numbers.push(number);
-        self.lifetimes.push(lifetimes);
+        self.own.push(own);
         if record as usize / PAGE == self.counters.len() {
             let page = <[RuleCounters]>::new_box_zeroed_with_elems(PAGE);
             // Without memory that aborts, as every allocation does.
@@ -300,7 +320,7 @@ impl Records {
         let gone = self.numbers.get(record as usize) == Some(&NONE);
         if folded && gone && self.get(record).is_some_and(|counters| counters.states == 0) {
             self.numbers[record as usize] = FREE;
-            self.lifetimes[record as usize] = None;
+            self.own[record as usize] = Own::default();
             if let Some(counters) = self.get_mut(record) {
                 *counters = RuleCounters::default();
             }

@@ -1,7 +1,7 @@
 //! One state: what the packet path touches ([`Entry`], two adjacent cache lines) and what only
 //! making, expiring and removing it touches ([`Links`]).
 //!
-//! 128 + 32 bytes, and 11.6 in the index: 172 bytes a state. Both lines of an entry are fetched as
+//! 128 + 48 bytes, and 11.6 in the index: 188 bytes a state. Both lines of an entry are fetched as
 //! one pair by the adjacent-line prefetcher, which is why an entry is aligned to 128 and why key and
 //! tracking are not squeezed into 64.
 
@@ -81,6 +81,12 @@ pub(crate) mod flag {
     pub(crate) const OWN_TIMEOUTS: u16 = 128;
     /// `scrub (reassemble tcp)`: the [`normaliser`](crate::normalise) has a record of it.
     pub(crate) const NORMALISED: u16 = 256;
+    /// It has taken places of its source, see [`Links::sources`](super::Links::sources).
+    pub(crate) const LIMITED: u16 = 512;
+    /// It counts as a connection of its source.
+    pub(crate) const CONNECTED: u16 = 1024;
+    /// A limit has refused the connection: both ends were reset.
+    pub(crate) const REFUSED: u16 = 2048;
 }
 
 impl Entry {
@@ -159,6 +165,11 @@ pub(crate) struct Links {
     pub(crate) older: u32,
     /// What its rules want done to its packets, packed, if [`flag::EFFECTS`].
     pub(crate) effects: u64,
+    /// Nodes of its source, one for each of its rules that tracks sources, if [`flag::LIMITED`].
+    pub(crate) sources: [u32; 2],
+    /// Lowest TTL seen of each end.
+    pub(crate) ttl: [u8; 2],
+    pub(crate) spare: [u8; 6],
 }
 
 #[cfg(test)]
@@ -169,6 +180,6 @@ mod tests {
     fn an_entry_is_two_cache_lines() {
         assert_eq!(size_of::<Entry>(), 128);
         assert_eq!(std::mem::offset_of!(Entry, peers), 64);
-        assert_eq!(size_of::<Links>(), 32);
+        assert_eq!(size_of::<Links>(), 48);
     }
 }

@@ -143,6 +143,34 @@ impl Table {
         self.links[entry as usize].effects = effects;
     }
 
+    /// The entry, and what belongs to it beside.
+    pub(crate) const fn with_links(&self, entry: u32) -> (&Entry, &Links) {
+        (&self.entries[entry as usize], &self.links[entry as usize])
+    }
+
+    /// The nodes of the source of a state, in the order of its distinct rules.
+    pub(crate) const fn sources(&self, entry: u32) -> [u32; 2] {
+        self.links[entry as usize].sources
+    }
+
+    /// Remembers that; `ttl` is that of the first packet.
+    pub(crate) const fn set_sources(&mut self, entry: u32, sources: [u32; 2], ttl: u8) {
+        let links = &mut self.links[entry as usize];
+        links.sources = sources;
+        links.ttl[0] = ttl;
+    }
+
+    /// The lowest TTL of the handshake's packets from the initiator.
+    pub(crate) const fn ttl(&self, entry: u32) -> u8 {
+        self.links[entry as usize].ttl[0]
+    }
+
+    /// A packet of the handshake had this TTL.
+    pub(crate) fn lower_ttl(&mut self, entry: u32, ttl: u8) {
+        let lowest = &mut self.links[entry as usize].ttl[0];
+        *lowest = ttl.min(*lowest);
+    }
+
     /// Makes a state, unproven. `None` when every entry is taken.
     pub(crate) fn insert(
         &mut self,
@@ -166,7 +194,9 @@ impl Table {
         let inserted = self.index.insert(hash, entry);
         debug_assert!(inserted, "the index has more ways than the table entries");
         self.entries[entry as usize].begin(key, flags & !flag::PROVEN, timeout, tick);
-        self.links[entry as usize].created = tick;
+        let links = &mut self.links[entry as usize];
+        links.created = tick;
+        links.sources = [NONE; 2];
         self.wheel.queue(self.links, entry, deadline);
         self.append_unproven(entry);
         self.live += 1;

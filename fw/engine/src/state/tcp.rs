@@ -243,6 +243,22 @@ pub(crate) const fn is_proven(peers: &[Peer; 2]) -> bool {
     is_acknowledged(peers[0].state) && is_acknowledged(peers[1].state)
 }
 
+/// Whether the connection was reset.
+pub(crate) const fn is_reset(peers: &[Peer; 2]) -> bool {
+    peers[0].state == TimeWait as u8 && peers[1].state == TimeWait as u8
+}
+
+/// The connection is reset.
+pub(crate) const fn reset(peers: &mut [Peer; 2]) {
+    peers[0].state = TimeWait as u8;
+    peers[1].state = TimeWait as u8;
+}
+
+/// Whether this end has sent a FIN.
+pub(crate) const fn is_closing(peer: &Peer) -> bool {
+    peer.state >= Closing as u8
+}
+
 const fn is_acknowledged(state: u8) -> bool {
     state >= Established as u8 && state <= FinWait2 as u8
 }

@@ -15,5 +15,6 @@ mod random;
 mod reasons;
 mod recovery;
 mod simulation;
+mod sources;
 mod timeouts;
 mod timestamps;

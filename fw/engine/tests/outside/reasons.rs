@@ -83,6 +83,30 @@ const ROWS: &[(Reason, Way)] = &[
         assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
         bridge.send(WAN, &build::tcp((CLIENT.0, 2), SERVER, SYN).frame())
     }),
+    (Reason::MaxStates, || limited("max 1", &[(WAN, syn()), (WAN, tcp_of(2, SYN))])),
+    (Reason::MaxSrcNodes, || limited("max-src-nodes 1",
+        &[(WAN, syn()), (WAN, build::tcp(([192, 0, 2, 9], 1), SERVER, SYN).frame())])),
+    (Reason::MaxSrcStates, || limited("max-src-states 1", &[(WAN, syn()), (WAN, tcp_of(2, SYN))])),
+    (Reason::MaxSrcConn, || second_connection("max-src-conn 1")),
+    (Reason::MaxSrcConnRate, || second_connection("max-src-conn-rate 1/10")),
+    (Reason::Overloaded, || {
+        let mut bridge = Bridge::new("pass keep state (max-src-conn 1, overload <bad>)\n");
+        for port in 0..2 {
+            let _ = handshake(&mut bridge, (CLIENT.0, port), SERVER);
+        }
+        bridge.send(WAN, &tcp_of(2, SYN))
+    }),
+    (Reason::SrcNodeLimit, || {
+        let mut bridge = Bridge::new("set limit src-nodes 1\npass keep state (max-src-conn 9)\n");
+        assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
+        bridge.send(WAN, &build::tcp(([192, 0, 2, 9], 1), SERVER, SYN).frame())
+    }),
+    (Reason::AfterReset, || {
+        let mut bridge = Bridge::new("pass keep state (max-src-conn 9)\n");
+        assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
+        assert_eq!(bridge.send(WAN, &tcp(RST).seq(1001).frame()), PASSES);
+        bridge.send(LAN, &build::tcp(SERVER, CLIENT, ACK).seq(5001).ack(1001).frame())
+    }),
     (Reason::ReflectLimit, reflect_limit),
     (Reason::ReflectUnfit, || alone("block return\n", WAN, &tcp(RST).frame())),
 ];
@@ -112,6 +136,22 @@ const MAC: [u8; 6] = build::SOURCE_MAC;
 
 fn tcp(flags: u8) -> build::Build {
     build::tcp(CLIENT, SERVER, flags)
+}
+
+/// From another port of the client.
+fn tcp_of(port: u16, flags: u8) -> Vec<u8> {
+    build::tcp((CLIENT.0, port), SERVER, flags).frame()
+}
+
+/// The last of some frames, against a rule with a limit.
+fn limited(option: &str, frames: &[(PortIndex, Vec<u8>)]) -> Option<Reason> {
+    after(&format!("pass keep state ({option})\n"), frames)
+}
+
+fn second_connection(option: &str) -> Option<Reason> {
+    let mut bridge = Bridge::new(&format!("pass keep state ({option})\n"));
+    assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
+    handshake(&mut bridge, (CLIENT.0, 2), SERVER)
 }
 
 fn syn() -> Vec<u8> {

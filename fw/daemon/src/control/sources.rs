@@ -1,0 +1,149 @@
+//! The sources that rules limit: listed, forgotten, and put into the table of `overload`.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+use weir_config::rules::OverloadFlush;
+use weir_engine::StateView;
+use weir_engine::source::Overload;
+use weir_shell::protocol::{self, TableAction, TableChange};
+
+use super::states::prefix;
+use super::{Control, Refused};
+use crate::mailbox::{CHUNK, Matcher};
+
+/// How long to rest when no source waits for its table.
+const REST: Duration = Duration::from_millis(5);
+
+impl Control {
+    /// Lists all sources, some at a time; tells how many.
+    ///
+    /// # Errors
+    /// When `each` fails.
+    pub fn sources(
+        &self,
+        mut each: impl FnMut(Vec<protocol::TrackedSource>) -> io::Result<()>,
+    ) -> Result<u64, Refused> {
+        let (program, places) = {
+            let in_force = self.in_force.lock();
+            (in_force.program.clone(), Arc::clone(&in_force.places))
+        };
+        let mut count = 0;
+        let mut cursor = Some(0);
+        let mut found = Vec::with_capacity(CHUNK);
+        while let Some(at) = cursor {
+            let now = self.parts.clock.now();
+            cursor = self.parts.shared.sources().list(now, at, CHUNK as u32, &mut found);
+            if found.is_empty() {
+                continue;
+            }
+            count += found.len() as u64;
+            each(
+                found
+                    .drain(..)
+                    .map(|source| {
+                        let limits = source.rule.as_ref().zip(program.as_ref());
+                        let rule = limits.and_then(|(limits, program)| program.limited_by(limits));
+                        protocol::TrackedSource {
+                            address: source.address,
+                            states: source.states,
+                            connections: source.connections,
+                            rate: source.rate,
+                            age: source.age,
+                            expires: source.expires,
+                            packets: source.packets,
+                            bytes: source.bytes,
+                            rule,
+                            anchored: rule.and_then(|rule| places.anchored(rule)),
+                        }
+                    })
+                    .collect(),
+            )?;
+        }
+        Ok(count)
+    }
+
+    /// Forgets the sources with an address in a prefix; tells how many. Their states live on.
+    ///
+    /// # Errors
+    /// When it is neither an address nor a prefix.
+    pub fn kill_sources(&self, from: &str) -> Result<u64, Refused> {
+        let from = prefix(from)?;
+        Ok(self.parts.shared.sources().forget(&|address| from.contains(&address)))
+    }
+
+    /// Forgets all sources; tells how many. Their states live on.
+    pub fn flush_sources(&self) -> u64 {
+        self.parts.shared.sources().forget(&|_| true)
+    }
+
+    /// Does what `overload` asks for, whenever a source has exceeded a limit; never returns.
+    pub fn serve_overloads(&self) -> ! {
+        loop {
+            match self.parts.shared.sources().overload() {
+                Some(overload) => self.serve_overload(&overload),
+                None => std::thread::sleep(REST),
+            }
+        }
+    }
+
+    /// Until this has returned, the workers admit nothing of the source.
+    fn serve_overload(&self, overload: &Overload) {
+        // While rules do not change, the ids of rules mean here what they mean to the workers.
+        let _loading = self.loading.lock();
+        let found = {
+            let in_force = self.in_force.lock();
+            in_force.program.as_ref().and_then(|program| {
+                let rule = program.limited_by(&overload.rule)?;
+                let name = in_force.places.anchored(rule).unwrap_or_else(|| rule.to_string());
+                Some((rule, name, program.overload_table(rule)?.clone()))
+            })
+        };
+        // A rule that is gone asks for nothing.
+        if let Some((rule, name, table)) = found {
+            let Overload { address, reason, .. } = overload;
+            let change = TableChange {
+                name: table.name.clone(),
+                anchor: table.anchor,
+                action: TableAction::Add,
+                addresses: vec![address.to_string()],
+                dry_run: false,
+                feedback: false,
+            };
+            let into = table.name;
+            match self.change_table(&change) {
+                Ok(_) => info!("{address} exceeds {reason} of rule {name}: put into <{into}>"),
+                Err(refused) => warn!(
+                    "{address} exceeds {reason} of rule {name}, but cannot be put into <{into}>: \
+                     {refused}"
+                ),
+            }
+            if let Err(refused) = self.flush_source(*address, rule, overload.rule.overload()) {
+                warn!("states of {address} were not removed: {refused}");
+            }
+        }
+        self.parts.shared.sources().admit_again(overload);
+    }
+
+    /// Removes states that a source has begun.
+    fn flush_source(
+        &self,
+        address: IpAddr,
+        rule: u32,
+        flush: Option<OverloadFlush>,
+    ) -> Result<u64, Refused> {
+        let of_rule = match flush {
+            None | Some(OverloadFlush::No) => return Ok(0),
+            Some(OverloadFlush::Rule) => Some(rule),
+            Some(OverloadFlush::Global) => None,
+        };
+        let matches: Matcher = Arc::new(move |state: &StateView| {
+            state.source.to_ip(state.network) == address
+                && of_rule.is_none_or(|rule| state.rules.contains(&Some(rule)))
+        });
+        self.kill_matching(&matches)
+    }
+}
