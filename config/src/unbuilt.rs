@@ -24,7 +24,6 @@ pub fn not_built(rules: &RuleSet) -> Vec<(Source, String)> {
 fn options(options: &Options) -> Vec<(Source, String)> {
     let usual = Limits::default();
     let limits = [
-        (Limit::Frags, "fragments are not reassembled yet"),
         (Limit::PktdelayPkts, "packets are never delayed"),
         (Limit::Tails, "ended connections are not remembered yet"),
     ];
@@ -44,11 +43,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
             "syncookies",
             options.syncookies != Syncookies::Never,
             "SYNs are not answered with cookies yet",
-        ),
-        (
-            "reassemble",
-            options.reassemble.on && options.sources.get("reassemble").is_some(),
-            "fragments are not reassembled yet",
         ),
     ];
     let others = others
@@ -71,7 +65,6 @@ fn of_rule(rule: &Rule) -> Option<String> {
     let words = [
         (rule.from.os.is_some(), "os"),
         (rule.log.is_some_and(|log| log.to != 0), "log (to ...)"),
-        (rule.fragment, "fragment"),
         (rule.state == KeepState::Modulate, "modulate state"),
         (rule.state == KeepState::Synproxy, "synproxy state"),
         (options.sloppy, "sloppy"),

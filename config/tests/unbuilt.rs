@@ -11,19 +11,20 @@ fn lacking(text: &str) -> Vec<(u32, String)> {
 #[test]
 fn what_works_is_not_refused() {
     let text = "\
-set limit { states 1000, src-nodes 5, tables 5, table-entries 10, anchors 3 }
-set timeout { tcp.first 5, adaptive.start 10, adaptive.end 20 }
+set limit { states 1000, src-nodes 5, frags 500, tables 5, table-entries 10, anchors 3 }
+set timeout { tcp.first 5, frag 10, adaptive.start 10, adaptive.end 20 }
 set loginterface lan
 set optimization aggressive
 set ruleset-optimization none
 set block-policy return
 set state-policy floating
 set skip on lo
-set reassemble no
+set reassemble yes no-df
 set syncookies never
 set src-conn-count all
 match in scrub (reassemble tcp no-df random-id min-ttl 5 max-mss 1400) set (prio 3, tos 4)
 pass in log (all, matches) on lan proto tcp from <a> to any port 80 keep state (no-sync) tag x
+pass in fragment
 pass in keep state (max 100, max-src-nodes 5, max-src-states 6, max-src-conn 7, max-src-conn-rate 8/9)
 pass in keep state (max-src-conn 5, overload <a> flush global, src.track 9)
 pass in keep state (source-track rule)
@@ -44,7 +45,6 @@ fn every_option_of_a_rule_is_named() {
     for (text, word) in [
         ("pass proto tcp from any os Linux", "os"),
         ("pass log (to pflog1)", "log (to ...)"),
-        ("pass fragment", "fragment"),
         ("pass modulate state", "modulate state"),
         ("pass synproxy state", "synproxy state"),
         ("pass keep state (sloppy)", "sloppy"),
@@ -53,8 +53,8 @@ fn every_option_of_a_rule_is_named() {
         assert_eq!(one(text), format!("`{word}` is not built yet"));
     }
     assert_eq!(
-        one("pass keep state (max-src-conn 5, sloppy, pflow) fragment"),
-        "`fragment`, `sloppy` and `pflow` are not built yet"
+        one("pass log (to pflog1) keep state (max-src-conn 5, sloppy, pflow)"),
+        "`log (to ...)`, `sloppy` and `pflow` are not built yet"
     );
 }
 
@@ -62,7 +62,7 @@ fn every_option_of_a_rule_is_named() {
 fn options_are_named_with_their_lines() {
     let text = "\
 set syncookies adaptive
-set reassemble yes
+
 set limit { states 5, src-nodes 5 }
 
 
@@ -71,16 +71,14 @@ set debug info
 set hostid 7
 set fingerprints \"/etc/pf.os\"
 pass
-set limit frags 9
+
 pass in proto { tcp udp } keep state (pflow)
 ";
     let expected = [
         (1, "`set syncookies` is not built yet: SYNs are not answered with cookies yet"),
-        (2, "`set reassemble` is not built yet: fragments are not reassembled yet"),
         (7, "`set debug` is not built yet: weir's own log has one level yet"),
         (8, "`set hostid` is not built yet: states are not shared between firewalls yet"),
         (9, "`set fingerprints` is not built yet: operating systems are not told apart yet"),
-        (11, "`limit frags` is not built yet: fragments are not reassembled yet"),
         // One line, though it expands to two rules.
         (12, "`pflow` is not built yet"),
     ];

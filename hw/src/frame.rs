@@ -26,6 +26,8 @@ pub struct Frame {
     pub(crate) next: u32,
     /// Index of the port that it came in by, as the worker numbers its ports.
     pub port: u8,
+    /// For workers to tell each other something; 0 when it comes in.
+    pub mark: u8,
     /// What the port knows about the frame beyond its bytes.
     pub meta: Meta,
 }

@@ -141,6 +141,9 @@ impl std::error::Error for OpenError {
     }
 }
 
+/// Buffers for each worker beside those of its ports: for frames that it holds back, fragments.
+pub const HELD_BUFFERS: u32 = 4096;
+
 /// Buffers for each worker of `AF_PACKET` ports: what both its sockets keep posted (256 each), and
 /// what may wait in its queues.
 const PACKET_BUFFERS: u32 = 2048;
@@ -267,7 +270,8 @@ fn bind_both(
     workers: usize,
 ) -> Result<(Arc<Memory>, [xdp::Bound; 2]), OpenError> {
     let queues: u32 = interfaces.iter().map(|interface| interface.receive_queues).sum();
-    let memory = Memory::new(queues * xdp::RING + workers as u32 * XDP_BUFFERS, xdp::STRIDE)
+    let each = XDP_BUFFERS + HELD_BUFFERS;
+    let memory = Memory::new(queues * xdp::RING + workers as u32 * each, xdp::STRIDE)
         .map_err(OpenError::at("memory", "map buffers"))?;
     let mut pool = Pool::new(Arc::clone(&memory));
     let bind = |interface: &Interface, pool: &mut Pool, first| {
@@ -285,7 +289,8 @@ fn open_packet(
     workers: usize,
     reason: String,
 ) -> Result<Opened, OpenError> {
-    let memory = Memory::new(PACKET_BUFFERS * workers as u32, packet::STRIDE)
+    let each = PACKET_BUFFERS + HELD_BUFFERS;
+    let memory = Memory::new(each * workers as u32, packet::STRIDE)
         .map_err(OpenError::at("memory", "map buffers"))?;
     let mut opened = Vec::with_capacity(2);
     for port in ports {

@@ -435,7 +435,6 @@ fn limit_value(
 /// Why a time-out that pf knows changes nothing, if it does not; `None` for those that work.
 const fn idle(timeout: Timeout) -> Option<&'static str> {
     match timeout {
-        Timeout::Frag => Some("fragments are not reassembled yet"),
         Timeout::Interval => Some("states end by a timer each, not by sweeps"),
         _ => None,
     }

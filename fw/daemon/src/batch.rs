@@ -1,7 +1,12 @@
 //! Frames of the ports, as the engine sees them.
 
-use weir_engine::frame::{Checksum, Frames, Meta, PortIndex};
+use weir_engine::frame::{Checksum, Frames, HELD, Meta, PortIndex};
 use weir_hw::{Checksum as Carried, Frame, Meta as Metadata, Pool};
+
+use crate::hold::Hold;
+
+/// [`Frame::mark`] of a fragment that a worker has gathered and handed over with its datagram.
+pub const GATHERED: u8 = 1;
 
 /// Frames lent to the engine: the worker's pool and the frames whose buffers it owns.
 #[derive(Debug)]
@@ -10,9 +15,32 @@ pub struct Batch<'a> {
     pub pool: &'a mut Pool,
     /// The frames, in the order in which they are judged.
     pub frames: &'a mut [Frame],
+    /// Those that are held.
+    pub hold: &'a mut Hold,
     /// Whether every port of the bridge sends frames on whose checksum is left to be made. Then an
     /// unfinished one is as good as a right one; else the engine has to finish it.
     pub carries_offloads: bool,
+}
+
+impl Batch<'_> {
+    /// Frame `i` of the batch, or a held one.
+    #[inline]
+    fn frame(&self, i: usize) -> &Frame {
+        match self.frames.get(i) {
+            Some(frame) => frame,
+            None => self.hold.get(i.wrapping_sub(HELD)),
+        }
+    }
+
+    /// As [`Batch::frame`], to be changed, with the pool that its buffers belong to.
+    #[inline]
+    fn frame_mut(&mut self, i: usize) -> (&mut Pool, &mut Frame) {
+        let frame = match self.frames.get_mut(i) {
+            Some(frame) => frame,
+            None => self.hold.get_mut(i.wrapping_sub(HELD)),
+        };
+        (self.pool, frame)
+    }
 }
 
 impl Frames for Batch<'_> {
@@ -22,7 +50,7 @@ impl Frames for Batch<'_> {
 
     #[inline]
     fn meta(&self, i: usize) -> Meta {
-        let frame = &self.frames[i];
+        let frame = self.frame(i);
         Meta {
             port: PortIndex(frame.port),
             checksum: match frame.meta.checksum {
@@ -36,27 +64,33 @@ impl Frames for Batch<'_> {
         }
     }
 
+    fn is_gathered(&self, i: usize) -> bool {
+        self.frame(i).mark == GATHERED
+    }
+
     #[inline]
     fn head(&self, i: usize) -> &[u8] {
-        self.pool.head(&self.frames[i])
+        self.pool.head(self.frame(i))
     }
 
     #[inline]
     fn head_mut(&mut self, i: usize) -> &mut [u8] {
-        self.pool.head_mut(&mut self.frames[i])
+        let (pool, frame) = self.frame_mut(i);
+        pool.head_mut(frame)
     }
 
     fn segment(&self, i: usize, k: usize) -> Option<&[u8]> {
-        self.pool.segments(&self.frames[i]).nth(k)
+        self.pool.segments(self.frame(i)).nth(k)
     }
 
     fn room_mut(&mut self, i: usize) -> &mut [u8] {
-        self.pool.room_mut(&mut self.frames[i])
+        let (pool, frame) = self.frame_mut(i);
+        pool.room_mut(frame)
     }
 
     fn set_length(&mut self, i: usize, length: usize) {
-        let frame = &mut self.frames[i];
-        self.pool.resize(frame, length);
+        let (pool, frame) = self.frame_mut(i);
+        pool.resize(frame, length);
         frame.meta = Metadata { checksum: Carried::Complete, gso: None };
     }
 }

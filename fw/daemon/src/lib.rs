@@ -12,6 +12,7 @@ pub mod clock;
 pub mod control;
 mod crowding;
 pub mod handover;
+pub mod hold;
 pub mod last_good;
 pub mod log;
 pub mod mailbox;

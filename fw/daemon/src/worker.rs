@@ -6,7 +6,8 @@
 //! it on a thread of its own and sleeps when a round moved nothing.
 //!
 //! Every frame is judged once, by the worker that owns its flow. All frames of a flow that arrive at
-//! one queue take the same ring to their owner, so their order is kept.
+//! one queue take the same ring to their owner, so their order is kept. Fragments go to the worker that
+//! gathers what passes between their hosts; a datagram that is whole goes on to its owner all at once.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,13 +15,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::Receiver;
+use rtrb::Producer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use weir_engine::{Engine, Instant, LogRecord, LogSink, Reason, Verdict};
+use weir_engine::{Engine, Instant, LogRecord, LogSink, Reason, Releases, Verdict};
 use weir_hw::{Checksum, Frame, Pool, Port, PortError};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, GATHERED};
 use crate::clock::Clock;
 use crate::handover::Exchange;
+use crate::hold::Hold;
 use crate::log::RecordSender;
 use crate::mailbox::{CHUNK, Letter, Report};
 
@@ -50,6 +53,11 @@ pub struct Worker {
     /// The batch at hand; empty between rounds.
     frames: Vec<Frame>,
     verdicts: Vec<Verdict>,
+    /// Fragments whose datagrams are not whole, and what becomes of those that are not held any more.
+    hold: Hold,
+    releases: Releases,
+    /// Workers that were given something in this batch, one bit each; workers above 63 share.
+    given: u64,
     back_pressure: u64,
 }
 
@@ -107,6 +115,9 @@ impl Worker {
             carries_offloads,
             frames: Vec::with_capacity(Engine::BATCH),
             verdicts: Vec::with_capacity(Engine::BATCH),
+            hold: Hold::new(),
+            releases: Releases::with_capacity(Engine::FRAGMENTS as usize + Engine::BATCH),
+            given: 0,
             back_pressure: 0,
         }
     }
@@ -127,6 +138,8 @@ impl Worker {
         }
         // A worker with states to end does not sleep.
         moved += usize::from(self.engine.advance(now));
+        self.engine.take_releases(&mut self.releases);
+        self.release(&mut 0, usize::MAX);
         self.send_crafted();
         for port in 0..self.queues.len() {
             moved += self.transmit(port)?;
@@ -164,6 +177,7 @@ impl Worker {
         for frame in self.frames.drain(..) {
             self.pool.release(frame);
         }
+        self.hold.clear(&mut self.pool);
         for queue in &mut self.queues {
             for frame in queue.output.drain(..) {
                 self.pool.release(frame);
@@ -214,49 +228,103 @@ impl Worker {
         let mut batch = Batch {
             pool: &mut self.pool,
             frames: &mut self.frames,
+            hold: &mut self.hold,
             carries_offloads: self.carries_offloads,
         };
         self.engine.judge(now, &mut batch, &mut self.verdicts, &mut self.log);
         debug_assert_eq!(self.verdicts.len(), self.frames.len());
-        // One bit for each worker that was given something; workers above 63 share.
-        let mut given = 0_u64;
-        for (mut frame, &verdict) in self.frames.drain(..).zip(&self.verdicts) {
-            let port = match verdict {
-                Verdict::Forward(port) => {
-                    if !self.carries_offloads {
-                        frame.meta.checksum = Checksum::Unknown;
-                    }
-                    port.0 as usize
-                }
-                Verdict::Reflect(_) => frame.port as usize,
-                Verdict::Drop(_) => {
-                    self.pool.release(frame);
-                    continue;
-                }
-                Verdict::Handover(worker) => {
-                    let worker = worker as usize;
-                    let Some(Some(ring)) = self.exchange.to.get_mut(worker) else {
-                        // The engine names workers of its own set-up, and never the one it runs on.
-                        unreachable!("worker {} hands frames to worker {worker}", self.index)
-                    };
-                    match ring.push(frame) {
-                        Ok(()) => given |= 1 << (worker & 63),
-                        Err(rtrb::PushError::Full(frame)) => {
-                            self.engine.note(Reason::HandoverFull);
-                            self.pool.release(frame);
-                        }
-                    }
-                    continue;
-                }
+        self.engine.take_releases(&mut self.releases);
+        // Taken out for the while: what is done to a frame needs all the rest.
+        let mut frames = std::mem::take(&mut self.frames);
+        let verdicts = std::mem::take(&mut self.verdicts);
+        let mut released = 0;
+        for (i, (frame, &verdict)) in frames.drain(..).zip(&verdicts).enumerate() {
+            self.release(&mut released, i);
+            self.send(frame, verdict);
+        }
+        self.release(&mut released, usize::MAX);
+        (self.frames, self.verdicts) = (frames, verdicts);
+        self.ring_bells();
+    }
+
+    /// Moves held frames whose time has come before frame `before` of the batch moves; `released` is
+    /// how far the list of them is done.
+    fn release(&mut self, released: &mut usize, before: usize) {
+        if self.releases.is_empty() {
+            return;
+        }
+        let releases = std::mem::take(&mut self.releases);
+        while let Some((verdict, slots)) = releases.next(released, before) {
+            // All of a datagram or nothing of it.
+            let fits = match verdict {
+                Verdict::Handover(worker) => self.ring(worker).slots() >= slots.len(),
+                _ => true,
             };
-            let output = &mut self.queues[port].output;
-            if output.len() < OUTPUT {
-                output.push_back(frame);
-            } else {
-                self.engine.note(Reason::OutputFull);
-                self.pool.release(frame);
+            for &slot in slots {
+                let mut frame = self.hold.take(slot);
+                if fits {
+                    frame.mark = GATHERED;
+                    self.send(frame, verdict);
+                } else {
+                    self.engine.note(Reason::HandoverFull);
+                    self.pool.release(frame);
+                }
             }
         }
+        self.releases = releases;
+    }
+
+    /// Moves a frame to where its verdict sends it.
+    #[inline]
+    fn send(&mut self, mut frame: Frame, verdict: Verdict) {
+        let port = match verdict {
+            Verdict::Forward(port) => {
+                if !self.carries_offloads {
+                    frame.meta.checksum = Checksum::Unknown;
+                }
+                port.0 as usize
+            }
+            Verdict::Reflect(_) => frame.port as usize,
+            Verdict::Drop(_) => {
+                self.pool.release(frame);
+                return;
+            }
+            Verdict::Hold(slot) => {
+                self.hold.put(slot, frame);
+                return;
+            }
+            Verdict::Handover(worker) => {
+                match self.ring(worker).push(frame) {
+                    Ok(()) => self.given |= 1 << (worker & 63),
+                    Err(rtrb::PushError::Full(frame)) => {
+                        self.engine.note(Reason::HandoverFull);
+                        self.pool.release(frame);
+                    }
+                }
+                return;
+            }
+        };
+        let output = &mut self.queues[port].output;
+        if output.len() < OUTPUT {
+            output.push_back(frame);
+        } else {
+            self.engine.note(Reason::OutputFull);
+            self.pool.release(frame);
+        }
+    }
+
+    /// The ring to another worker.
+    fn ring(&mut self, worker: u16) -> &mut Producer<Frame> {
+        match self.exchange.to.get_mut(usize::from(worker)) {
+            Some(Some(ring)) => ring,
+            // The engine names workers of its own set-up, and never the one it runs on.
+            _ => unreachable!("worker {} hands frames to worker {worker}", self.index),
+        }
+    }
+
+    /// Wakes the workers that were given something.
+    fn ring_bells(&mut self) {
+        let given = std::mem::take(&mut self.given);
         if given != 0 {
             for (worker, bell) in self.exchange.bells.iter().enumerate() {
                 if given & 1 << (worker & 63) != 0 && worker != self.index {

@@ -63,7 +63,7 @@ impl Engine {
         match verdict {
             Verdict::Forward(_) => {
                 if !decision.effects.is_none() {
-                    decision.effects.apply(&lane.packet, frames, i, &mut self.chance);
+                    self.apply(decision.effects, &lane.packet, frames, i);
                 }
                 if decision.effects.reassembles_tcp()
                     && let Some(entry) = self.find_live(round, lane)

@@ -83,6 +83,11 @@ impl Effects {
         self.flags |= later.flags;
     }
 
+    /// Whether the datagram gets another id.
+    pub(crate) const fn has_random_id(self) -> bool {
+        self.flags & RANDOM_ID != 0
+    }
+
     /// Whether there is nothing to do.
     pub(crate) fn is_none(self) -> bool {
         self == Self::NONE
@@ -154,7 +159,7 @@ impl Effects {
         } else {
             fragment
         };
-        // The fragments of a datagram must keep their common id.
+        // The fragments of a datagram have one id: see `fragment`.
         if self.flags & RANDOM_ID != 0 && fragment & !ipv4::DONT_FRAGMENT == 0 {
             header.set_identification(chance.next() as u16);
         }

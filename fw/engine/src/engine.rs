@@ -9,6 +9,7 @@ use weir_config::options::Limit;
 use crate::chance::Chance;
 use crate::counters::Counters;
 use crate::flow::{FlowKey, HashKey};
+use crate::fragment::Fragments;
 use crate::frame::PortIndex;
 use crate::judge::{DEPTH, Lane};
 use crate::link::records::{EtherCounters, EtherRecords};
@@ -143,6 +144,7 @@ pub struct Engine {
     /// What tables say of the packets that come next.
     pub(crate) answers: [Answers; DEPTH],
     pub(crate) chance: Chance,
+    pub(crate) fragments: Fragments,
     pub(crate) normaliser: Normaliser,
     /// By how much the time-outs of the rule set are shortened in this round.
     pace: Pace,
@@ -206,6 +208,7 @@ impl Engine {
             findings: Some(Box::default()),
             answers: [Answers::default(); DEPTH],
             chance: Chance::new(setup.key, setup.worker),
+            fragments: Fragments::new(),
             normaliser: Normaliser::default(),
             pace: Pace::FULL,
             swept: Pace::FULL,
@@ -269,13 +272,14 @@ impl Engine {
         self.open_until = until;
     }
 
-    /// Ends states whose time has come, within a budget; called once a round. Whether there may be
+    /// Ends states and gives up datagrams whose time has come, within a budget; called once a round. Whether there may be
     /// more to do at once.
     pub fn advance(&mut self, now: Instant) -> bool {
         self.records.settle(SETTLED);
+        let more = self.expire_fragments(now);
         // Taken out for the while: a shared count is not to be touched every round.
         let Some(program) = self.program.take() else {
-            return false;
+            return more;
         };
         let pause = now.0.saturating_sub(self.advanced.0);
         let (least, most) = (*EXPIRY_BUDGET.start(), *EXPIRY_BUDGET.end());
@@ -304,7 +308,7 @@ impl Engine {
         }
         self.sweep(&program, pause);
         self.program = Some(program);
-        looks == budget
+        more || looks == budget
     }
 
     /// Notes by how much time-outs are shortened at the moment.

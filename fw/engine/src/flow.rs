@@ -10,7 +10,7 @@
 //! key drawn at each start, since remote hosts choose every input.
 
 use crate::frame::PortIndex;
-use crate::packet::{Address, Network, Packet, Quote, Tags};
+use crate::packet::{Address, Fragment, Network, Packet, Quote, Tags};
 
 /// Key of a flow: tag stack, protocol, both endpoints, and the ports of the bridge they are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,41 @@ impl FlowKey {
         )
     }
 
+    /// What all fragments of a datagram have in common: tags, addresses, identification, the protocol
+    /// of IPv4 (RFC 791, 2.3; RFC 8200, 4.5, has none) and the port they come in by. Both directions
+    /// differ. Without the fragment: what all datagrams between these two hosts have in common.
+    pub(crate) fn of_fragments(packet: &Packet, fragment: Option<&Fragment>) -> Self {
+        let (family, protocol) = match packet.network {
+            Network::Ipv6 => (INET6, 0),
+            _ => (0, packet.protocol),
+        };
+        let (id, protocol) = fragment.map_or((0, 0), |fragment| (fragment.id, protocol));
+        let Path { from, to } = Path::across(packet.port);
+        Self {
+            lower: halves(packet.source),
+            upper: halves(packet.destination),
+            tail: Self::tail(((id >> 16) as u16, id as u16), packet.tags, protocol),
+            sides: family | from.0 << 3 | to.0,
+        }
+    }
+
+    /// Who sends a packet: the address, of IPv6 the first 64 bits.
+    pub(crate) fn of_source(packet: &Packet) -> Self {
+        let (address, sides) = match packet.network {
+            Network::Ipv6 => (Address(packet.source.0 >> 64 << 64), INET6),
+            _ => (packet.source, 0),
+        };
+        Self { lower: halves(address), sides, ..Self::BLANK }
+    }
+
+    const fn tail((lower, upper): (u16, u16), tags: Tags, protocol: u8) -> u64 {
+        (lower as u64) << 48
+            | (upper as u64) << 32
+            | ((tags.outer & 0xfff) as u64) << 20
+            | ((tags.inner & 0xfff) as u64) << 8
+            | protocol as u64
+    }
+
     #[inline]
     fn new(
         sender: (Address, u16),
@@ -118,11 +153,7 @@ impl FlowKey {
         let key = Self {
             lower: halves(lower.0),
             upper: halves(upper.0),
-            tail: u64::from(lower.1) << 48
-                | u64::from(upper.1) << 32
-                | u64::from(tags.outer & 0xfff) << 20
-                | u64::from(tags.inner & 0xfff) << 8
-                | u64::from(protocol),
+            tail: Self::tail((lower.1, upper.1), tags, protocol),
             sides,
         };
         (key, sender_is_lower)

@@ -1,5 +1,8 @@
 //! How the engine sees frames: a batch of them lent in place by whoever moves them.
 
+use crate::fragment::Releases;
+use crate::judge::Verdict;
+
 /// Index of a port: 0 is the first. The engine does not care which wire is behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortIndex(pub u8);
@@ -36,7 +39,12 @@ pub enum Checksum {
     MaybePartial,
 }
 
-/// A batch of frames, lent in place. The first segment of each holds all its headers (RFC 8200 puts
+/// Indices from here on are those of held frames: `HELD` and the slot of their [`Hold`].
+///
+/// [`Hold`]: crate::Verdict::Hold
+pub const HELD: usize = 1 << 32;
+
+/// A batch of frames, lent in place, and those that are held ([`HELD`]). The first segment of each holds all its headers (RFC 8200 puts
 /// no bound on them; a frame whose headers do not fit is dropped by reason).
 pub trait Frames {
     /// How many frames there are.
@@ -49,6 +57,12 @@ pub trait Frames {
 
     /// Metadata of frame `i`.
     fn meta(&self, i: usize) -> Meta;
+
+    /// Whether frame `i` is a fragment that another worker has gathered with all the others of its
+    /// datagram and handed over.
+    fn is_gathered(&self, _: usize) -> bool {
+        false
+    }
 
     /// The first segment of frame `i`.
     fn head(&self, i: usize) -> &[u8];
@@ -71,6 +85,21 @@ pub trait Frames {
 #[derive(Clone, Debug, Default)]
 pub struct Owned {
     frames: Vec<OwnedFrame>,
+    /// By slot.
+    held: Vec<Option<OwnedFrame>>,
+}
+
+/// What became of one frame of [`Owned`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The port it arrived on.
+    pub port: PortIndex,
+    /// Anything but a [`Verdict::Hold`].
+    pub verdict: Verdict,
+    /// It was held before.
+    pub released: bool,
+    /// All its bytes, as changed.
+    pub bytes: Vec<u8>,
 }
 
 /// One frame of [`Owned`].
@@ -82,6 +111,7 @@ struct OwnedFrame {
     first: usize,
     /// The other segments.
     more: Vec<Vec<u8>>,
+    gathered: bool,
 }
 
 impl Owned {
@@ -109,7 +139,68 @@ impl Owned {
             buffer,
             first: first.len(),
             more: more.iter().map(|segment| segment.to_vec()).collect(),
+            gathered: false,
         });
+    }
+
+    /// Says that the last frame added is one of [`Frames::is_gathered`].
+    pub fn mark_gathered(&mut self) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.gathered = true;
+        }
+    }
+
+    /// Does what the verdicts on the batch and the releases say: every frame that is not held any
+    /// more, in the order in which they go. The batch is empty afterwards.
+    ///
+    /// # Panics
+    /// If a slot is released that holds nothing.
+    pub fn settle(&mut self, verdicts: &[Verdict], releases: &Releases) -> Vec<Judged> {
+        let mut judged = Vec::new();
+        let mut cursor = 0;
+        let frames = std::mem::take(&mut self.frames);
+        let last = frames.len();
+        let batch = frames.into_iter().zip(verdicts).map(Some).chain([None]);
+        for (i, frame) in batch.enumerate() {
+            let before = if i == last { usize::MAX } else { i };
+            while let Some((verdict, slots)) = releases.next(&mut cursor, before) {
+                for &slot in slots {
+                    let frame = self.held[slot as usize].take().expect("the slot holds a frame");
+                    judged.push(frame.judged(verdict, true));
+                }
+            }
+            match frame {
+                Some((frame, &Verdict::Hold(slot))) => {
+                    let slot = slot as usize;
+                    if self.held.len() <= slot {
+                        self.held.resize(slot + 1, None);
+                    }
+                    self.held[slot] = Some(frame);
+                }
+                Some((frame, &verdict)) => judged.push(frame.judged(verdict, false)),
+                None => {}
+            }
+        }
+        judged
+    }
+
+    /// How many frames are held.
+    pub fn held(&self) -> usize {
+        self.held.iter().flatten().count()
+    }
+
+    fn frame(&self, i: usize) -> &OwnedFrame {
+        match i.checked_sub(HELD) {
+            None => &self.frames[i],
+            Some(slot) => self.held[slot].as_ref().expect("the slot holds a frame"),
+        }
+    }
+
+    fn frame_mut(&mut self, i: usize) -> &mut OwnedFrame {
+        match i.checked_sub(HELD) {
+            None => &mut self.frames[i],
+            Some(slot) => self.held[slot].as_mut().expect("the slot holds a frame"),
+        }
     }
 
     /// The metadata of frame `i`, to be changed.
@@ -119,15 +210,24 @@ impl Owned {
 
     /// All bytes of frame `i`.
     pub fn bytes(&self, i: usize) -> Vec<u8> {
-        let frame = &self.frames[i];
-        let mut bytes = frame.buffer[..frame.first].to_vec();
-        bytes.extend(frame.more.iter().flatten());
+        self.frame(i).bytes()
+    }
+
+    /// Forgets all frames but those that are held.
+    pub fn clear(&mut self) {
+        self.frames.clear();
+    }
+}
+
+impl OwnedFrame {
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.buffer[..self.first].to_vec();
+        bytes.extend(self.more.iter().flatten());
         bytes
     }
 
-    /// Forgets all frames.
-    pub fn clear(&mut self) {
-        self.frames.clear();
+    fn judged(&self, verdict: Verdict, released: bool) -> Judged {
+        Judged { port: self.meta.port, verdict, released, bytes: self.bytes() }
     }
 }
 
@@ -137,21 +237,25 @@ impl Frames for Owned {
     }
 
     fn meta(&self, i: usize) -> Meta {
-        self.frames[i].meta
+        self.frame(i).meta
+    }
+
+    fn is_gathered(&self, i: usize) -> bool {
+        self.frame(i).gathered
     }
 
     fn head(&self, i: usize) -> &[u8] {
-        let frame = &self.frames[i];
+        let frame = self.frame(i);
         &frame.buffer[..frame.first]
     }
 
     fn head_mut(&mut self, i: usize) -> &mut [u8] {
-        let frame = &mut self.frames[i];
+        let frame = self.frame_mut(i);
         &mut frame.buffer[..frame.first]
     }
 
     fn segment(&self, i: usize, k: usize) -> Option<&[u8]> {
-        let frame = self.frames.get(i)?;
+        let frame = self.frame(i);
         match k {
             0 => Some(&frame.buffer[..frame.first]),
             _ => frame.more.get(k - 1).map(Vec::as_slice),
@@ -159,11 +263,11 @@ impl Frames for Owned {
     }
 
     fn room_mut(&mut self, i: usize) -> &mut [u8] {
-        &mut self.frames[i].buffer
+        &mut self.frame_mut(i).buffer
     }
 
     fn set_length(&mut self, i: usize, length: usize) {
-        let frame = &mut self.frames[i];
+        let frame = self.frame_mut(i);
         frame.first = length;
         frame.more.clear();
         frame.meta.length = length as u32;

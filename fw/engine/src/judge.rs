@@ -10,12 +10,15 @@ use weir_config::options::StatePolicy;
 use weir_config::rules::Direction;
 
 use crate::counters::Tally;
+use crate::effects::Effects;
 use crate::engine::{Engine, tick};
 use crate::flow::{FlowKey, Path, owner};
+use crate::fragment::allow_fragments;
 use crate::frame::{Checksum, Frames, Meta, PortIndex};
+use crate::link::records::EtherRecords;
 use crate::link::{LinkRules, Way};
 use crate::log::{CAPTURE, LogAction, LogRecord, LogSink};
-use crate::packet::{Icmp, Network, Packet, Transport, checksum, icmp, protocol};
+use crate::packet::{Fragment, Icmp, Network, Packet, Transport, checksum, icmp, protocol};
 use crate::prefetch;
 use crate::reason::Reason;
 use crate::ruleset::Program;
@@ -42,6 +45,9 @@ pub enum Verdict {
     Reflect(Reason),
     /// Its flow belongs to another worker, which is to judge it.
     Handover(u16),
+    /// It waits for the rest of its datagram in this slot, below [`Engine::FRAGMENTS`], until
+    /// [`Engine::take_releases`] says what becomes of it.
+    Hold(u32),
 }
 
 /// A frame between the steps. The slots are reused from batch to batch and filled in place.
@@ -51,16 +57,16 @@ pub(crate) struct Lane {
     pub(crate) key: FlowKey,
     pub(crate) hash: u64,
     /// The entry that probably is the flow's, or [`NONE`].
-    candidate: u32,
+    pub(crate) candidate: u32,
     pub(crate) sender_is_lower: bool,
     /// The tag that a layer 2 rule has given, or 0.
     pub(crate) link_tag: u16,
-    step: Step,
+    pub(crate) step: Step,
 }
 
 /// What the first step has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     /// Not a frame that rules or states speak about.
     Decided(Verdict),
     /// ARP, or neighbour discovery of a host on the link: passes without a rule.
@@ -69,6 +75,8 @@ enum Step {
     Stateless,
     /// Part of a flow.
     Flow,
+    /// Part of a datagram.
+    Fragment(Fragment),
 }
 
 impl Lane {
@@ -112,7 +120,7 @@ impl Lane {
         match self.step {
             Step::Flow => self.candidate == NONE,
             Step::Stateless => true,
-            Step::Decided(_) | Step::Control => false,
+            Step::Decided(_) | Step::Control | Step::Fragment(_) => false,
         }
     }
 }
@@ -124,7 +132,7 @@ pub(crate) struct Round<'a> {
     pub(crate) program: &'a Program,
     pub(crate) tables: &'a Tables,
     /// Layer 2, if it has rules or guards.
-    link: Option<&'a LinkRules>,
+    pub(crate) link: Option<&'a LinkRules>,
 }
 
 impl Engine {
@@ -180,17 +188,23 @@ impl Engine {
                     let group = &lanes[i..frames.len().min(i + DEPTH)];
                     self.ask_tables(&round, group);
                 }
-                let verdict = self.decide(&round, frames, i, &lanes[i], log);
+                let verdict = match lanes[i].step {
+                    Step::Fragment(fragment) => {
+                        self.collect(&round, frames, i, &lanes[i], &fragment, log)
+                    }
+                    _ => self.decide(&round, frames, i, &lanes[i], log),
+                };
                 verdicts.push(verdict);
             }
         }
         self.lanes = lanes;
         self.program = Some(program);
         self.tables = tables;
+        self.settle_fragments(verdicts);
     }
 
     /// Between looking up and judging: what the tables say of packets that probably have no state.
-    fn ask_tables(&mut self, round: &Round<'_>, group: &[Lane]) {
+    pub(crate) fn ask_tables(&mut self, round: &Round<'_>, group: &[Lane]) {
         for (number, question) in round.program.questions().iter().enumerate() {
             let answers = group.iter().zip(&mut self.answers).filter(|(lane, _)| lane.is_new());
             let Some(table) = round.tables.get(question.table) else {
@@ -249,6 +263,18 @@ impl Engine {
             lane.step = Step::Decided(verdict);
             return;
         }
+        lane.step = match lane.packet.transport {
+            Transport::Fragment(fragment) => {
+                let gathered = frames.is_gathered(i);
+                self.place_fragment(round, &lane.packet, &fragment, gathered)
+            }
+            _ => self.place(round, lane),
+        };
+    }
+
+    /// What is to be done with a packet; for part of a flow with key, hash and owner.
+    #[inline]
+    pub(crate) fn place(&self, round: &Round<'_>, lane: &mut Lane) -> Step {
         let packet = &lane.packet;
         let (path, floating) = (Path::across(packet.port), round.program.is_floating());
         (lane.key, lane.sender_is_lower) = match &packet.transport {
@@ -256,23 +282,19 @@ impl Engine {
             Transport::IcmpError(_, quote) => FlowKey::of_quote(packet, quote, path, floating),
             Transport::IcmpOther(icmp) => {
                 let control = is_neighbour_discovery(packet, *icmp);
-                lane.step = if control { Step::Control } else { Step::Stateless };
-                return;
+                return if control { Step::Control } else { Step::Stateless };
             }
-            _ if packet.network == Network::Arp => {
-                lane.step = Step::Control;
-                return;
-            }
+            _ if packet.network == Network::Arp => return Step::Control,
             _ => FlowKey::of_packet(packet, path, floating),
         };
         lane.hash = lane.key.hash(self.key);
         let owner = owner(lane.hash, self.workers);
-        lane.step = if owner == self.worker {
+        if owner == self.worker {
             self.table.prefetch_index(lane.hash);
             Step::Flow
         } else {
             Step::Decided(Verdict::Handover(owner))
-        };
+        }
     }
 
     /// Layer 2 of a packet that is ours to judge.
@@ -289,7 +311,10 @@ impl Engine {
         }
         let (packet, length) = (&lane.packet, frames.meta(i).length);
         let way = Way { path: Path::across(packet.port), tables: round.tables, now: round.now };
-        match link.judge(packet, frames.head(i), length, way, &mut self.ether) {
+        // The worker that gathered it has counted it.
+        let uncounted = &mut EtherRecords::default();
+        let records = if frames.is_gathered(i) { uncounted } else { &mut self.ether };
+        match link.judge(packet, frames.head(i), length, way, records) {
             Ok(tag) => lane.link_tag = tag,
             Err((direction, reason)) => {
                 lane.step = Step::Decided(self.block(packet, direction, reason));
@@ -324,7 +349,7 @@ impl Engine {
     }
 
     /// Step 3: the verdict.
-    fn decide<F: Frames, L: LogSink>(
+    pub(crate) fn decide<F: Frames, L: LogSink>(
         &mut self,
         round: &Round<'_>,
         frames: &mut F,
@@ -336,13 +361,18 @@ impl Engine {
         let verdict = match lane.step {
             Step::Decided(verdict) => verdict,
             Step::Control => self.forward(packet),
-            Step::Stateless | Step::Flow => {
+            Step::Stateless | Step::Flow | Step::Fragment(_) => {
                 self.finish_checksum(frames, i, packet);
                 if round.program.skips(Path::across(packet.port)) {
                     self.forward(packet)
                 } else if lane.step == Step::Flow {
                     self.judge_flow(round, frames, i, lane, log)
                 } else {
+                    if let Transport::Fragment(Fragment { dont_fragment: true, .. }) =
+                        packet.transport
+                    {
+                        allow_fragments(frames.head_mut(i), packet);
+                    }
                     self.admit(round, frames, i, lane, false, log)
                 }
             }
@@ -350,7 +380,7 @@ impl Engine {
         match verdict {
             Verdict::Drop(reason) | Verdict::Reflect(reason) => self.note(reason),
             Verdict::Handover(_) => self.counters.handed_over += 1,
-            Verdict::Forward(_) => {}
+            Verdict::Forward(_) | Verdict::Hold(_) => {}
         }
         verdict
     }
@@ -429,8 +459,20 @@ impl Engine {
         Verdict::Drop(reason)
     }
 
+    /// Changes a packet that passes; of a datagram in fragments the first, the others follow.
+    pub(crate) fn apply<F: Frames>(
+        &mut self,
+        effects: Effects,
+        packet: &Packet,
+        frames: &mut F,
+        i: usize,
+    ) {
+        effects.apply(packet, frames, i, &mut self.chance);
+        self.fragments.effects = effects;
+    }
+
     #[inline]
-    fn tally(
+    pub(crate) fn tally(
         &mut self,
         family: usize,
         port: PortIndex,
@@ -456,7 +498,9 @@ impl Engine {
         let (action, reason) = match verdict {
             _ if rule.is_some_and(|rule| round.program.is_match(rule)) => (LogAction::Match, None),
             Verdict::Drop(reason) | Verdict::Reflect(reason) => (LogAction::Block, Some(reason)),
-            Verdict::Forward(_) | Verdict::Handover(_) => (LogAction::Pass, None),
+            Verdict::Forward(_) | Verdict::Handover(_) | Verdict::Hold(_) => {
+                (LogAction::Pass, None)
+            }
         };
         let head = frames.head(i);
         let captured = head.len().min(CAPTURE);
@@ -491,7 +535,7 @@ fn prefetch_headers<F: Frames>(frames: &F, i: usize) {
 
 /// Index in [`PortCounters::traffic`](crate::counters::PortCounters::traffic).
 #[derive(Clone, Copy)]
-enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     Blocked,
 }

@@ -14,6 +14,7 @@ pub mod counters;
 mod effects;
 pub mod engine;
 mod flow;
+mod fragment;
 pub mod frame;
 pub mod judge;
 mod link;
@@ -34,6 +35,7 @@ mod track;
 
 pub use counters::Counters;
 pub use engine::{Engine, Replaced, Setup, Shared};
+pub use fragment::Releases;
 pub use frame::{Checksum, Frames, Meta, PortIndex};
 pub use judge::Verdict;
 pub use link::records::EtherCounters;

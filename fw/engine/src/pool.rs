@@ -30,6 +30,11 @@ impl Pool {
         self.used.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Gives so many places back.
+    pub(crate) fn release_some(&self, count: u32) {
+        self.used.fetch_sub(count, Ordering::Relaxed);
+    }
+
     /// Says how many there are, where one owner alone knows; not to be mixed with
     /// [`Pool::reserve`].
     pub fn set(&self, used: u32) {

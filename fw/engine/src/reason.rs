@@ -52,7 +52,15 @@ reasons! {
     IpChecksum, "ip-checksum", "The IPv4 header checksum is wrong.";
     IpOptions, "ip-options", "IPv4 options or IPv6 extension headers that need allow-opts.";
     ExtensionHeader, "extension-header", "A malformed IPv6 extension header, or too many of them.";
-    Fragment, "fragment", "A fragment, which this version does not reassemble.";
+    FragLength, "frag-length", "A fragment without data, not a multiple of 8 bytes long though more follow, or beyond the longest packet.";
+    FragTiny, "frag-tiny", "A first fragment without the whole transport header, or a TCP fragment that begins inside it.";
+    FragDf, "frag-df", "An IPv4 fragment that says it must not be fragmented, without set reassemble no-df.";
+    FragOverlap, "frag-overlap", "A fragment that overlaps another or contradicts its length, and everything else of the datagram.";
+    FragDuplicate, "frag-duplicate", "The same fragment again while the rest of the datagram was awaited.";
+    FragMany, "frag-many", "A datagram in too many fragments.";
+    FragLimit, "frag-limit", "A fragment that had to make room for others.";
+    FragTimeout, "frag-timeout", "A fragment whose datagram was not complete in time.";
+    FragDiscovery, "frag-discovery", "Neighbour or router discovery in fragments, which hosts ignore (RFC 6980).";
     SourceAddress, "source-address", "A source address (Ethernet or IP) that no host can have: multicast or broadcast.";
     // Transport.
     TruncatedTcp, "truncated-tcp", "The packet ends inside the TCP header.";

@@ -103,7 +103,7 @@ impl Engine {
                 self.records.count(records[1], 1 - from, packet.length);
                 if changed {
                     let effects = Effects::unpack(self.table.effects(entry));
-                    effects.apply(packet, frames, i, &mut self.chance);
+                    self.apply(effects, packet, frames, i);
                 }
                 if normalised {
                     let moves = matches!(tracked, Tracked::Moves(_));
@@ -122,16 +122,30 @@ impl Engine {
             self.end(entry);
         }
         if logged {
-            let direction = if from == 0 { Direction::In } else { Direction::Out };
-            let at = if from == 0 { packet.port } else { Path::across(packet.port).to };
-            // A `match log (all)` is not remembered: the rule that let the state begin stands for it.
-            let rules = || records.into_iter().filter_map(|record| self.records.number(record));
-            let rule = rules()
-                .find(|&rule| round.program.compiled(rule).log_all)
-                .or_else(|| rules().next());
-            self.log(round, frames, i, packet, rule, (at, direction), verdict, log);
+            self.log_tracked(round, frames, i, packet, (records, from), verdict, log);
         }
         Some(verdict)
+    }
+
+    /// Logs a packet of a state with `log (all)`.
+    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
+    fn log_tracked<F: Frames, L: LogSink>(
+        &self,
+        round: &Round<'_>,
+        frames: &F,
+        i: usize,
+        packet: &Packet,
+        (records, from): ([u32; 2], usize),
+        verdict: Verdict,
+        log: &mut L,
+    ) {
+        let direction = if from == 0 { Direction::In } else { Direction::Out };
+        let at = if from == 0 { packet.port } else { Path::across(packet.port).to };
+        // A `match log (all)` is not remembered: the rule that let the state begin stands for it.
+        let rules = || records.into_iter().filter_map(|record| self.records.number(record));
+        let rule =
+            rules().find(|&rule| round.program.compiled(rule).log_all).or_else(|| rules().next());
+        self.log(round, frames, i, packet, rule, (at, direction), verdict, log);
     }
 
     /// A TCP segment of a connection with limits.

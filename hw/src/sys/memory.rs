@@ -339,6 +339,7 @@ impl Pool {
             total: length as u32,
             next: Frame::LAST,
             port: 0,
+            mark: 0,
             meta,
         }
     }

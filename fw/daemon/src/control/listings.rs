@@ -8,7 +8,7 @@ use weir_config::options::{Limit, Named};
 use weir_config::rules::{Action, Rule, RuleSet};
 use weir_engine::counters::Tally;
 use weir_engine::source::RuleLimits;
-use weir_engine::{Counters, Reason, RuleCounters};
+use weir_engine::{Counters, Engine, Reason, RuleCounters};
 use weir_shell::protocol;
 
 use super::loading::no_anchor;
@@ -226,6 +226,7 @@ impl Control {
         // What is bounded, and for how many memory is reserved at the start.
         let pools = [
             (Limit::States, Some(self.parts.reserved)),
+            (Limit::Frags, Some(Engine::FRAGMENTS * self.parts.mailboxes.len() as u32)),
             (Limit::SrcNodes, None),
             (Limit::Tables, None),
             (Limit::TableEntries, None),

@@ -33,7 +33,13 @@ impl Scene<'_> {
     /// What the packet lacks for the rule.
     pub fn why(&self, place: &RulePlace<'_>, criterion: Criterion) -> String {
         let (rule, packet) = (place.rule, self.packet);
+        let is_fragment = matches!(packet.transport, Transport::Fragment(_));
         match criterion {
+            Criterion::SourcePort | Criterion::DestinationPort if is_fragment => {
+                "a fragment shows no ports".to_owned()
+            }
+            Criterion::Flags if is_fragment => "a fragment shows no flags".to_owned(),
+            Criterion::IcmpType if is_fragment => "a fragment shows no ICMP type".to_owned(),
             Criterion::Direction => {
                 let wanted = rule.direction.unwrap_or(self.direction);
                 format!("{} is not {wanted}", self.direction)
@@ -193,7 +199,7 @@ fn icmp(packet: &Packet) -> Option<(u8, u8)> {
         Transport::IcmpQuery(icmp) | Transport::IcmpError(icmp, _) | Transport::IcmpOther(icmp) => {
             Some((icmp.kind, icmp.code))
         }
-        Transport::Tcp(_) | Transport::Udp | Transport::Other => None,
+        Transport::Tcp(_) | Transport::Udp | Transport::Other | Transport::Fragment(_) => None,
     }
 }
 

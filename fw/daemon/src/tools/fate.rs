@@ -74,10 +74,17 @@ fn asked<'p>(
     let decided = |reason| Fate { reason, decision: None };
     let Question { head, meta, link_tag } = question;
     let packet = Packet::parse(head, meta);
+    if let Ok(packet) = &packet
+        && let Some(reason) = program.refuses_fragment(packet)
+    {
+        return Err(decided(Some(reason)));
+    }
     let tag = program
         .judge_link(packet.as_ref().map_err(|&reason| reason), head, meta, tables, now)
         .map_err(|reason| decided(Some(reason)))?;
     match packet {
+        // The rest of its datagram does not come.
+        Ok(packet) if program.gathers(&packet) => Err(decided(Some(Reason::FragTimeout))),
         Ok(packet) if !is_control(&packet) => Ok((packet, link_tag.or(tag))),
         _ => Err(decided(None)),
     }

@@ -57,7 +57,12 @@ pub fn frame(probe: &Probe) -> Vec<u8> {
         build = build.fragment(ipv4::MORE_FRAGMENTS).extension(number, &header);
     }
     let more = probe.length.map_or(0, |length| length.saturating_sub(probe.shortest()));
-    let payload = probe.body() + more;
+    let mut payload = probe.body() + more;
+    if probe.fragment && probe.length.is_none() {
+        // All fragments but the last are cut at a multiple of 8 (RFC 791, 3.2).
+        let header = if matches!(probe.transport, Transport::Tcp { .. }) { 20 } else { 8 };
+        payload = (header + payload).next_multiple_of(8) - header;
+    }
     build.payload(&vec![0; payload.into()]).frame()
 }
 

@@ -237,6 +237,9 @@ impl Teller<'_> {
         if matches!(packet.transport, Transport::IcmpOther(_)) {
             return "no state: such messages belong to no flow".to_owned();
         }
+        if matches!(packet.transport, Transport::Fragment(_)) {
+            return "no state: fragments that are not reassembled belong to no flow".to_owned();
+        }
         let kinds = || deciding().map(|rule| self.program.place(rule).rule.state);
         let kind = if kinds().any(|kind| kind == KeepState::Synproxy) {
             "synproxy"

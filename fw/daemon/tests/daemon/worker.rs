@@ -1,13 +1,15 @@
 //! The worker round on the memory port.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_daemon::mailbox::{Letter, Report};
 use weir_daemon::{handover, worker};
 use weir_engine::Reason;
+use weir_engine::packet::build::{fragments, udp};
 use weir_engine::table::Pages;
 
-use crate::house::{Arrivals, House, answer, datagram, program, wait_for};
+use crate::house::{Arrivals, House, address, answer, datagram, program, wait_for};
 
 #[test]
 fn frames_at_the_wrong_worker_are_judged_once_by_their_owner_in_order() {
@@ -191,4 +193,136 @@ fn sleeping_workers_wake_for_frames_letters_and_the_end() {
         house.mailboxes.iter().map(|mailbox| mailbox.ask(Letter::Report).unwrap()).collect();
     assert!(reports.iter().map(|report| report.counters.handed_over).sum::<u64>() > 0);
     running.stop();
+}
+
+/// A long datagram of a flow.
+fn long(flow: u16, length: usize) -> Vec<u8> {
+    let payload: Vec<u8> = (0..length).map(|i| (i + usize::from(flow)) as u8).collect();
+    udp(address(flow, 1000 + flow), address(100, 53)).payload(&payload).frame()
+}
+
+#[test]
+fn datagrams_in_fragments_go_whole_to_the_worker_that_owns_their_flow() {
+    const FLOWS: u16 = 40;
+    for count in [1_u16, 2, 3] {
+        let workers = usize::from(count);
+        let mut house = House::new(count, 4096);
+        house.install("pass out on wan proto udp to port 53\n");
+        let mut expected = HashMap::new();
+        for flow in 0..FLOWS {
+            let length = 1600 + 400 * usize::from(flow % 7);
+            expected.insert(flow, fragments(&long(flow, length), flow.into(), 1480));
+        }
+        // Mixed with each other, any fragment at any queue.
+        for part in 0..3 {
+            for flow in 0..FLOWS {
+                if let Some(fragment) = expected[&flow].get(part) {
+                    let queue = (usize::from(flow) + part) % workers;
+                    assert!(house.lan.put(queue, fragment));
+                }
+            }
+            house.settle();
+        }
+        let mut came: HashMap<u16, (usize, Vec<Vec<u8>>)> = HashMap::new();
+        for queue in 0..workers {
+            house.wan.drain(queue, usize::MAX, |frame| {
+                let flow = u16::from_be_bytes([frame[18], frame[19]]);
+                let (by, fragments) = came.entry(flow).or_insert((queue, Vec::new()));
+                assert_eq!(*by, queue, "a datagram leaves by one worker");
+                fragments.push(frame.to_vec());
+            });
+        }
+        // A whole frame of the same flows leaves by the same worker: their owner has judged them.
+        for flow in 0..FLOWS {
+            assert_eq!(came[&flow].1, expected[&flow], "all of it, in order, unchanged");
+            assert!(house.lan.put(0, &datagram(flow, 0)));
+        }
+        house.settle();
+        let mut there = Arrivals::default();
+        there.take(&house.wan, workers);
+        for flow in 0..FLOWS {
+            assert_eq!(there.flows[&flow].0, came[&flow].0);
+        }
+        let reports = house.reports();
+        let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+        assert_eq!(sum(|report| report.states.into()), u64::from(FLOWS), "the same state");
+        assert_eq!(sum(|report| report.counters.reasons.iter().sum()), 0, "nothing dropped");
+        let sent: usize = expected.values().map(|fragments| fragments.len() + 1).sum();
+        let judged = sum(|report| report.counters.judged - report.counters.handed_over);
+        assert_eq!(judged, sent as u64);
+        house.close();
+    }
+}
+
+#[test]
+fn fragments_that_wait_for_ever_give_their_buffers_back() {
+    let mut house = House::new(2, 1024);
+    house.install("set timeout frag 0\npass\n");
+    for flow in 0..100 {
+        let parts = fragments(&long(flow, 3000), 7, 1480);
+        assert!(house.lan.put(usize::from(flow % 2), &parts[usize::from(flow % 3)]));
+    }
+    house.settle();
+    let reports = house.reports();
+    let given_up: u64 =
+        reports.iter().map(|report| report.counters.reasons[Reason::FragTimeout as usize]).sum();
+    assert_eq!(given_up, 100);
+    assert_eq!(house.wan.take(0), None);
+    house.close();
+
+    // Still held when the workers end.
+    let mut house = House::new(2, 1024);
+    house.install("pass\n");
+    for flow in 0..100 {
+        assert!(house.lan.put(0, &fragments(&long(flow, 3000), 7, 1480)[0]));
+    }
+    house.settle();
+    house.close();
+}
+
+#[test]
+fn a_datagram_is_handed_over_whole_or_not_at_all() {
+    let mut house = House::new(2, 4096);
+    house.install("pass\n");
+    // One that worker 0 gathers and worker 1 owns, by trial: only its last fragment moves it.
+    let found = (0..200).find(|&flow| {
+        let parts = fragments(&long(flow, 3000), 7, 1480);
+        let mut handed_over = [&parts[..2], &parts[2..]].map(|parts| {
+            for part in parts {
+                assert!(house.lan.put(0, part));
+            }
+            house.settle_some(0..1);
+            house.reports()[0].counters.handed_over
+        });
+        handed_over[1] -= handed_over[0];
+        house.settle();
+        for queue in 0..2 {
+            house.wan.drain(queue, usize::MAX, |_| {});
+        }
+        handed_over[1] == 3
+    });
+    let flow = found.expect("one of 200");
+    let before = house.reports();
+    let sent = 2 * handover::RING as u64;
+    for id in 0..sent / 3 {
+        for part in fragments(&long(flow, 3000), 1000 + id as u32, 1480) {
+            while !house.lan.put(0, &part) {
+                house.settle_some(0..1);
+            }
+        }
+    }
+    house.settle_some(0..1);
+    let mut arrived = 0;
+    while house.round(1) {
+        arrived += house.wan.drain(1, usize::MAX, |_| {});
+    }
+    let after = house.reports();
+    let dropped = |reports: &[Report]| -> u64 {
+        reports.iter().map(|r| r.counters.reasons[Reason::HandoverFull as usize]).sum()
+    };
+    let dropped = dropped(&after) - dropped(&before);
+    assert!(dropped > 0 && dropped.is_multiple_of(3), "{dropped}: none by halves");
+    assert_eq!(arrived as u64 + dropped, sent / 3 * 3);
+    assert!(arrived >= handover::RING - 3);
+    house.close();
 }

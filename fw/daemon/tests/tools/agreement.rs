@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use weir_config::options::Timeout;
 use weir_config::probe::{Probe, packet};
 use weir_config::rules::{Action, Anchor, AnchorCall, Rule, RuleSet};
 use weir_config::tables::{Table, TableEntry};
@@ -11,7 +12,7 @@ use weir_daemon::tools::fate::{self, Fate, Question};
 use weir_daemon::tools::frame::{self, frame};
 use weir_daemon::tools::policy::{Policy, Ports};
 use weir_engine::frame::Owned;
-use weir_engine::{Engine, Instant, LogRecord, Reason, Setup, Shared, Verdict};
+use weir_engine::{Engine, Instant, LogRecord, Reason, Releases, Setup, Shared, Verdict};
 
 /// xorshift (Marsaglia 2003).
 struct Random(u64);
@@ -93,6 +94,9 @@ fn rule_set(random: &mut Random) -> RuleSet {
         set.ether = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics)).ether;
     }
     set.options.skip = skip[random.below(5)].iter().map(ToString::to_string).collect();
+    set.options.reassemble.on = random.below(2) == 0;
+    // Who waits, waits in vain.
+    set.options.timeouts.set(Timeout::Frag, 0);
     let count = random.below(8);
     set.rules = some_rules(random, count);
     // Otherwise most packets would meet no rule at all.
@@ -197,6 +201,15 @@ impl Firewall {
             // The answer to a blocked packet is another matter.
             [Verdict::Drop(Reason::ReflectLimit | Reason::ReflectUnfit)] => Some(Reason::BlockRule),
             [Verdict::Drop(reason) | Verdict::Reflect(reason)] => Some(reason),
+            [Verdict::Hold(_)] => {
+                // The set's time-out for it is 0.
+                let mut releases = Releases::default();
+                self.engine.advance(policy.now);
+                self.engine.take_releases(&mut releases);
+                let released = releases.next(&mut 0, 0).map(|(verdict, _)| verdict);
+                assert_eq!(released, Some(Verdict::Drop(Reason::FragTimeout)));
+                Some(Reason::FragTimeout)
+            }
             ref other => panic!("{other:?}"),
         };
         (reason, self.engine.state_count())

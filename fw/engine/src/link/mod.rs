@@ -121,12 +121,16 @@ impl LinkRules {
             length,
         };
         let (tag, _) = self.ask(&frame, way, records)?;
-        if !self.skips(way.path.from)
-            && let Some(reason) = self.guards.objection(packet, head)
-        {
-            return Err((Direction::In, reason));
-        }
+        self.object(packet, head)?;
         Ok(tag)
+    }
+
+    /// What the guards have against a packet.
+    pub(crate) fn object(&self, packet: &Packet, head: &[u8]) -> Result<(), Stopped> {
+        if self.skips(packet.port) {
+            return Ok(());
+        }
+        self.guards.objection(packet, head).map_or(Ok(()), |reason| Err((Direction::In, reason)))
     }
 
     /// A frame that could not be parsed for that reason: whether it passes all the same.

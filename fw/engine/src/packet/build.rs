@@ -10,9 +10,10 @@
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 
-use super::checksum::{Sum, pseudo_v4, pseudo_v6};
-use super::ethernet::{Mac, ethertype};
+use super::checksum::{Sum, pseudo_v4, pseudo_v6, sum};
+use super::ethernet::{Ethernet, Mac, ethertype};
 use super::{Address, icmp, ipv4, ipv6, protocol};
 
 /// Source address of frames unless set: locally administered.
@@ -138,6 +139,53 @@ pub fn arp(operation: u16, sender: (Mac, [u8; 4]), target: (Mac, [u8; 4])) -> Ve
     frame.extend(target.0);
     frame.extend(target.1);
     frame
+}
+
+/// A fragment of the packet in a frame: `range` is which bytes of what is behind its IP header it
+/// carries; the offset is rounded down to a multiple of 8. The header's own fragment field is not
+/// looked at, nothing is checked.
+pub fn fragment(frame: &[u8], id: u32, range: Range<usize>, more: bool) -> Vec<u8> {
+    let Ok(ethernet) = Ethernet::new(frame) else { return Vec::new() };
+    let at = ethernet.length();
+    let is_v6 = ethernet.ethertype() == ethertype::IPV6;
+    let header = if is_v6 { ipv6::HEADER } else { usize::from(frame[at] & 0xf) * 4 };
+    let data = &frame[at + header..][range.clone()];
+    let mut fragment = frame[..at + header].to_vec();
+    let field = (range.start & 0xfff8) as u16;
+    if is_v6 {
+        let next = std::mem::replace(&mut fragment[at + 6], ipv6::FRAGMENT);
+        fragment[at + 4..at + 6].copy_from_slice(&((8 + data.len()) as u16).to_be_bytes());
+        fragment.extend([next, 0]);
+        fragment.extend((field | u16::from(more)).to_be_bytes());
+        fragment.extend(id.to_be_bytes());
+    } else {
+        let more = if more { ipv4::MORE_FRAGMENTS } else { 0 };
+        let ip = &mut fragment[at..];
+        ip[2..4].copy_from_slice(&((header + data.len()) as u16).to_be_bytes());
+        ip[4..6].copy_from_slice(&(id as u16).to_be_bytes());
+        ip[6..8].copy_from_slice(&(field >> 3 | more).to_be_bytes());
+        ip[10..12].fill(0);
+        let checksum = !sum(ip);
+        ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+    }
+    fragment.extend(data);
+    fragment
+}
+
+/// All fragments of the packet in a frame, each with `size` bytes of it but the last.
+pub fn fragments(frame: &[u8], id: u32, size: usize) -> Vec<Vec<u8>> {
+    let Ok(ethernet) = Ethernet::new(frame) else { return Vec::new() };
+    let at = ethernet.length();
+    let is_v6 = ethernet.ethertype() == ethertype::IPV6;
+    let header = if is_v6 { ipv6::HEADER } else { usize::from(frame[at] & 0xf) * 4 };
+    let data = frame.len() - at - header;
+    let begins = (0..data).step_by(size);
+    begins
+        .map(|begin| {
+            let end = data.min(begin + size);
+            fragment(frame, id, begin..end, end < data)
+        })
+        .collect()
 }
 
 fn ip(source: IpAddr, destination: IpAddr, layer: Layer) -> Build {

@@ -135,7 +135,7 @@ fn coverage(packet: &Packet, head: &[u8]) -> Option<Coverage> {
         (Transport::Tcp(_), _) => (from + tcp::CHECKSUM, to),
         // What is behind the UDP length is not part of the datagram.
         (Transport::Udp, _) => (from + udp::CHECKSUM, from + udp::HEADER + packet.payload as usize),
-        (Transport::Other, _) => return None,
+        (Transport::Other | Transport::Fragment(_), _) => return None,
         (_, protocol::ICMP) => {
             return Some(Coverage { field: from + 2, from, to, pseudo: 0 });
         }

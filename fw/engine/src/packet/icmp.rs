@@ -191,6 +191,9 @@ fn quote(head: &[u8], at: usize, end: usize, network: Network) -> Result<Quote, 
         let quoted = Ipv6::new(head, at, end).map_err(unreadable)?;
         let chain =
             ipv6::walk(head, at + ipv6::HEADER, quoted.next_header(), end).map_err(unreadable)?;
+        if chain.fragment.is_some_and(|fragment| fragment.offset != 0) {
+            return Err(Reason::IcmpQuote);
+        }
         (quoted.source(), quoted.destination(), chain.protocol, chain.transport)
     };
     let first: Result<&[u8; 8], Reason> = header(head, transport, end, Reason::IcmpQuote);

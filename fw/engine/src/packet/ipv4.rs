@@ -1,9 +1,9 @@
 //! IPv4 (RFC 791).
 
-use super::Address;
 use super::bytes::{be16, be32, header, region};
 use super::checksum;
 use super::parse::Layer;
+use super::{Address, Fragment};
 use crate::frame::Meta;
 use crate::reason::Reason;
 
@@ -150,7 +150,7 @@ pub const fn is_source(address: u32) -> bool {
     address >> 28 != 0xe && address != u32::MAX
 }
 
-/// Checks the IPv4 packet at `at` of a frame: header, its checksum, lengths, no fragment, source.
+/// Checks the IPv4 packet at `at` of a frame: header, its checksum, lengths, source.
 #[inline]
 pub(super) fn parse(head: &[u8], at: usize, meta: Meta) -> Result<Layer, Reason> {
     let available = meta.length as usize - at;
@@ -171,9 +171,6 @@ pub(super) fn parse(head: &[u8], at: usize, meta: Meta) -> Result<Layer, Reason>
     if !is_source(header.source()) {
         return Err(Reason::SourceAddress);
     }
-    if header.fragment() & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0 {
-        return Err(Reason::Fragment);
-    }
     Ok(Layer {
         source: Address::v4(header.source().to_be_bytes()),
         destination: Address::v4(header.destination().to_be_bytes()),
@@ -184,6 +181,23 @@ pub(super) fn parse(head: &[u8], at: usize, meta: Meta) -> Result<Layer, Reason>
         ttl: header.ttl(),
         tos: header.tos(),
         options: !header.options().is_empty(),
+        fragment: fragment(&header, at, length),
+    })
+}
+
+/// The place of a packet of so many bytes, whose header is at `at`, in its datagram; `None` if it is
+/// the whole.
+#[inline]
+fn fragment(header: &Ipv4<'_>, at: usize, length: usize) -> Option<Fragment> {
+    let field = header.fragment();
+    (field & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0).then(|| Fragment {
+        id: header.identification().into(),
+        // 13 bits: no bit is lost.
+        offset: field << 3,
+        length: (length - header.header_length()) as u16,
+        data: (at + header.header_length()) as u16,
+        more: field & MORE_FRAGMENTS != 0,
+        dont_fragment: field & DONT_FRAGMENT != 0,
     })
 }
 

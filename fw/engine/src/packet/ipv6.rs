@@ -1,12 +1,12 @@
 //! IPv6 and its extension headers (RFC 8200).
 //!
-//! Hop-by-hop, destination and routing headers and the atomic fragment header (RFC 6946) are walked
-//! over, at most [`MAX_EXTENSIONS`] of them. AH, ESP, Mobility, HIP and Shim6 are protocols of their
+//! Hop-by-hop, destination and routing headers and the fragment header of atomic (RFC 6946) and first
+//! fragments are walked over, at most [`MAX_EXTENSIONS`] of them. AH, ESP, Mobility, HIP and Shim6 are protocols of their
 //! own here, as AH is over IPv4: what they carry is between the hosts that share their secrets.
 
 use super::bytes::{be16, be32, header, region};
 use super::parse::Layer;
-use super::{Address, Packet};
+use super::{Address, Fragment, Packet, fragment};
 use crate::frame::Meta;
 use crate::reason::Reason;
 
@@ -116,31 +116,44 @@ pub(super) struct Chain {
     pub(super) options: bool,
     /// Where the routing header is.
     routing: Option<usize>,
+    /// What the fragment header says, unless it is an atomic one.
+    pub(super) fragment: Option<Fragment>,
 }
 
 /// Walks the extension headers at `at`, the first of them numbered `next`, in a packet that ends
 /// before `end`. Fails with [`Reason::ExtensionHeader`] for what is malformed, out of order (RFC
-/// 8200, 4.1), repeated or deprecated (routing type 0, RFC 5095), [`Reason::Fragment`] or
-/// [`Reason::SplitHeader`].
+/// 8200, 4.1), repeated or deprecated (routing type 0, RFC 5095), [`Reason::FragTiny`] for a chain
+/// that goes on behind the first fragment (RFC 7112, 5), or [`Reason::SplitHeader`]. The walk ends at
+/// the header of a later fragment.
 #[inline]
 pub(super) fn walk(head: &[u8], mut at: usize, mut next: u8, end: usize) -> Result<Chain, Reason> {
     let mut options = false;
     let mut routing = None;
+    let mut fragment = None;
+    let mut short = Reason::ExtensionHeader;
     for count in 0..=MAX_EXTENSIONS {
         if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
-            return Ok(Chain { protocol: next, transport: at, options, routing });
+            return Ok(Chain { protocol: next, transport: at, options, routing, fragment });
         }
-        let fixed: &[u8; 8] = header(head, at, end, Reason::ExtensionHeader)?;
+        let fixed: &[u8; 8] = header(head, at, end, short)?;
         let mut length = 8;
         match next {
-            // Offset and "more": the reserved bits between them do not count.
-            FRAGMENT if be16(fixed, 2) & 0xfff9 != 0 => return Err(Reason::Fragment),
-            FRAGMENT => {}
+            FRAGMENT if fragment.is_some() => return Err(Reason::ExtensionHeader),
+            FRAGMENT => {
+                fragment = fragment::of_header(fixed, at, end);
+                if let Some(Fragment { offset, .. }) = fragment {
+                    if offset != 0 {
+                        let (protocol, transport) = (fixed[0], at + length);
+                        return Ok(Chain { protocol, transport, options, routing, fragment });
+                    }
+                    short = Reason::FragTiny;
+                }
+            }
             HOP_BY_HOP if count > 0 => return Err(Reason::ExtensionHeader),
             ROUTING if fixed[2] == 0 || routing.is_some() => return Err(Reason::ExtensionHeader),
             _ => {
                 length += usize::from(fixed[1]) * 8;
-                region(head, at, length, end, Reason::ExtensionHeader)?;
+                region(head, at, length, end, short)?;
                 if next == ROUTING {
                     routing = Some(at);
                 }
@@ -200,12 +213,13 @@ pub(super) fn parse(head: &[u8], at: usize, meta: Meta) -> Result<Layer, Reason>
         ttl: header.hop_limit(),
         tos: header.traffic_class(),
         options: chain.options,
+        fragment: chain.fragment,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Ipv6, Ipv6Mut, walk};
+    use super::{FRAGMENT, Ipv6, Ipv6Mut, walk};
     use crate::packet::Address;
     use crate::reason::Reason;
 
@@ -271,8 +285,21 @@ mod tests {
     fn tells_atomic_fragments_from_others() {
         assert_eq!(chain(44, &[17, 0, 0, 0, 1, 2, 3, 4]), Ok((17, 8, false)));
         assert_eq!(chain(44, &[17, 0, 0, 6, 1, 2, 3, 4]), Ok((17, 8, false)));
-        assert_eq!(chain(44, &[17, 0, 0, 1, 1, 2, 3, 4]), Err(Reason::Fragment));
-        assert_eq!(chain(44, &[17, 0, 0, 8, 1, 2, 3, 4]), Err(Reason::Fragment));
+        let place = |bytes: &[u8]| {
+            let fragment = walk(bytes, 0, FRAGMENT, bytes.len()).unwrap().fragment.unwrap();
+            (fragment.id, fragment.offset, fragment.length, fragment.more)
+        };
+        assert_eq!(place(&[17, 0, 0, 1, 1, 2, 3, 4, 0, 0]), (0x0102_0304, 0, 2, true));
+        assert_eq!(place(&[17, 0, 0xff, 0xfe, 0, 0, 0, 9]), (9, 0xfff8, 0, false));
+        let nested = [44, 0, 0, 1, 1, 2, 3, 4, 17, 0, 0, 0, 1, 2, 3, 4];
+        assert_eq!(chain(44, &nested), Err(Reason::ExtensionHeader));
+        // What follows a later fragment's header is data, whatever it looks like.
+        assert_eq!(chain(44, &[60, 0, 0, 8, 1, 2, 3, 4, 60, 9]), Ok((60, 8, false)));
+        // The chain of a first fragment may not go on in the next.
+        assert_eq!(
+            chain(44, &[60, 0, 0, 1, 1, 2, 3, 4, 17, 1, 1, 4, 0, 0, 0, 0]),
+            Err(Reason::FragTiny)
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod bytes;
 pub mod checksum;
 pub mod describe;
 pub mod ethernet;
+pub mod fragment;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
@@ -26,6 +27,7 @@ pub mod udp;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub use self::fragment::Fragment;
 use crate::frame::PortIndex;
 
 /// An IPv4 or IPv6 address as a number, IPv4 mapped as in RFC 4291, 2.5.5.2, so that one
@@ -110,6 +112,8 @@ pub enum Transport {
     IcmpOther(Icmp),
     /// Any other protocol, and ARP.
     Other,
+    /// Part of a datagram: ports and types of it are not known here.
+    Fragment(Fragment),
 }
 
 /// The fields of a TCP header that tracking needs.

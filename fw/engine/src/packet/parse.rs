@@ -7,8 +7,8 @@
 use super::bytes::{be16, be32};
 use super::ethernet::{self, Ethernet, ethertype};
 use super::{
-    Address, Network, Packet, Tags, Tcp, Transport, arp, checksum, icmp, ipv4, ipv6, protocol, tcp,
-    udp,
+    Address, Fragment, Network, Packet, Tags, Tcp, Transport, arp, checksum, fragment, icmp, ipv4,
+    ipv6, protocol, tcp, udp,
 };
 use crate::frame::{Meta, PortIndex};
 use crate::reason::Reason;
@@ -27,6 +27,8 @@ pub(super) struct Layer {
     pub(super) ttl: u8,
     pub(super) tos: u8,
     pub(super) options: bool,
+    /// If it is not a whole datagram.
+    pub(super) fragment: Option<Fragment>,
 }
 
 /// Ethernet, IPv4 and TCP headers without tags and options, in bytes.
@@ -165,7 +167,42 @@ impl Packet {
             options: layer.options,
             ..Self::BLANK
         };
-        self.parse_transport(head, &layer, meta.gso_size > 0)
+        if let Some(part) = layer.fragment {
+            if meta.gso_size > 0 {
+                return Err(Reason::FragLength);
+            }
+            let fixed = if network == Network::Ipv6 { ipv6::HEADER } else { 0 };
+            let headers = usize::from(part.data) - at - fixed;
+            fragment::check(head, &layer, &part, network, headers)?;
+            self.transport = Transport::Fragment(part);
+            return Ok(());
+        }
+        self.parse_transport(head, (layer.transport, layer.end), meta.gso_size > 0)
+    }
+
+    /// The datagram that begins with this first fragment, as if it were in one packet: `data` is how
+    /// many bytes all its fragments carry, `head` what the fragment was parsed from. Offsets are those
+    /// of the fragment, and so are the headers before its data. Fails with the reason to drop the
+    /// datagram.
+    pub(crate) fn whole(&self, head: &[u8], data: u32) -> Result<Self, Reason> {
+        let Transport::Fragment(first) = self.transport else { return Ok(*self) };
+        let headers = self.length - u32::from(first.length);
+        let fixed = if self.network == Network::Ipv6 { ipv6::HEADER } else { 0 };
+        if headers + data > (fragment::LONGEST + fixed) as u32 {
+            return Err(Reason::FragLength);
+        }
+        let transport = usize::from(self.transport_offset);
+        let end = usize::from(first.data) + data as usize;
+        let mut whole = Self {
+            length: headers + data,
+            payload: (end - transport) as u32,
+            transport: Transport::Other,
+            ..*self
+        };
+        // What later fragments hold is no header.
+        let head = head.get(..usize::from(first.data) + usize::from(first.length)).unwrap_or(head);
+        whole.parse_transport(head, (transport, end), false)?;
+        Ok(whole)
     }
 
     fn parse_arp(&mut self, head: &[u8], frame: &Ethernet<'_>, meta: Meta) -> Result<(), Reason> {
@@ -189,11 +226,16 @@ impl Packet {
         Ok(())
     }
 
-    /// Fills in ports, payload and transport. `train` says that lengths may be those of one segment.
+    /// Fills in ports, payload and transport, which reaches from `at` to `end`. `train` says that
+    /// lengths may be those of one segment.
     #[inline]
-    fn parse_transport(&mut self, head: &[u8], layer: &Layer, train: bool) -> Result<(), Reason> {
-        let (at, end) = (layer.transport, layer.end);
-        match (layer.protocol, self.network) {
+    fn parse_transport(
+        &mut self,
+        head: &[u8],
+        (at, end): (usize, usize),
+        train: bool,
+    ) -> Result<(), Reason> {
+        match (self.protocol, self.network) {
             (protocol::TCP, _) => {
                 let header = tcp::Header::new(head, at, end)?;
                 let tcp = header.tcp();
@@ -434,8 +476,13 @@ mod tests {
         }
         let multicast = build::udp(([0xff02, 0, 0, 0, 0, 0, 0, 1], 1), THERE6).frame();
         assert_eq!(parse(&multicast), Err(Reason::SourceAddress));
-        for fragment in [ipv4::MORE_FRAGMENTS, 1, ipv4::MORE_FRAGMENTS | 0xb9] {
-            assert_eq!(parse(&syn().fragment(fragment).frame()), Err(Reason::Fragment));
+        for fragment in [ipv4::MORE_FRAGMENTS, 3, ipv4::MORE_FRAGMENTS | 0xb9] {
+            let frame = syn().payload(&[0; 4]).fragment(fragment).frame();
+            let packet = parse(&frame).unwrap();
+            let Transport::Fragment(part) = packet.transport else { panic!("{packet:?}") };
+            assert_eq!((part.offset, part.length), (fragment << 3, 24));
+            assert_eq!(part.more, fragment & ipv4::MORE_FRAGMENTS != 0);
+            assert_eq!((packet.source_port, packet.protocol), (0, 6));
         }
         assert!(parse(&syn().fragment(0x8000).frame()).is_ok());
         assert_eq!(parse(&syn().ip_options(&[148, 4, 0, 0]).frame()).map(|p| p.options), Ok(true));

@@ -135,6 +135,10 @@ fn assert_inside(packet: &Packet, frame: &Lent) {
             8
         }
         Transport::Other => 0,
+        Transport::Fragment(part) => {
+            assert!(usize::from(part.data) <= transport && part.length > 0);
+            0
+        }
     };
     assert!(transport + header <= frame.first, "{packet:?}");
     assert!(transport + header + packet.payload as usize <= end, "{packet:?}");
@@ -207,6 +211,11 @@ fn kinds() -> Vec<Vec<u8>> {
         build::other(HERE6.0, THERE6.0, 59),
     ];
     let mut frames: Vec<_> = builds.iter().map(Build::frame).collect();
+    let long = build::udp(HERE, THERE).payload(&[5; 200]).frame();
+    let long6 = build::tcp(HERE6, THERE6, SYN).payload(&[5; 200]).frame();
+    for frame in [long, long6] {
+        frames.extend(build::fragments(&frame, 5, 80));
+    }
     frames.push(build::arp(1, ([2; 6], HERE.0), ([0; 6], THERE.0)));
     frames.push(build::arp(2, ([2; 6], HERE.0), ([4; 6], THERE.0)));
     frames
@@ -298,11 +307,21 @@ fn damaged_frames_do_no_harm_and_meet_every_reason() {
     }
     let parser = Reason::Runt as usize..=Reason::NdHopLimit as usize;
     // Judgement's own, which stand among the parser's.
-    let others = [Reason::IpOptions, Reason::TcpChecksum];
+    let others = [
+        Reason::IpOptions,
+        Reason::TcpChecksum,
+        Reason::FragDf,
+        Reason::FragOverlap,
+        Reason::FragDuplicate,
+        Reason::FragMany,
+        Reason::FragLimit,
+        Reason::FragTimeout,
+        Reason::FragDiscovery,
+    ];
     for reason in &Reason::ALL[parser] {
         assert!(reasons.contains(reason) || others.contains(reason), "{reason} was never met");
     }
-    assert_eq!(transports.len(), 6);
+    assert_eq!(transports.len(), 7);
 }
 
 #[test]

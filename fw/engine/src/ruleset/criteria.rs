@@ -107,6 +107,8 @@ pub(crate) struct Subject {
     tos: u8,
     priority: u8,
     pub(crate) network: Network,
+    /// It is a fragment, whose ports, flags and ICMP type nobody knows.
+    pub(crate) is_fragment: bool,
     /// The tag that rules have given it so far.
     pub(crate) tag: u16,
 }
@@ -130,7 +132,7 @@ impl Subject {
             Transport::IcmpQuery(icmp)
             | Transport::IcmpError(icmp, _)
             | Transport::IcmpOther(icmp) => (0, [icmp.kind, icmp.code]),
-            Transport::Udp | Transport::Other => (0, [0; 2]),
+            Transport::Udp | Transport::Other | Transport::Fragment(_) => (0, [0; 2]),
         };
         Self {
             source: packet.source.0,
@@ -144,6 +146,7 @@ impl Subject {
             tos: packet.tos,
             priority: packet.priority,
             network: packet.network,
+            is_fragment: matches!(packet.transport, Transport::Fragment(_)),
             tag,
         }
     }
@@ -307,6 +310,11 @@ impl Criteria {
         if self.protocol.is_some_and(|protocol| protocol != subject.protocol) {
             return Some(Criterion::Protocol);
         }
+        if subject.is_fragment
+            && let Some(criterion) = self.fails_fragments(subject)
+        {
+            return Some(criterion);
+        }
         if !self.from.holds(subject.source, subject, around) {
             return Some(Criterion::Source);
         }
@@ -337,14 +345,33 @@ impl Criteria {
         if self.priority.is_some_and(|priority| priority != subject.priority) {
             return Some(Criterion::Priority);
         }
-        if self.fragment {
-            // Whole datagrams are judged, never a fragment alone.
+        if self.fragment && !subject.is_fragment {
             return Some(Criterion::Fragment);
         }
         if (subject.tag == self.tagged.1) == self.tagged.0 && self.tagged.1 != 0 {
             return Some(Criterion::Tagged);
         }
         None
+    }
+
+    /// What a fragment that is judged for itself lacks to match: a rule that asks for more than the IP
+    /// header says never applies to it (pf.conf(5), FRAGMENT HANDLING).
+    fn fails_fragments(&self, subject: &Subject) -> Option<Criterion> {
+        if self.from.names_ports() {
+            Some(Criterion::SourcePort)
+        } else if self.to.names_ports() {
+            Some(Criterion::DestinationPort)
+        } else if subject.protocol == protocol::TCP && self.flags.1 != 0 {
+            Some(Criterion::Flags)
+        } else {
+            self.icmp.map(|_| Criterion::IcmpType)
+        }
+    }
+
+    /// Whether a fragment can match.
+    pub(crate) fn fits_fragments(&self) -> bool {
+        let tcp = self.protocol == Some(protocol::TCP) && self.flags.1 != 0;
+        !tcp && !self.from.names_ports() && !self.to.names_ports() && self.icmp.is_none()
     }
 
     /// Directions and ports that the rule accepts, bits 0 to 7 arriving and 8 to 15 leaving, for the
@@ -459,6 +486,10 @@ impl End {
     #[inline]
     fn holds_port(&self, port: u16) -> bool {
         (self.port_low <= port && port <= self.port_high) != self.not_port
+    }
+
+    const fn names_ports(&self) -> bool {
+        self.port_low != 0 || self.port_high != u16::MAX || self.not_port
     }
 
     /// The table that is asked, and whether `!` stands before it.

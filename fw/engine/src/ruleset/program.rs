@@ -108,6 +108,8 @@ pub struct Program {
     /// The last step outside all anchors.
     pub(crate) last_step: u32,
     classifier: Classifier,
+    /// The steps that a fragment can match when it is judged for itself, ascending.
+    fragment_steps: Vec<u32>,
     tables: Vec<TableName>,
     questions: Vec<Question>,
     pub(crate) tags: TagNames,
@@ -197,6 +199,11 @@ impl Program {
                 .map(|place| (paths.get(place.anchor).copied().unwrap_or(NOWHERE), place.number))
                 .collect(),
             anchors: set.anchors.keys().cloned().collect(),
+            fragment_steps: (0..)
+                .zip(&steps)
+                .filter(|(_, step)| rules[step.rule as usize].criteria.fits_fragments())
+                .map(|(at, _)| at)
+                .collect(),
             rules,
             mark: mark(&identities, &link),
             after: previous.map(|previous| previous.mark),
@@ -365,6 +372,11 @@ impl Program {
     #[inline]
     pub(crate) const fn skips(&self, path: Path) -> bool {
         self.skipped >> path.from.0 & self.skipped >> path.to.0 & 1 != 0
+    }
+
+    /// The steps that can matter to a fragment, ascending.
+    pub(crate) fn fragment_steps(&self) -> impl Iterator<Item = u32> + Clone {
+        self.fragment_steps.iter().copied()
     }
 
     /// The steps that can matter to a packet, ascending.

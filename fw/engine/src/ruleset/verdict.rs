@@ -163,6 +163,12 @@ impl Program {
         let mut subject = Subject::new(packet, tag);
         let path = Path::across(packet.port);
         let ways = [(path.from, Direction::In), (path.to, Direction::Out)];
+        if subject.is_fragment {
+            let steps = self.fragment_steps();
+            let sides = ways
+                .map(|way| self.walk(&mut subject, way, steps.clone(), around, findings, watcher));
+            return self.combine(sides, packet, &subject, findings);
+        }
         let sides = if self.steps.len() < FEW {
             // To ask all is cheaper than to find out which.
             let all = 0..self.steps.len() as u32;

@@ -279,6 +279,10 @@ pub(crate) fn track(
     // A first segment that is refused after all must leave nothing behind.
     let before = (*source, *other);
     let unheard = source.scale & HEARD == 0;
+    if unheard && other.scale & ASSUMED == 0 && !segment.has(flags::SYN | flags::RST) {
+        // Only its SYN says where the responder stands.
+        return Err(Reason::TcpBadAck);
+    }
     if unheard {
         if segment.has(flags::SYN) {
             agree_on_scale(source, other, segment.scale);
@@ -304,7 +308,8 @@ pub(crate) fn track(
         && !(header.ack == 0 && segment.has(flags::RST));
     let ack = if acknowledges { Seq(header.ack) } else { Seq(other.seq_lo) };
 
-    if seq == end {
+    let empty = seq == end;
+    if empty {
         // A segment without data: the sequence number says little (keep-alives, window probes).
         end = Seq(source.seq_lo);
     }
@@ -312,8 +317,10 @@ pub(crate) fn track(
     let other_window = u32::from(other.max_win) << other_shift;
     let data_end = if segment.has(flags::FIN) { end.minus(1) } else { end };
     // The end of it counts: what was sent again may begin further back (RFC 9293, 3.4).
-    let fits = Seq(source.seq_hi).at_least(data_end)
-        && end.at_least(Seq(source.seq_lo).minus(other_window));
+    // After a FIN one behind a full window, what is sent lies behind the window as well.
+    let fits = empty
+        || Seq(source.seq_hi).at_least(data_end)
+            && end.at_least(Seq(source.seq_lo).minus(other_window));
     let skew = other.seq_lo.wrapping_sub(ack.0).cast_signed();
     // A host takes ACKs up to a window before what was last acknowledged (RFC 5961, 5), and that is
     // up to a window behind what was sent. pf allows one of the two and loses what is reordered.
@@ -341,12 +348,17 @@ pub(crate) fn track(
         }
     }
 
+    // What passes loosely may say anything. It must not move either end's window to where nothing of
+    // that end fits any more.
+    let acknowledges = acknowledges && ack_fits;
+    let advances = fits || other.scale & HEARD == 0;
+
     let window = u32::from(header.window);
     // The window of a SYN is not scaled; it is kept as if it were.
     let kept =
         if segment.has(flags::SYN) { scaled_down(window, source.scale & SHIFT) } else { window };
     source.max_win = source.max_win.max(kept as u16);
-    if end.after(Seq(source.seq_lo)) {
+    if advances && end.after(Seq(source.seq_lo)) {
         source.seq_lo = end.0;
     }
     let allowed = ack.plus((window << source_shift).max(1));

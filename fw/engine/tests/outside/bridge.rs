@@ -1,15 +1,16 @@
 //! A bridge for tests: as many engines as there are workers, virtual time, rules in their language.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::rules::RuleSet;
 use weir_config::{Defines, SourceFile, parse_one};
-use weir_engine::frame::Owned;
+use weir_engine::frame::{Judged, Owned};
 use weir_engine::table::Tables;
 use weir_engine::{
-    Counters, Engine, Instant, LogRecord, PortIndex, PortName, PortNames, Program, Reason, Setup,
-    Shared, StateView, Verdict,
+    Counters, Engine, Instant, LogRecord, PortIndex, PortName, PortNames, Program, Reason,
+    Releases, Setup, Shared, StateView, Verdict,
 };
 
 /// The side of the protected network.
@@ -28,6 +29,10 @@ pub(crate) struct Bridge {
     program: Option<Arc<Program>>,
     /// The frame that the last verdict left, rewritten if it was reflected.
     pub(crate) frame: Vec<u8>,
+    /// What each worker holds.
+    pub(crate) frames: Vec<Owned>,
+    /// Frames that were given up while time passed.
+    pub(crate) given_up: Vec<Judged>,
     /// The frames that the engines have made themselves, by the ports they leave by.
     pub(crate) crafted: Vec<(PortIndex, Vec<u8>)>,
 }
@@ -78,6 +83,7 @@ impl Bridge {
                 Engine::new(setup, memory, shared.clone())
             })
             .collect();
+        let frames = (0..workers).map(|_| Owned::new()).collect();
         Self {
             engines,
             shared,
@@ -85,6 +91,8 @@ impl Bridge {
             log: Vec::new(),
             program: None,
             frame: Vec::new(),
+            frames,
+            given_up: Vec::new(),
             crafted: Vec::new(),
         }
     }
@@ -117,34 +125,67 @@ impl Bridge {
         let end = self.now.after(time);
         while self.now < end {
             self.now = self.now.after(Duration::from_millis(100)).min(end);
-            for engine in &mut self.engines {
-                while engine.advance(self.now) {}
-                take_crafted(engine, &mut self.crafted);
+            for worker in 0..self.engines.len() {
+                let given_up = self.advance(worker);
+                self.given_up.extend(given_up);
             }
         }
     }
 
-    /// The verdict of the worker that owns the flow, the frame arriving at worker 0.
-    pub(crate) fn judge(&mut self, port: PortIndex, frame: &[u8]) -> Verdict {
-        let mut worker = 0;
-        for _ in 0..2 {
-            let mut frames = Owned::new();
-            frames.push(port, frame);
-            let mut verdicts = Vec::new();
-            let engine = &mut self.engines[worker];
-            engine.judge(self.now, &mut frames, &mut verdicts, &mut self.log);
-            engine.advance(self.now);
-            take_crafted(engine, &mut self.crafted);
-            match verdicts[..] {
-                [Verdict::Handover(owner)] => worker = usize::from(owner),
-                [verdict] => {
-                    self.frame = frames.bytes(0);
-                    return verdict;
+    /// A round of a worker to which nothing comes.
+    fn advance(&mut self, worker: usize) -> Vec<Judged> {
+        let mut releases = Releases::default();
+        while self.engines[worker].advance(self.now) {}
+        self.engines[worker].take_releases(&mut releases);
+        take_crafted(&mut self.engines[worker], &mut self.crafted);
+        self.frames[worker].settle(&[], &releases)
+    }
+
+    /// Frames that come in at worker 0 in one batch: what becomes of each frame that is not held, in
+    /// the order of the way out, frames handed over judged by their owners.
+    pub(crate) fn feed(&mut self, port: PortIndex, frames: &[Vec<u8>]) -> Vec<Judged> {
+        let mut out = Vec::new();
+        let mut waiting: VecDeque<(usize, bool, Vec<Vec<u8>>)> =
+            [(0, false, frames.to_vec())].into();
+        let mut handed = 0;
+        while let Some((worker, gathered, frames)) = waiting.pop_front() {
+            let lent = &mut self.frames[worker];
+            for frame in &frames {
+                lent.push(port, frame);
+                if gathered {
+                    lent.mark_gathered();
                 }
-                _ => panic!("{} verdicts on one frame", verdicts.len()),
             }
+            let (mut verdicts, mut releases) = (Vec::new(), Releases::default());
+            let engine = &mut self.engines[worker];
+            engine.judge(self.now, lent, &mut verdicts, &mut self.log);
+            assert_eq!(verdicts.len(), frames.len(), "a verdict a frame");
+            engine.take_releases(&mut releases);
+            for judged in lent.settle(&verdicts, &releases) {
+                match judged.verdict {
+                    Verdict::Handover(owner) => {
+                        waiting.push_back((owner.into(), judged.released, vec![judged.bytes]));
+                        handed += 1;
+                        assert!(handed <= 2 * 10_000, "frames go to and fro");
+                    }
+                    _ => out.push(judged),
+                }
+            }
+            out.extend(self.advance(worker));
         }
-        panic!("handed over twice");
+        out
+    }
+
+    /// The verdict of the worker that owns the flow, the frame arriving at worker 0. A fragment that
+    /// completes a datagram brings the verdict on all.
+    pub(crate) fn judge(&mut self, port: PortIndex, frame: &[u8]) -> Verdict {
+        match self.feed(port, &[frame.to_vec()]).pop() {
+            Some(judged) => {
+                self.frame = judged.bytes;
+                judged.verdict
+            }
+            None => Verdict::Hold(0),
+        }
     }
 
     /// Sends a frame in; says why it does not leave by the other port.
@@ -156,6 +197,7 @@ impl Bridge {
             }
             Verdict::Drop(reason) | Verdict::Reflect(reason) => Some(reason),
             Verdict::Handover(_) => unreachable!("`judge` follows handovers"),
+            Verdict::Hold(_) => panic!("a fragment of a datagram that is not whole"),
         }
     }
 

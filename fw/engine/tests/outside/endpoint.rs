@@ -8,6 +8,9 @@ use weir_engine::packet::tcp::flags::{ACK, FIN, PSH, SYN, URG};
 
 use crate::random::Random;
 
+/// Most bytes in a segment, or in a train of them.
+const TRAINS: [u64; 5] = [536, 1_448, 1_448, 8_948, 64_000];
+
 /// A segment on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
@@ -39,7 +42,7 @@ pub(crate) struct Endpoint {
     initiates: bool,
     /// Position of the FIN.
     last: u64,
-    /// Most bytes in a segment: a train of them.
+    /// One of [`TRAINS`].
     train: u64,
     // Sending.
     unacknowledged: u64,
@@ -70,9 +73,9 @@ impl Endpoint {
         let shift = u32::from(offered.unwrap_or(0));
         let largest = 65_535_u64 << shift;
         let buffer = (1_500_u64 << random.below(12)).clamp(2 << shift, largest);
-        let size = match random.below(10) {
-            0 => 0,
-            1 => 400_000,
+        let size = match random.below(40) {
+            0..4 => 0,
+            4 => 400_000,
             _ => {
                 let most = 2_000 << random.below(5);
                 random.below(most) as u64
@@ -81,7 +84,7 @@ impl Endpoint {
         Self {
             initiates,
             last: 1 + size,
-            train: random.one_of(&[536, 1_448, 1_448, 8_948, 64_000]),
+            train: random.one_of(&TRAINS),
             unacknowledged: 0,
             next: 0,
             window: 1,
@@ -178,6 +181,10 @@ impl Endpoint {
     pub(crate) fn timer(&mut self, random: &mut Random, out: &mut Vec<Segment>) {
         self.stalled = self.synchronised && random.below(4) == 0;
         self.congestion = (self.congestion / 2).max(1_448);
+        if random.below(10) == 0 {
+            // Another path, another MTU.
+            self.train = random.one_of(&TRAINS);
+        }
         if !self.synchronised && self.expected == 0 && !self.initiates {
             return;
         }

@@ -7,6 +7,7 @@ mod classifier;
 mod effects;
 mod endpoint;
 mod evaluation;
+mod fragments;
 mod hostile;
 mod judge;
 mod language;

@@ -35,7 +35,22 @@ const ROWS: &[(Reason, Way)] = &[
     (Reason::IpOptions, || passing(&tcp(SYN).ip_options(&[7, 7, 4, 0, 0, 0, 0]).frame())),
     (Reason::ExtensionHeader, || passing(&build::udp((CLIENT6, 1), (SERVER6, 2))
         .extension(43, &[0, 0, 0, 1, 0, 0, 0, 0]).frame())),
-    (Reason::Fragment, || passing(&tcp(SYN).fragment(0x2000).frame())),
+    (Reason::FragLength, || passing(&part(0..50, true))),
+    (Reason::FragTiny, || passing(&build::fragment(&syn(), 1, 0..16, true))),
+    (Reason::FragDf, || passing(&tcp(SYN).payload(&[0; 4]).fragment(0x6000).frame())),
+    (Reason::FragOverlap, || parts("pass\n", &[part(0..48, true), part(40..96, true)])),
+    (Reason::FragDuplicate, || parts("pass\n", &[part(0..48, true), part(0..48, true)])),
+    (Reason::FragMany, || {
+        let parts: Vec<_> = (0..129).map(|n| part(8 + n * 8..16 + n * 8, true)).collect();
+        self::parts("pass\n", &parts)
+    }),
+    (Reason::FragLimit, || parts("set limit frags 0\npass\n", &[part(0..48, true)])),
+    (Reason::FragTimeout, || parts("set timeout frag 0\npass\n", &[part(0..48, true)])),
+    (Reason::FragDiscovery, || {
+        let message = build::icmp(CLIENT6, SERVER6, icmp::v6::ROUTER_ADVERTISEMENT, 0).ttl(255);
+        let frame = message.payload(&[0; 64]).frame();
+        parts("pass\n", &[build::fragment(&frame, 1, 0..64, true), build::fragment(&frame, 1, 64..72, false)])
+    }),
     (Reason::SourceAddress, || passing(&build::udp(([224, 0, 0, 1], 1), SERVER).frame())),
     (Reason::TruncatedTcp, || passing(&build::other(CLIENT.0, SERVER.0, 6).payload(&[0; 19]).frame())),
     (Reason::TcpHeaderLength, || passing(&patched(46, 0x40))),
@@ -133,6 +148,21 @@ fn every_drop_reason_is_reached() {
 }
 
 const MAC: [u8; 6] = build::SOURCE_MAC;
+
+/// A part of a long datagram.
+fn part(range: std::ops::Range<usize>, more: bool) -> Vec<u8> {
+    build::fragment(&build::udp(CLIENT, SERVER).payload(&[7; 2000]).frame(), 1, range, more)
+}
+
+/// Sends fragments in, and returns by what reason the last that goes is dropped.
+fn parts(rules: &str, fragments: &[Vec<u8>]) -> Option<Reason> {
+    let mut bridge = Bridge::new(rules);
+    let judged = fragments.iter().flat_map(|part| bridge.feed(WAN, std::slice::from_ref(part)));
+    match judged.last()?.verdict {
+        Verdict::Drop(reason) => Some(reason),
+        _ => None,
+    }
+}
 
 fn tcp(flags: u8) -> build::Build {
     build::tcp(CLIENT, SERVER, flags)
