@@ -23,7 +23,6 @@ impl Hold {
     ///
     /// # Panics
     /// If the slot is not free: a frame would leak.
-    #[expect(clippy::needless_pass_by_value, reason = "the frame changes owner")]
     pub fn put(&mut self, slot: u32, frame: Frame) {
         let before = self.frames[slot as usize].replace(frame);
         assert!(before.is_none(), "slot {slot} is not free");

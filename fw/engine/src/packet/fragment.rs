@@ -1,6 +1,6 @@
 //! Fragments of datagrams (RFC 791, 3.2; RFC 8200, 4.5).
 
-use super::bytes::be16;
+use super::bytes::{be16, be32};
 use super::parse::Layer;
 use super::{Network, icmp, protocol, tcp, udp};
 use crate::reason::Reason;
@@ -79,15 +79,15 @@ fn holds_header(head: &[u8], layer: &Layer, network: Network) -> Result<(), Reas
 
 /// The fields of an IPv6 fragment header (RFC 8200, 4.5), at `at` of a packet that ends before `end`.
 /// `None` if it is an atomic one (RFC 6946).
-pub(super) fn of_header(header: &[u8; 8], at: usize, end: usize) -> Option<Fragment> {
-    let field = be16(header, 2);
+pub(super) fn of_header(header: [u8; 8], at: usize, end: usize) -> Option<Fragment> {
+    let field = be16(&header, 2);
     // The reserved bits between offset and "more" do not count.
     if field & 0xfff9 == 0 {
         return None;
     }
     let data = at + header.len();
     Some(Fragment {
-        id: super::bytes::be32(header, 4),
+        id: be32(&header, 4),
         offset: field & 0xfff8,
         length: (end - data) as u16,
         data: data as u16,

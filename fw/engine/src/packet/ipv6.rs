@@ -140,7 +140,7 @@ pub(super) fn walk(head: &[u8], mut at: usize, mut next: u8, end: usize) -> Resu
         match next {
             FRAGMENT if fragment.is_some() => return Err(Reason::ExtensionHeader),
             FRAGMENT => {
-                fragment = fragment::of_header(fixed, at, end);
+                fragment = fragment::of_header(*fixed, at, end);
                 if let Some(Fragment { offset, .. }) = fragment {
                     if offset != 0 {
                         let (protocol, transport) = (fixed[0], at + length);
