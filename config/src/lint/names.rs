@@ -52,10 +52,26 @@ A tag has an effect only through rules with `tagged`.
     block out on wan tagged GUESTS                     # GUEST was meant",
 };
 
-pub(super) const FAMILY: Family =
-    Family { lints: &[UNUSED_TABLE, UNDECLARED_TABLE, UNUSED_MACRO, UNUSED_TAG], check };
+const TABLE_TWICE: Lint = Lint {
+    name: "table-twice",
+    summary: "a table is declared twice, and the last declaration holds alone",
+    explanation: "\
+As in pf a table that is declared again in the same rule set is replaced, silently: entries and
+options of the first declaration are lost.
+
+    table <bad> persist { 192.0.2.0/24 }
+    table <bad> { 198.51.100.0/24 }                    # 192.0.2.0/24 is not in it
+
+Write all entries into one declaration; several `{ ... }` and `file` may follow each other there.",
+};
+
+pub(super) const FAMILY: Family = Family {
+    lints: &[TABLE_TWICE, UNUSED_TABLE, UNDECLARED_TABLE, UNUSED_MACRO, UNUSED_TAG],
+    check,
+};
 
 fn check(subject: &Subject<'_>, sink: &mut Sink<'_>) {
+    declared_twice(subject, sink);
     tables(subject, sink);
     for unused in subject.notes.macros.iter().filter(|definition| !definition.used) {
         let words =
@@ -118,6 +134,19 @@ fn tables(subject: &Subject<'_>, sink: &mut Sink<'_>) {
                 "what is in it has no effect on any packet",
             );
             sink.at(&UNUSED_TABLE, table.source, words);
+        }
+    }
+}
+
+fn declared_twice(subject: &Subject<'_>, sink: &mut Sink<'_>) {
+    let mut declared = HashSet::new();
+    for table in &subject.notes.tables {
+        if !declared.insert((&*table.anchor, &*table.name)) {
+            let words = Words::new(
+                format!("table <{}> is declared twice", table.name),
+                "this declaration replaces the one before, with its entries",
+            );
+            sink.span(&TABLE_TWICE, table.span, words.help("put all entries into one"));
         }
     }
 }

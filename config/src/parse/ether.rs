@@ -13,7 +13,7 @@ use super::grammar::{
     Fault, Host, Input, InterfaceItem, Parsed, cut, direction, host, interface, list, plain,
     symbol, word,
 };
-use super::label::LONGEST;
+use super::label::{LONGEST, first_macro};
 use super::lexer::{Kind, Token};
 use super::resolve::{Resolved, ResolvedHost, Resolver, decimal};
 use super::words::{is_keyword, nearest, refusal, shorten, with_hint};
@@ -344,6 +344,10 @@ fn label(at: &Token<'_>, resolver: &mut Resolver<'_, '_>) -> Resolved<String> {
     let text = resolver.label(at)?;
     if text.is_empty() {
         return resolver.error(at, "the label is empty");
+    }
+    if let Some(name) = first_macro(&text) {
+        let message = format!("`{name}` is not replaced in the label of an `ether` rule");
+        return resolver.error(at, message);
     }
     if text.len() > LONGEST {
         return resolver.error(at, format!("the label is longer than {LONGEST} bytes"));

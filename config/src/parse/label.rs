@@ -7,6 +7,15 @@ use crate::rules::{Endpoint, Ports, Rule};
 /// pf's `PF_RULE_LABEL_SIZE` and `PF_TAG_NAME_SIZE` less their closing zero.
 pub(super) const LONGEST: usize = 63;
 
+/// The names of the macros.
+const NAMES: [&str; 7] = ["$if", "$srcaddr", "$dstaddr", "$srcport", "$dstport", "$proto", "$nr"];
+
+/// The first macro in a label that stands where none is replaced.
+pub(super) fn first_macro(text: &str) -> Option<&'static str> {
+    let found = NAMES.into_iter().filter_map(|name| Some((text.find(name)?, name)));
+    found.min().map(|(_, name)| name)
+}
+
 /// The text with the macros replaced by what the rule says; `number` is the rule's own.
 pub(super) fn replace(text: &str, rule: &Rule, number: usize) -> String {
     let mut replaced = String::with_capacity(text.len());

@@ -246,6 +246,8 @@ fn overload_needs_a_block() {
 #[test]
 fn names_that_only_one_side_knows() {
     expect("table <bad> { 192.0.2.1 }\n", &["2 unused-table"]);
+    let twice = "table <bad> { 192.0.2.1 }\ntable <bad> persist\n";
+    expect(&format!("{twice}block in quick from <bad>\n"), &["3 table-twice"]);
     expect("block in quick from <bad>\n", &["2 undeclared-table"]);
     expect("a = \"lan\"\nb = \"wan\"\npass in on $a proto tcp\n", &["3 unused-macro"]);
     expect("a = \"lan\"\nb = $a\npass in on $b proto tcp\n", &[]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use weir_engine::table::{EntryCounters, Hit, TableTally, Tables};
+use weir_engine::table::{EntryCounters, Hit, Pages, TableTally, Tables};
 use weir_engine::{
     Counters, EtherCounters, Instant, Program, Replaced, RuleCounters, StateView, Tails,
 };
@@ -31,9 +31,9 @@ pub type RuleMatcher = dyn Fn(u32) -> bool + Send + Sync;
 pub enum Letter {
     /// Judge by this program and these tables from the next batch on. What they replace comes back,
     /// to be freed by whoever asked.
-    Install(Arc<Program>, Arc<Tables>, Sender<Replaced>),
+    Install(Arc<Program>, Arc<Tables>, Pages, Sender<Replaced>),
     /// Go on with these tables.
-    Tables(Arc<Tables>, Sender<Replaced>),
+    Tables(Arc<Tables>, Pages, Sender<Replaced>),
     /// Remember ended connections in this room. What it replaces comes back, to be freed.
     Tails(Tails, Sender<Tails>),
     /// Tell what was counted for each table, by its id.

@@ -398,10 +398,12 @@ impl Worker {
     /// Does what a letter asks. Nobody may be left to read the answer; that is not our concern.
     fn answer(&mut self, now: Instant, letter: Letter) {
         match letter {
-            Letter::Install(program, tables, done) => {
+            Letter::Install(program, tables, pages, done) => {
+                self.engine.stock(pages);
                 let _ = done.try_send(self.engine.install(now, program, tables));
             }
-            Letter::Tables(tables, done) => {
+            Letter::Tables(tables, pages, done) => {
+                self.engine.stock(pages);
                 let _ = done.try_send(self.engine.set_tables(tables));
             }
             Letter::Tails(tails, done) => {

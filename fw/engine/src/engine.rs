@@ -31,7 +31,7 @@ use crate::state::tail::Tails;
 use crate::state::tcp::{self, Tail};
 use crate::state::view::{Context, StateView};
 use crate::state::wheel::{TICK_NANOS, TICKS_PER_SECOND, is_due};
-use crate::table::{Retired, TableCounters, Tables};
+use crate::table::{Pages, Retired, TableCounters, Tables};
 use crate::time::Instant;
 
 /// States that one call of [`Engine::advance`] looks at because they may have ended, at least and at
@@ -44,6 +44,10 @@ const LOOK_SHARE: u64 = 10_000;
 
 /// Refusals that are told to weir's own log, a second and at once (`set debug`).
 const TOLD: u32 = 100;
+
+/// Rules of the program before that one call of [`Engine::advance`] finishes with, a few nanoseconds
+/// each.
+const SETTLED: usize = 256;
 
 /// How an engine is set up.
 #[derive(Clone, Copy, Debug)]
@@ -242,8 +246,9 @@ impl Engine {
     ) -> Replaced {
         let mut replaced = self.set_tables(tables);
         self.shared.prepare(&program);
-        self.records.install(&program);
-        self.ether.install(program.link(), self.program.as_deref().map(Program::link));
+        let follows = program.follows(self.program.as_deref());
+        self.records.install(&program, follows);
+        self.ether.install(program.link(), follows);
         self.epoch = self.epoch.wrapping_add(1);
         if let Some(old) = self.program.take() {
             if old.options().timeouts != program.options().timeouts {
@@ -278,6 +283,11 @@ impl Engine {
         &self.tails
     }
 
+    /// Pages for the counters of the tables that are taken up next; see [`Pages`].
+    pub fn stock(&mut self, pages: Pages) {
+        self.table_counters.stock(pages);
+    }
+
     /// What this worker has counted for the tables.
     pub const fn table_counters(&self) -> &TableCounters {
         &self.table_counters
@@ -291,6 +301,7 @@ impl Engine {
     /// Ends states and gives up datagrams whose time has come, within a budget; called once a round. Whether there may be
     /// more to do at once.
     pub fn advance(&mut self, now: Instant) -> bool {
+        self.records.settle(SETTLED);
         let more = self.expire_fragments(now);
         // Taken out for the while: a shared count is not to be touched every round.
         let Some(program) = self.program.take() else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use weir_config::{Defines, SourceFile, parse_one};
+use weir_engine::table::Pages;
 use weir_engine::{Engine, PortName, PortNames, Program, Setup};
 use weir_hw::netmap::Rings;
 use weir_hw::netmap::double::{Config, Double, Wire};
@@ -107,7 +108,9 @@ impl Stand {
             waiting,
             _records: records,
         };
-        stand.ask(|done| Letter::Install(Arc::new(program), Arc::default(), done)).map(drop)?;
+        stand
+            .ask(|done| Letter::Install(Arc::new(program), Arc::default(), Pages::default(), done))
+            .map(drop)?;
         Ok(stand)
     }
 

@@ -14,7 +14,7 @@ use weir_config::{beyond_limit, check_calls};
 use weir_engine::Program;
 use weir_engine::Tails;
 use weir_engine::source::Sources;
-use weir_engine::table::Tables;
+use weir_engine::table::{Pages, Tables};
 use weir_shell::protocol::Load;
 
 use super::composition::{Composition, Piece};
@@ -178,7 +178,7 @@ impl Control {
             )?);
         } else {
             // The rules are the same; what is in the tables need not be.
-            self.publish_tables(&tables, &in_force)?;
+            self.publish_tables(&tables, &mut in_force)?;
         }
         *store = tables;
         self.count_tables(&store);
@@ -245,12 +245,15 @@ impl Control {
         }
         let mut answers = Vec::with_capacity(self.parts.mailboxes.len());
         for mailbox in &self.parts.mailboxes {
-            let posted = mailbox
-                .post(|done| Letter::Install(Arc::clone(&program), Arc::clone(tables), done));
+            let pages = Pages::between(&in_force.tables, tables);
+            let posted = mailbox.post(|done| {
+                Letter::Install(Arc::clone(&program), Arc::clone(tables), pages, done)
+            });
             // Some may have theirs: there is no way back, and without this one none forward.
             answers.push(posted.inspect_err(|error| (self.parts.give_up)(&error.to_string()))?);
         }
         in_force.program = Some(program);
+        in_force.tables = Arc::clone(tables);
         in_force.places = places;
         // What comes back is freed here; a worker that is late is told of below.
         for answer in replaced {

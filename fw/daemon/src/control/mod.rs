@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex};
 use weir_config::{Diagnostics, PortPrefixes};
+use weir_engine::table::Tables;
 use weir_engine::{Instant, PortNames, Program, Shared};
 use weir_hw::Kind;
 use weir_shell::protocol::Flush;
@@ -86,6 +87,8 @@ pub struct Control {
 struct InForce {
     /// `None` before the first load.
     program: Option<Arc<Program>>,
+    /// What the workers have in their tables.
+    tables: Arc<Tables>,
     /// Of its rules.
     places: Arc<Places>,
     /// What it is made of.

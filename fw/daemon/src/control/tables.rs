@@ -16,7 +16,7 @@ use weir_config::tables::{Table as Declaration, TableEntry};
 use weir_engine::Instant;
 use weir_engine::ruleset::TableName;
 use weir_engine::table::{
-    Editor, Entry, EntryCounters, Feedback, Outcome, Table, TableTally, Tables,
+    Editor, Entry, EntryCounters, Feedback, Outcome, Pages, Table, TableTally, Tables,
 };
 use weir_shell::protocol::{self, TableAction, TableChange, TableFeedback, TableOutcome};
 
@@ -367,7 +367,7 @@ impl Control {
         let (outcome, feedback, changed) = store.change(now, change, &limits)?;
         if changed {
             self.count_tables(&store);
-            self.publish_tables(&store, &self.in_force.lock())?;
+            self.publish_tables(&store, &mut self.in_force.lock())?;
             self.tables_changed.notify_all();
         }
         Ok((outcome, feedback))
@@ -400,7 +400,7 @@ impl Control {
             store.change(now, &change, &limits)?;
         }
         self.count_tables(&store);
-        self.publish_tables(&store, &self.in_force.lock())?;
+        self.publish_tables(&store, &mut self.in_force.lock())?;
         Ok(chosen.len() as u64)
     }
 
@@ -416,7 +416,7 @@ impl Control {
     pub(super) fn publish_tables(
         &self,
         store: &TableStore,
-        in_force: &InForce,
+        in_force: &mut InForce,
     ) -> Result<(), Refused> {
         let Some(program) = &in_force.program else {
             return Ok(());
@@ -424,9 +424,11 @@ impl Control {
         let tables = store.contents(self.parts.clock.now(), program.tables());
         let mut answers = Vec::with_capacity(self.parts.mailboxes.len());
         for mailbox in &self.parts.mailboxes {
-            let posted = mailbox.post(|done| Letter::Tables(Arc::clone(&tables), done));
+            let pages = Pages::between(&in_force.tables, &tables);
+            let posted = mailbox.post(|done| Letter::Tables(Arc::clone(&tables), pages, done));
             answers.push(posted.inspect_err(|error| (self.parts.give_up)(&error.to_string()))?);
         }
+        in_force.tables = tables;
         // One that is late takes them up when it answers again, before anything that comes later.
         for answer in answers {
             drop(answer.wait());
@@ -450,7 +452,7 @@ impl Control {
             if store.sweep(now) {
                 self.count_tables(&store);
                 // A worker that is stuck has been told of.
-                let _ = self.publish_tables(&store, &self.in_force.lock());
+                let _ = self.publish_tables(&store, &mut self.in_force.lock());
             }
             match store.next_expiry() {
                 // Not more often than once a second: what has expired is not found anyway.

@@ -15,6 +15,7 @@ use weir_daemon::log::{self, RecordReceiver};
 use weir_daemon::mailbox::{Letter, Mailbox, Report};
 use weir_daemon::worker::{Parts, PortFailure, Worker};
 use weir_engine::packet::build::udp;
+use weir_engine::table::Pages;
 use weir_engine::{Engine, PortName, PortNames, Program, Setup, Shared};
 use weir_hw::netmap::Rings;
 use weir_hw::netmap::double::{Config, Double, Wire};
@@ -136,7 +137,7 @@ impl House {
         for worker in 0..self.workers.len() {
             let program = Arc::clone(&program);
             let answer = self.mailboxes[worker]
-                .post(|done| Letter::Install(program, Arc::default(), done))
+                .post(|done| Letter::Install(program, Arc::default(), Pages::default(), done))
                 .unwrap();
             assert!(self.round(worker), "a letter is something that moved");
             drop(answer.wait().unwrap());

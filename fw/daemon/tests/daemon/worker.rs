@@ -7,6 +7,7 @@ use weir_daemon::mailbox::{Letter, Report};
 use weir_daemon::{handover, worker};
 use weir_engine::Reason;
 use weir_engine::packet::build::{fragments, udp};
+use weir_engine::table::Pages;
 
 use crate::house::{Arrivals, House, address, answer, datagram, program, wait_for};
 
@@ -173,7 +174,8 @@ fn sleeping_workers_wake_for_frames_letters_and_the_end() {
     let house = &running.house;
     let program = program("pass");
     for mailbox in &house.mailboxes {
-        let letter = |done| Letter::Install(Arc::clone(&program), Arc::default(), done);
+        let letter =
+            |done| Letter::Install(Arc::clone(&program), Arc::default(), Pages::default(), done);
         drop(mailbox.ask(letter).unwrap());
     }
     let mut there = Arrivals::default();

@@ -31,6 +31,7 @@ use crate::frame::{Meta, PortIndex};
 use crate::packet::ethernet::{Ethernet, Mac, ethertype};
 use crate::packet::{Address, Network, Packet};
 use crate::reason::Reason;
+use crate::ruleset::carried::Carried;
 use crate::ruleset::tags::TagNames;
 use crate::ruleset::{PortNames, Program};
 use crate::table::Tables;
@@ -52,6 +53,8 @@ pub(crate) struct Way<'a> {
 pub(crate) struct LinkRules {
     rules: EtherRules,
     identities: Vec<Identity>,
+    /// The rules that it takes over from those before it.
+    carried: Carried,
     guards: Guards,
     control: ControlFrames,
     /// Ports that abstain (`set skip`), a bit each.
@@ -71,10 +74,23 @@ impl LinkRules {
         Some(Self {
             rules: EtherRules::new(&rules.ether, ports, tags, table)?,
             identities: records::identities(&rules.ether),
+            carried: Carried::default(),
             guards: Guards::new(&options.link, ports),
             control: options.link.control,
             skipped: options.skip.iter().fold(0, |mask, name| mask | ports.mask(name)),
         })
+    }
+
+    /// With what it takes over from the rules that were compiled before it.
+    pub(crate) fn after(mut self, before: Option<&Self>) -> Self {
+        let before = before.map_or(&[][..], |before| &before.identities);
+        self.carried = Carried::new(&self.identities, before);
+        self
+    }
+
+    /// What rules are told apart by over reloads.
+    pub(crate) fn identities(&self) -> &[Identity] {
+        &self.identities
     }
 
     /// Whether [`LinkRules::judge`] has anything to say.

@@ -42,15 +42,21 @@ pub(crate) struct EtherRecords {
 }
 
 impl EtherRecords {
-    /// Takes up new rules in place of the old ones.
-    pub(crate) fn install(&mut self, rules: &LinkRules, old: Option<&LinkRules>) {
-        let old = old.map_or(&[][..], |old| &old.identities);
-        let known: HashMap<_, _> = old.iter().zip(&self.counters).collect();
-        self.counters = rules
-            .identities
-            .iter()
-            .map(|identity| known.get(identity).copied().copied().unwrap_or_default())
-            .collect();
+    /// Takes up new rules in place of the old ones; `follows` says that they were compiled after
+    /// these.
+    pub(crate) fn install(&mut self, rules: &LinkRules, follows: bool) {
+        let old = std::mem::replace(
+            &mut self.counters,
+            vec![EtherCounters::default(); rules.identities.len()],
+        );
+        let mut new = &mut self.counters[..];
+        for run in rules.carried.runs.iter().filter(|_| follows) {
+            let (counters, rest) = new.split_at_mut(run.length as usize);
+            if let Some(first) = run.old {
+                counters.copy_from_slice(&old[first as usize..][..counters.len()]);
+            }
+            new = rest;
+        }
     }
 
     /// A rule is compared with a frame.

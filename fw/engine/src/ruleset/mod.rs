@@ -2,8 +2,9 @@
 //! anchors out, [`criteria`] tests one rule, [`regions`] tells the
 //! [`classifier`](crate::classifier) which rules can matter, [`evaluate`] walks through these as pf
 //! does, [`verdict`] puts the two sides of a packet's way together. [`records`] is what each worker
-//! remembers of its rules.
+//! remembers of its rules, [`carried`] what of that a new program takes over.
 
+pub(crate) mod carried;
 pub(crate) mod criteria;
 pub(crate) mod evaluate;
 pub(crate) mod meters;

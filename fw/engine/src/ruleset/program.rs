@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 use weir_config::options::{Options, StatePolicy, Timeout};
 use weir_config::rules::{Action, KeepState, Rule, RuleSet};
 
+use super::carried::Carried;
 use super::criteria::{Criteria, Question, Subject};
 use super::meters::Meter;
 use super::names::PortNames;
@@ -94,10 +95,16 @@ pub struct Program {
     places: Vec<(u32, u32)>,
     anchors: Vec<String>,
     identities: Vec<Identity>,
+    /// Stands for all that rules are told apart by, those of layer 2 included.
+    mark: u128,
+    /// The mark of the program that it was compiled after.
+    after: Option<u128>,
+    /// The rules that it takes over from that one.
+    carried: Carried,
     meters: HashMap<u32, Arc<Meter>>,
     limits: HashMap<u32, Arc<RuleLimits>>,
     lifetimes: HashMap<u32, Arc<Lifetimes>>,
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Arc<[Step]>,
     /// The last step outside all anchors.
     pub(crate) last_step: u32,
     classifier: Classifier,
@@ -137,8 +144,9 @@ pub(crate) struct Compiled {
 }
 
 impl Program {
-    /// Compiles a checked rule set for these ports. What rules remember (`once`, `max-pkt-rate`, limits) is
-    /// taken over from `previous` for rules that are the same.
+    /// Compiles a checked rule set for these ports. What rules remember (counters, `once`,
+    /// `max-pkt-rate`, limits) is taken over from `previous`, the program in force, for rules that are the
+    /// same; an engine in which another one is in force keeps no counters.
     ///
     /// # Errors
     /// When the rules are too many or too entangled, or anchors call themselves.
@@ -155,7 +163,8 @@ impl Program {
         let mut tables = TableNumbers::new(set);
         let mut tags = TagNames::default();
         let link = LinkRules::compile(set, ports, &mut tags, &mut |name| tables.number("", name))
-            .ok_or(CompileError::TooManyTags)?;
+            .ok_or(CompileError::TooManyTags)?
+            .after(previous.map(|previous| &previous.link));
         let mut rules = sequence::places(set)
             .map(|place| {
                 let table = &mut |name: &str| tables.number(place.anchor, name);
@@ -197,11 +206,17 @@ impl Program {
                 .map(|(at, _)| at)
                 .collect(),
             rules,
+            mark: mark(&identities, &link),
+            after: previous.map(|previous| previous.mark),
+            carried: Carried::new(
+                &identities,
+                previous.map_or(&[], |previous| &previous.identities),
+            ),
             identities,
             meters,
             limits,
             lifetimes,
-            steps,
+            steps: steps.into(),
             last_step,
             classifier,
             tables: tables.names,
@@ -259,8 +274,14 @@ impl Program {
         &self.source.options
     }
 
-    pub(crate) fn identities(&self) -> &[Identity] {
-        &self.identities
+    /// Whether it was compiled after this program, and can be taken up in its place without loss.
+    pub(crate) fn follows(&self, before: Option<&Self>) -> bool {
+        self.after == before.map(|before| before.mark)
+    }
+
+    /// The rules that it takes over from the program that it [follows](Self::follows).
+    pub(crate) const fn carried(&self) -> &Carried {
+        &self.carried
     }
 
     pub(crate) fn is_floating(&self) -> bool {
@@ -456,6 +477,13 @@ fn identities(set: &RuleSet) -> Vec<Identity> {
             Identity { hash, ordinal: *count - 1 }
         })
         .collect()
+}
+
+fn mark(identities: &[Identity], link: &LinkRules) -> u128 {
+    let mut hasher = SipHasher13::new();
+    identities.hash(&mut hasher);
+    link.identities().hash(&mut hasher);
+    hasher.finish128().as_u128()
 }
 
 /// What some rules remember; a rule that is the same in `previous` goes on with what it had there.

@@ -250,7 +250,7 @@ impl Program {
 
     fn unasked(&self) -> Vec<TraceStep> {
         let mut depths: Vec<u8> = Vec::with_capacity(self.steps.len());
-        for step in &self.steps {
+        for step in &*self.steps {
             // A scope is a step further up.
             let depth = if step.scope == NOWHERE { 0 } else { depths[step.scope as usize] + 1 };
             depths.push(depth);

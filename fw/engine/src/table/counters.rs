@@ -5,6 +5,9 @@
 //! the entry that they were counted for, and start anew at the first packet of another. So an id can
 //! be used again at once, `-T zero` is a change like any other, and the reader drops what is stale.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use weir_config::rules::Direction;
 
 use super::{Hit, Table, Tables};
@@ -63,18 +66,52 @@ const PAGE: usize = 256;
 /// Stamp, then packets and bytes of each direction and operation.
 const WORDS: usize = 13;
 
+/// The counters of [`PAGE`] entries.
+type Page = Box<[[u64; WORDS]]>;
+
+/// Pages for counters of entries that are new, for one worker. A million entries need a hundred
+/// megabytes, so the control thread has them zeroed, not the worker.
+#[derive(Debug, Default)]
+pub struct Pages(Vec<Page>);
+
+impl Pages {
+    /// What [`TableCounters::take_up`] needs for tables behind others.
+    pub fn between(before: &Tables, after: &Tables) -> Self {
+        let had: HashMap<u64, usize> =
+            before.all().iter().map(|table| (table.uid, pages(table))).collect();
+        let new = |table: &Arc<Table>| {
+            pages(table).saturating_sub(had.get(&table.uid).copied().unwrap_or(0))
+        };
+        Self((0..after.all().iter().map(new).sum()).map(|_| page()).collect())
+    }
+}
+
+fn page() -> Page {
+    vec![[0; WORDS]; PAGE].into_boxed_slice()
+}
+
+/// How many pages the entries of a table need.
+fn pages(table: &Table) -> usize {
+    if table.counts { (table.ids as usize).div_ceil(PAGE) } else { 0 }
+}
+
 #[derive(Debug)]
 struct Counted {
     uid: u64,
     stamp: u64,
     tally: TableTally,
     /// By id; empty if entries are not counted.
-    pages: Vec<Box<[[u64; WORDS]]>>,
+    pages: Vec<Page>,
 }
 
-/// The counters of one worker, by table id.
+/// The counters of one worker.
 #[derive(Debug, Default)]
-pub struct TableCounters(Vec<Counted>);
+pub struct TableCounters {
+    /// By table id.
+    counted: Vec<Counted>,
+    /// For what is taken up next.
+    stock: Pages,
+}
 
 /// What [`TableCounters::take_up`] has no use for any more. Worth dropping elsewhere: it may be
 /// large.
@@ -82,19 +119,29 @@ pub struct TableCounters(Vec<Counted>);
 #[must_use]
 pub struct Retired {
     _counted: Vec<Counted>,
+    _stock: Pages,
 }
 
 impl TableCounters {
+    /// Pages for the tables that are taken up next. What they do not suffice for is made then.
+    pub fn stock(&mut self, pages: Pages) {
+        self.stock = pages;
+    }
+
     /// Makes room for what these tables count. Counters of tables that were there before live on,
     /// also under another id.
     pub fn take_up(&mut self, tables: &Tables) -> Retired {
-        let same = self.0.len() == tables.all().len()
-            && self.0.iter().zip(tables.all()).all(|(counted, table)| counted.uid == table.uid);
+        let same = self.counted.len() == tables.all().len()
+            && self
+                .counted
+                .iter()
+                .zip(tables.all())
+                .all(|(counted, table)| counted.uid == table.uid);
         let mut retired = Vec::new();
         if !same {
-            let mut old: std::collections::HashMap<u64, Counted> =
-                self.0.drain(..).map(|counted| (counted.uid, counted)).collect();
-            self.0 = tables
+            let mut old: HashMap<u64, Counted> =
+                self.counted.drain(..).map(|counted| (counted.uid, counted)).collect();
+            self.counted = tables
                 .all()
                 .iter()
                 .map(|table| {
@@ -108,16 +155,16 @@ impl TableCounters {
                 .collect();
             retired = old.into_values().collect();
         }
-        for (counted, table) in self.0.iter_mut().zip(tables.all()) {
-            counted.take_up(table);
+        for (counted, table) in self.counted.iter_mut().zip(tables.all()) {
+            counted.take_up(table, &mut self.stock);
         }
-        Retired { _counted: retired }
+        Retired { _counted: retired, _stock: std::mem::take(&mut self.stock) }
     }
 
     /// Counts a look-up.
     #[inline]
     pub fn evaluated(&mut self, table: u32, found: bool) {
-        if let Some(counted) = self.0.get_mut(table as usize) {
+        if let Some(counted) = self.counted.get_mut(table as usize) {
             *(if found { &mut counted.tally.matches } else { &mut counted.tally.no_match }) += 1;
         }
     }
@@ -134,7 +181,7 @@ impl TableCounters {
         op: TableOp,
         bytes: u32,
     ) {
-        let Some(counted) = self.0.get_mut(table as usize) else {
+        let Some(counted) = self.counted.get_mut(table as usize) else {
             return;
         };
         let direction = usize::from(direction == Direction::Out);
@@ -161,18 +208,18 @@ impl TableCounters {
 
     /// What was counted for a table since it was zeroed.
     pub fn table(&self, table: u32) -> Option<TableTally> {
-        self.0.get(table as usize).map(|counted| counted.tally)
+        self.counted.get(table as usize).map(|counted| counted.tally)
     }
 
     /// What was counted for each table, by its id.
     pub fn tables(&self) -> Vec<TableTally> {
-        self.0.iter().map(|counted| counted.tally).collect()
+        self.counted.iter().map(|counted| counted.tally).collect()
     }
 
     /// What was counted for an entry of a table, whose id and [`Table::uid`] these are, by what a
     /// look-up for it finds; `None` if nothing was, or the id is another table's now.
     pub fn entry(&self, table: u32, uid: u64, hit: Hit) -> Option<EntryCounters> {
-        let counted = self.0.get(table as usize).filter(|counted| counted.uid == uid)?;
+        let counted = self.counted.get(table as usize).filter(|counted| counted.uid == uid)?;
         let words = &counted.pages.get(hit.entry as usize / PAGE)?[hit.entry as usize % PAGE];
         (words[0] == hit.stamp.max(counted.stamp) + 1).then(|| {
             let tally = |at: usize| Tally { packets: words[at], bytes: words[at + 1] };
@@ -184,14 +231,13 @@ impl TableCounters {
 }
 
 impl Counted {
-    fn take_up(&mut self, table: &Table) {
+    fn take_up(&mut self, table: &Table, stock: &mut Pages) {
         if self.stamp != table.zeroed {
             self.stamp = table.zeroed;
             self.tally = TableTally::default();
         }
-        let pages = if table.counts { (table.ids as usize).div_ceil(PAGE) } else { 0 };
-        while self.pages.len() < pages {
-            self.pages.push(vec![[0; WORDS]; PAGE].into_boxed_slice());
+        while self.pages.len() < pages(table) {
+            self.pages.push(stock.0.pop().unwrap_or_else(page));
         }
     }
 }

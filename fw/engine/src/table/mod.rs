@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-pub use counters::{EntryCounters, Retired, TableCounters, TableOp, TableTally};
+pub use counters::{EntryCounters, Pages, Retired, TableCounters, TableOp, TableTally};
 pub use editor::{Editor, Feedback, Full, Outcome};
 
 use crate::packet::{Address, Network};

@@ -100,19 +100,19 @@ impl Bridge {
         }
     }
 
+    /// Puts rules in force, after those that are.
     pub(crate) fn load(&mut self, rules: &str) {
-        self.install(&compile(rules));
+        self.load_set(&parsed(rules));
     }
 
-    /// As `load`, over the program in force.
+    /// The same, where a test is about what goes on over a load.
     pub(crate) fn reload(&mut self, rules: &str) {
-        let set = parsed(rules);
-        let program = Program::compile(&set, &ports(), self.program.as_deref()).unwrap();
-        self.install(&Arc::new(program));
+        self.load(rules);
     }
 
     pub(crate) fn load_set(&mut self, set: &RuleSet) {
-        self.install(&Arc::new(Program::compile(set, &ports(), None).unwrap()));
+        let program = Program::compile(set, &ports(), self.program.as_deref()).unwrap();
+        self.install(&Arc::new(program));
     }
 
     fn install(&mut self, program: &Arc<Program>) {

@@ -114,9 +114,9 @@ fn once_rules_match_once_and_stay_spent_over_a_reload() {
     let query = |port| build::udp((CLIENT.0, port), (SERVER.0, 53)).frame();
     assert_eq!(bridge.send(WAN, &query(1)), PASSES);
     assert_eq!(bridge.send(WAN, &query(2)), Some(Reason::BlockRule));
-    bridge.reload(&format!("pass proto icmp\n{rules}"));
+    bridge.load(&format!("pass proto icmp\n{rules}"));
     assert_eq!(bridge.send(WAN, &query(3)), Some(Reason::BlockRule));
-    bridge.reload("block\npass proto udp to port { 53 54 } once no state\n");
+    bridge.load("block\npass proto udp to port { 53 54 } once no state\n");
     assert_eq!(bridge.send(WAN, &query(4)), Some(Reason::BlockRule), "the same rule, not the new");
     let other = build::udp(CLIENT, (SERVER.0, 54)).frame();
     assert_eq!(bridge.send(WAN, &other), PASSES);
