@@ -10,8 +10,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use weir_config::options::{
-    BlockPolicy, DebugLevel, Limit, Named, Optimization, Options, Reassemble, RulesetOptimization,
-    SrcConnCount, StatePolicy, Syncookies, Timeout, Timeouts,
+    BlockPolicy, DebugLevel, Limit, Limits, Named, Optimization, Options, Reassemble,
+    RulesetOptimization, SrcConnCount, StatePolicy, Syncookies, Timeout, Timeouts,
 };
 use weir_config::rules::{
     Action, Address, Direction, Endpoint, Family, Flags, IcmpMatch, Interface, KeepState, Log,
@@ -385,7 +385,7 @@ fn syncookies() -> impl Strategy<Value = Syncookies> {
 fn options() -> impl Strategy<Value = Options> {
     (
         (
-            vec((choice::<Limit>(), 1..=u32::MAX), 0..5),
+            vec((choice::<Limit>(), 1..=Limits::MAX_TAILS), 0..5),
             vec((0..Timeout::ALL.len(), 0..=Timeouts::MAX_SECONDS), 0..5),
             choice::<Optimization>(),
         ),

@@ -53,8 +53,8 @@ fn every_option_of_a_rule_is_named() {
         assert_eq!(one(text), format!("`{word}` is not built yet"));
     }
     assert_eq!(
-        one("pass log (to pflog1) keep state (max-src-conn 5, sloppy, pflow)"),
-        "`log (to ...)`, `sloppy` and `pflow` are not built yet"
+        one("pass log (to pflog1) proto tcp modulate state (max-src-conn 5, pflow)"),
+        "`log (to ...)`, `modulate state` and `pflow` are not built yet"
     );
 }
 

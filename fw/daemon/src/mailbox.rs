@@ -131,4 +131,9 @@ impl<T> Answer<T> {
             .recv_timeout(PATIENCE)
             .map_err(|_| io::Error::other(format!("worker {} does not answer", self.worker)))
     }
+
+    /// The answer, if it is there.
+    pub fn at_once(self) -> Option<T> {
+        self.receiver.try_recv().ok()
+    }
 }

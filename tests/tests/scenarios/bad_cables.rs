@@ -261,7 +261,16 @@ fn a_tuple_can_be_used_again_at_once(io: Io, family: Family) {
         assert_reset(&endings);
     }
     // What the server still sends of an old connection does not fit the new one.
-    assert_healthy_but(&weir, &["tcp-bad-reset", "tcp-window", "tcp-bad-ack", "tcp-bad-syn"]);
+    let of_old_ones = [
+        "tcp-bad-reset",
+        "tcp-far-reset",
+        "tcp-window",
+        "tcp-bad-ack",
+        "tcp-old-ack",
+        "tcp-bad-syn",
+        "tcp-bad-syn-ack",
+    ];
+    assert_healthy_but(&weir, &of_old_ones);
 }
 
 /// An idle connection lives as long as its ends ask for each other, though its state would time out

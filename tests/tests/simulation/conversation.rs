@@ -26,6 +26,8 @@ pub(crate) struct Conversation {
     began: Duration,
     /// When both ends had everything.
     delivered: Option<Duration>,
+    /// Since when its frames pass by the bridge.
+    bypassing: Option<Duration>,
 }
 
 struct End {
@@ -97,6 +99,7 @@ impl Conversation {
             ends,
             began: now,
             delivered: None,
+            bypassing: None,
         }
     }
 
@@ -127,13 +130,43 @@ impl Conversation {
         if delivered {
             self.delivered.get_or_insert(now);
         }
-        assert!(now < self.began + PATIENCE, "{} stalls", self.describe(now));
+        if !delivered && now > self.began + PATIENCE {
+            // Who is to blame? Without the bridge it goes on, or does not.
+            self.bypassing.get_or_insert(now);
+        }
+        let blameless = self.bypassing.is_none() || !delivered;
+        assert!(blameless, "{} stalled until the bridge was taken away", self.describe(now));
+        if self.gives_up(now) {
+            for (host, socket) in hosts.iter_mut().zip(self.sockets) {
+                host.sockets.remove(socket);
+            }
+            return true;
+        }
         if over {
             for (host, socket) in hosts.iter_mut().zip(self.sockets) {
                 host.sockets.remove(socket);
             }
         }
         over
+    }
+
+    /// Whether it has stalled by itself: smoltcp 0.14 does so now and then where frames are lost. Two
+    /// ends that send again at once may take each other's acknowledgements for old, for ever.
+    pub(crate) fn gives_up(&self, now: Duration) -> bool {
+        self.bypassing.is_some_and(|since| now > since + PATIENCE)
+    }
+
+    /// Whether its frames pass by the bridge.
+    pub(crate) const fn bypasses(&self) -> bool {
+        self.bypassing.is_some()
+    }
+
+    /// Whether a frame is one of it.
+    pub(crate) fn sends(&self, frame: &[u8]) -> bool {
+        // Ethernet, IPv4 without options: all that the hosts send.
+        let Some(ports) = frame.get(34..38) else { return false };
+        let [client, server] = self.endpoints.map(|end| end.port.to_be_bytes());
+        ports == [client, server].concat() || ports == [server, client].concat()
     }
 
     /// Whether both ends have heard of each other, and none has closed: after that a SYN, whoever

@@ -255,12 +255,14 @@ impl Control {
         in_force.program = Some(program);
         in_force.tables = Arc::clone(tables);
         in_force.places = places;
-        // What comes back is freed here; a worker that is late is told of below.
-        for answer in replaced {
-            drop(answer.wait());
-        }
         let late = answers.into_iter().filter_map(|answer| answer.wait().err());
-        Ok(late.map(|error| format!("{error}: it will take up the rules when it does")).collect())
+        let late = late.map(|error| format!("{error}: it will take up the rules when it does"));
+        let late = late.collect();
+        // A worker that has taken up the program has given these back before; they are freed here.
+        for answer in replaced {
+            drop(answer.at_once());
+        }
+        Ok(late)
     }
 }
 

@@ -325,7 +325,7 @@ fn damaged_frames_do_no_harm_and_meet_every_reason() {
     for reason in &Reason::ALL[parser] {
         assert!(reasons.contains(reason) || others.contains(reason), "{reason} was never met");
     }
-    assert_eq!(transports.len(), 7);
+    assert_eq!(transports.len(), 8);
 }
 
 #[test]
