@@ -45,15 +45,16 @@ fn udp_is_answered_both_ways(between: Between, family: Family) {
     let _bridge = Bridge::start(&lab, between, "pass\n");
     for (from, to) in [(&lab.client, &lab.server), (&lab.server, &lab.client)] {
         let _echo = EchoServer::start(to, 7);
-        for length in [1, 1000] {
-            let payload = vec![0x5a; length];
+        // The longer ones travel in fragments.
+        for length in [1, 1_000, 10_000, 60_000] {
+            let payload = WebServer::pattern(length);
             assert_eq!(exchange(from, to, family, &payload), payload);
         }
     }
 }
 
 /// Sends a datagram to port 7 and returns the answer.
-fn exchange(from: &Host, to: &Host, family: Family, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn exchange(from: &Host, to: &Host, family: Family, payload: &[u8]) -> Vec<u8> {
     let socket = from
         .namespace
         .within(|| UdpSocket::bind(SocketAddr::new(from.address(family), 0)))
@@ -71,9 +72,12 @@ fn ping_is_answered_both_ways(between: Between, family: Family) {
     let _bridge = Bridge::start(&lab, between, "pass\n");
     for (from, to) in [(&lab.client, &lab.server), (&lab.server, &lab.client)] {
         let to = to.address(family).to_string();
-        let said = from.run(&["ping", "-n", "-c", "10", "-i", "0.01", "-W", "5", &to]);
-        assert!(said.stdout.contains(" 0% packet loss"), "{}{}", said.stdout, said.stderr);
-        assert!(!said.stdout.contains("DUP!"), "{}", said.stdout);
+        for size in ["56", "4000"] {
+            let ping = ["ping", "-n", "-s", size, "-c", "10", "-i", "0.01", "-W", "5", &to];
+            let said = from.run(&ping);
+            assert!(said.stdout.contains(" 0% packet loss"), "{}{}", said.stdout, said.stderr);
+            assert!(!said.stdout.contains("DUP!"), "{}", said.stdout);
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Two workers: flows arrive anywhere, are judged by their owner, in order.
 
-use weir_tests::lab::{Family, Io, Lab, WebServer, Weir, WeirOptions};
+use weir_tests::lab::{EchoServer, Family, Io, Lab, WebServer, Weir, WeirOptions};
 
-use crate::traffic::{ab, iperf};
+use crate::traffic::{ab, exchange, iperf};
 use crate::{assert_no_mismatch_but, on_every_port};
 
 on_every_port! {
     two_workers_share_many_flows
+    two_workers_gather_fragments
 }
 
 fn two_workers_share_many_flows(io: Io, family: Family) {
@@ -26,4 +27,18 @@ fn two_workers_share_many_flows(io: Io, family: Family) {
     let info = weir.show(&["-s", "info"]);
     let workers = info.lines().find(|line| line.starts_with("Workers ("));
     assert!(workers.is_some_and(|line| !line.contains(" 0.0 %")), "{info}");
+}
+
+/// Fragments are gathered by one worker and judged by the one that owns the flow, each datagram once.
+fn two_workers_gather_fragments(io: Io, family: Family) {
+    const FLOWS: usize = 40;
+    let lab = Lab::new();
+    let options = WeirOptions { workers: 2, ..WeirOptions::new(io, "block\npass proto udp\n") };
+    let weir = Weir::start(&lab, &options);
+    let _echo = EchoServer::start(&lab.server, 7);
+    for flow in 0..FLOWS {
+        let payload = WebServer::pattern(3_000 + 500 * flow);
+        assert_eq!(exchange(&lab.client, &lab.server, family, &payload), payload);
+    }
+    assert_eq!(weir.counter("current entries"), FLOWS as u64);
 }

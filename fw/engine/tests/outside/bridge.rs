@@ -105,11 +105,6 @@ impl Bridge {
         self.load_set(&parsed(rules));
     }
 
-    /// The same, where a test is about what goes on over a load.
-    pub(crate) fn reload(&mut self, rules: &str) {
-        self.load(rules);
-    }
-
     pub(crate) fn load_set(&mut self, set: &RuleSet) {
         let program = Program::compile(set, &ports(), self.program.as_deref()).unwrap();
         self.install(&Arc::new(program));

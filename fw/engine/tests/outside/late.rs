@@ -177,7 +177,7 @@ fn a_new_connection_is_never_hindered_and_ends_the_tail() {
     }
     // One that the rules do not want any more.
     outlive(&mut bridge);
-    bridge.reload("block in log (all)\n");
+    bridge.load("block in log (all)\n");
     assert_eq!(client(&mut bridge, SYN, 1000, 0, &[]), Some(Reason::BlockRule));
     assert_eq!(bridge.log.len(), 1);
     assert_eq!(client(&mut bridge, ACK, 1102, 6002, &[]), PASSES);
@@ -259,7 +259,7 @@ fn tails_are_bounded_and_the_oldest_make_room() {
     bridge.wait(Duration::from_secs(120));
     assert_eq!(bridge.engines[0].tails().len(), 0);
     // None at all is a limit, too.
-    bridge.reload(&format!("set limit tails 0\n{RULES}"));
+    bridge.load(&format!("set limit tails 0\n{RULES}"));
     exchange(&mut bridge);
     close(&mut bridge);
     outlive(&mut bridge);

@@ -371,7 +371,7 @@ fn a_full_table_of_sources_forgets_half_open_states_and_nobody_else() {
     let fifth = bridge.send(WAN, &from_client(host(5), SYN, 1000, 0).frame());
     assert_eq!(fifth, Some(Reason::SrcNodeLimit));
     // The limit can be raised while it is reached.
-    bridge.reload(&rules.replace("nodes 4", "nodes 10000"));
+    bridge.load(&rules.replace("nodes 4", "nodes 10000"));
     for n in 5..=250 {
         assert_eq!(connect(&mut bridge, host(n)), PASSES);
     }
@@ -383,16 +383,16 @@ fn a_full_table_of_sources_forgets_half_open_states_and_nobody_else() {
 #[test]
 fn a_rule_that_stays_goes_on_counting_over_a_reload() {
     let mut bridge = Bridge::with_workers("", 2);
-    bridge.reload(TEN);
+    bridge.load(TEN);
     for number in 0..10 {
         assert_eq!(connect(&mut bridge, client(number)), PASSES);
     }
-    bridge.reload(&format!("block in proto udp\n{TEN}"));
+    bridge.load(&format!("block in proto udp\n{TEN}"));
     assert_eq!(connect(&mut bridge, client(10)), Some(Reason::MaxSrcConn));
     // Without the rule its states live on and count for nobody; with it again it begins anew.
-    bridge.reload("pass in proto tcp\n");
+    bridge.load("pass in proto tcp\n");
     server_closes(&mut bridge, client(0));
-    bridge.reload(TEN);
+    bridge.load(TEN);
     assert_eq!(connect(&mut bridge, client(11)), PASSES);
     bridge.forget_states();
     assert_eq!(bridge.shared.sources().used(), 0);

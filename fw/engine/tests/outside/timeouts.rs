@@ -68,7 +68,7 @@ fn a_pair_of_zeros_turns_it_off() {
     );
     flows(&mut bridge, 20, 53);
     assert_eq!(expires(&bridge, 53), [60; 20]);
-    bridge.reload("set limit states 20\npass\n");
+    bridge.load("set limit states 20\npass\n");
     seconds(&mut bridge, 1);
     // The default: from 60 % on towards 120 %, (24 - 20) / (24 - 12).
     assert_eq!(expires(&bridge, 53), [19; 20]);
@@ -82,7 +82,7 @@ fn a_rule_has_time_outs_of_its_own_and_its_states_keep_them() {
     flows(&mut bridge, 1, 54);
     assert_eq!((expires(&bridge, 53), expires(&bridge, 54)), (vec![5], vec![60]));
     // The rule is gone, and what the rule set says has changed for the others.
-    bridge.reload("set timeout udp.first 40\npass in on wan\n");
+    bridge.load("set timeout udp.first 40\npass in on wan\n");
     seconds(&mut bridge, 1);
     assert_eq!((expires(&bridge, 53), expires(&bridge, 54)), (vec![4], vec![39]));
     seconds(&mut bridge, 5);
@@ -146,13 +146,13 @@ fn a_time_out_of_zero_ends_a_state_in_any_phase() {
     assert_eq!(bridge.send(LAN, &back), Some(Reason::NoRule));
     // A phase that is under way.
     assert_eq!(bridge.send(WAN, &there), PASSES);
-    bridge.reload("set timeout udp.first 0\npass in on wan\n");
+    bridge.load("set timeout udp.first 0\npass in on wan\n");
     assert_eq!(bridge.send(LAN, &back), PASSES, "another phase");
-    bridge.reload("set timeout { udp.first 0, udp.single 0 }\npass in on wan\n");
+    bridge.load("set timeout { udp.first 0, udp.single 0 }\npass in on wan\n");
     seconds(&mut bridge, 1);
     assert_eq!(bridge.states(), []);
     let opens = build::tcp(CLIENT, SERVER, SYN).seq(1000).frame();
-    bridge.reload("set timeout tcp.opening 0\npass in on wan\n");
+    bridge.load("set timeout tcp.opening 0\npass in on wan\n");
     assert_eq!(bridge.send(WAN, &opens), PASSES);
     let answer = build::tcp(SERVER, CLIENT, SYN | ACK).seq(5000).ack(1001).frame();
     assert_eq!(bridge.send(LAN, &answer), PASSES);
@@ -188,7 +188,7 @@ fn a_sweep_over_many_states_is_bounded_too() {
     const STATES: u16 = 4_500;
     let mut bridge = Bridge::new("pass\n");
     flows(&mut bridge, STATES, 53);
-    bridge.reload("set timeout udp.first 5\npass\n");
+    bridge.load("set timeout udp.first 5\npass\n");
     // A millisecond between two rounds is worth a hundred looks.
     let engine = &mut bridge.engines[0];
     bridge.now = bridge.now.after(Duration::from_secs(10));
@@ -237,7 +237,7 @@ fn states_live_on_under_the_policy_they_began_with() {
         let there = build::udp(CLIENT, SERVER).frame();
         let back = build::udp(SERVER, CLIENT).frame();
         assert_eq!(bridge.send(WAN, &there), PASSES);
-        bridge.reload(after);
+        bridge.load(after);
         assert_eq!(bridge.send(LAN, &back), PASSES, "the answer still passes");
         assert_eq!(bridge.send(WAN, &there), PASSES);
         assert_eq!(bridge.states().len(), 1);
