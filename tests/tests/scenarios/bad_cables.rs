@@ -7,6 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::sockopt::{
     set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_tcp_keepidle,
     set_tcp_keepintvl,
@@ -76,13 +77,23 @@ fn open(lab: &Lab, family: Family, from: u16, port: u16) -> TcpStream {
         Family::Inet => AddressFamily::INET,
         Family::Inet6 => AddressFamily::INET6,
     };
-    let connected = lab.client.namespace.within(|| {
-        // Not to be inherited by what other tests start: it would stay open there.
-        let socket = socket_with(domain, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        set_socket_reuseaddr(&socket, true)?;
-        bind(&socket, &source)?;
-        connect(&socket, &target)?;
-        Ok::<_, rustix::io::Errno>(TcpStream::from(socket))
+    let connect = || {
+        lab.client.namespace.within(|| {
+            // Not to be inherited by what other tests start: it would stay open there.
+            let socket = socket_with(domain, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            set_socket_reuseaddr(&socket, true)?;
+            bind(&socket, &source)?;
+            connect(&socket, &target)?;
+            Ok(TcpStream::from(socket))
+        })
+    };
+    let mut connected = connect();
+    // What another test starts holds a socket that we have closed until it is loaded.
+    eventually("the tuple is free", || {
+        if matches!(connected, Err(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE)) {
+            connected = connect();
+        }
+        !matches!(connected, Err(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE))
     });
     let stream = connected.unwrap_or_else(|error| panic!("{source} to {target}: {error}"));
     stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
