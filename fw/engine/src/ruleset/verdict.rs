@@ -16,8 +16,7 @@ use crate::reason::Reason;
 use crate::table::Tables;
 use crate::time::Instant;
 
-/// Steps that are kept between the two evaluations of a packet; most packets have no more. Shorter
-/// rule sets are asked as a whole.
+/// Steps that are kept between the two evaluations of a packet; most packets have no more.
 const FEW: usize = 16;
 
 /// What the rules decide about a packet without a state.
@@ -169,29 +168,22 @@ impl Program {
                 .map(|way| self.walk(&mut subject, way, steps.clone(), around, findings, watcher));
             return self.combine(sides, packet, &subject, findings);
         }
-        let sides = if self.steps.len() < FEW {
-            // To ask all is cheaper than to find out which.
-            let all = 0..self.steps.len() as u32;
-            ways.map(|way| self.walk(&mut subject, way, all.clone(), around, findings, watcher))
+        let mut candidates = self.candidates(&subject);
+        // Both sides go through the same few steps: a copy of these is cheaper than one of the search.
+        let mut few = [0; FEW];
+        let mut count = 0;
+        while count < FEW
+            && let Some(step) = candidates.next()
+        {
+            few[count] = step;
+            count += 1;
+        }
+        let few = few[..count].iter().copied();
+        let sides = if count < FEW {
+            ways.map(|way| self.walk(&mut subject, way, few.clone(), around, findings, watcher))
         } else {
-            let mut candidates = self.candidates(&subject);
-            // Both sides go through the same few steps: a copy of these is cheaper than one of the
-            // search.
-            let mut few = [0; FEW];
-            let mut count = 0;
-            while count < FEW
-                && let Some(step) = candidates.next()
-            {
-                few[count] = step;
-                count += 1;
-            }
-            let few = few[..count].iter().copied();
-            if count < FEW {
-                ways.map(|way| self.walk(&mut subject, way, few.clone(), around, findings, watcher))
-            } else {
-                let all = few.chain(candidates);
-                ways.map(|way| self.walk(&mut subject, way, all.clone(), around, findings, watcher))
-            }
+            let all = few.chain(candidates);
+            ways.map(|way| self.walk(&mut subject, way, all.clone(), around, findings, watcher))
         };
         self.combine(sides, packet, &subject, findings)
     }
