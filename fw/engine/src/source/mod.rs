@@ -358,7 +358,10 @@ impl Sources {
 
     /// Frees nodes whose time is over, of a few that are next.
     pub(crate) fn sweep(&self, now: Instant) {
-        for _ in 0..SWEEP.min(self.room()).min(if self.used() == 0 { 0 } else { u32::MAX }) {
+        if self.used() == 0 {
+            return;
+        }
+        for _ in 0..SWEEP.min(self.room()) {
             self.drop_next(|node| node.is_over(now) && !node.barred);
         }
     }
