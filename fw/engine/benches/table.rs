@@ -55,7 +55,7 @@ fn table(nets: &[IpNet], random: &mut Random) {
         let groups: Vec<_> = addresses.chunks_exact(Table::GROUP).collect();
         report_groups(&format!("table, in groups: {name}"), Table::GROUP, &groups, |group| {
             let hits = editor.table().lookup_group(group.iter().copied(), NOW);
-            hits.flatten().filter(|hit| !hit.not).count()
+            hits.iter().flatten().filter(|hit| !hit.not).count()
         });
     }
     let begin = Clock::now();

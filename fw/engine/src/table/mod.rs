@@ -93,29 +93,32 @@ impl Table {
 
     /// Looks addresses up together, [`Table::GROUP`] at most, so that their cache misses overlap: in a
     /// large table several times as fast as one after the other. The answers are in the order of the
-    /// addresses.
+    /// addresses, `None` behind the last.
     pub fn lookup_group(
         &self,
-        addresses: impl Iterator<Item = (Address, Network)>,
+        mut addresses: impl Iterator<Item = (Address, Network)>,
         now: Instant,
-    ) -> impl Iterator<Item = Option<Hit>> {
-        let mut searches = [Search::new(None, 0, now); Self::GROUP];
-        let mut count = 0;
-        for (search, (address, network)) in searches.iter_mut().zip(addresses) {
-            let (root, key) = self.root(address, network);
-            *search = Search::new(root, key, now);
-            count += 1;
-        }
-        let mut under_way = (1_u32 << count) - 1;
-        while under_way != 0 {
-            let mut rest = under_way;
-            while rest != 0 {
-                let i = rest.trailing_zeros();
-                rest &= rest - 1;
-                under_way &= !(u32::from(searches[i as usize].step(now)) << i);
+    ) -> [Option<Hit>; Self::GROUP] {
+        let mut searches: [Search<'_>; Self::GROUP] = std::array::from_fn(|_| {
+            let (root, key) = addresses
+                .next()
+                .map_or((None, 0), |(address, network)| self.root(address, network));
+            Search::new(root, key, now)
+        });
+        let mut under_way: [u8; Self::GROUP] = std::array::from_fn(|i| i as u8);
+        let mut count = Self::GROUP;
+        while count > 0 {
+            // Those that have ended are left out without a branch that would be guessed wrong.
+            let mut rest = 0;
+            for at in 0..count {
+                let i = under_way[at];
+                let goes_on = searches[usize::from(i)].step(now);
+                under_way[rest] = i;
+                rest += usize::from(goes_on);
             }
+            count = rest;
         }
-        searches.into_iter().take(count).map(|search| search.found().map(hit))
+        searches.map(|search| search.found(now).map(hit))
     }
 
     /// Whether the address is in the table.

@@ -208,8 +208,11 @@ impl Node {
     #[inline]
     fn fetch(&self, number: u32) {
         let start = self.items.as_ptr().cast::<u8>();
+        let item = start.wrapping_add(ITEMS + number as usize * size_of::<Item>());
         prefetch::address(start);
-        prefetch::address(start.wrapping_add(ITEMS + number as usize * size_of::<Item>()));
+        // Half of the items lie across two lines.
+        prefetch::address(item);
+        prefetch::address(item.wrapping_add(size_of::<Item>() - 1));
     }
 
     /// What is at a position.
@@ -253,110 +256,111 @@ const fn position(key: u128, length: u8, level: u8) -> u8 {
 }
 
 /// A look-up on its way down, one cache miss a step: so that the misses of several look-ups can
-/// overlap, as those of the state table do.
+/// overlap, as those of the state table do. What a step needs was asked for when the one before
+/// ended.
 #[derive(Clone, Copy)]
 pub(super) struct Search<'a> {
     root: Option<&'a Item>,
     key: u128,
-    at: At<'a>,
-    /// Where prefixes hold the key, the lowest node so far. Looked into at the end only: a cache miss
-    /// for each node on the way would double the cost.
-    candidate: Option<(&'a Node, u64)>,
+    /// The node that it is in, the number of its item that is next, and the level behind the node's.
+    node: Option<&'a Node>,
+    number: u32,
+    below: u8,
     passed_over: bool,
-}
-
-/// What a search looks at next. What it needs of it was asked for when the step before ended.
-#[derive(Clone, Copy)]
-enum At<'a> {
-    /// An item of a node, and the level behind that node's.
-    Item { node: &'a Node, number: u32, below: u8 },
-    /// The bottom is reached: the candidate decides.
-    Bottom,
-    /// The entry, if there is one.
-    End(Option<&'a Leaf>),
+    /// The lowest node so far where prefixes hold the key, and these. Looked into at the end only: a
+    /// cache miss for each node on the way would double the cost.
+    candidate: Option<&'a Node>,
+    holding: u64,
+    /// A leaf that holds the key, where the way down has ended.
+    leaf: Option<&'a Leaf>,
 }
 
 impl<'a> Search<'a> {
     /// From the root of a trie.
     #[inline]
     pub(super) fn new(root: Option<&'a Item>, key: u128, now: Instant) -> Self {
-        let mut search = Self { root, key, at: At::End(None), candidate: None, passed_over: false };
-        search.at = match root {
-            None => At::End(None),
-            Some(Item::Node(node)) => search.enter_skipping(node),
-            Some(Item::Leaf(leaf)) => search.leaf(leaf, now),
+        let mut search = Self {
+            root,
+            key,
+            node: None,
+            number: 0,
+            below: 0,
+            passed_over: false,
+            candidate: None,
+            holding: 0,
+            leaf: None,
         };
+        match root {
+            None => {}
+            Some(Item::Node(node)) => search.enter_skipping(node),
+            Some(Item::Leaf(leaf)) => search.end_at(leaf, now),
+        }
         search
     }
 
-    /// Goes one step; `true` at the end.
+    /// Goes one step down; `false` where the way ends.
     #[inline]
     pub(super) fn step(&mut self, now: Instant) -> bool {
-        self.at = match self.at {
-            At::Item { node, number, below } => match &node.items.slice[number as usize] {
-                // Bits that nodes decide on need no comparison; those that are skipped do.
-                Item::Node(node) if node.prefixes & SKIPS != 0 => self.enter_skipping(node),
-                Item::Node(node) => self.enter(node, below),
-                Item::Leaf(leaf) => self.leaf(leaf, now),
-            },
-            At::Bottom => At::End(self.best(now)),
-            end @ At::End(_) => end,
-        };
-        matches!(self.at, At::End(_))
+        let Some(node) = self.node else { return false };
+        match &node.items.slice[self.number as usize] {
+            // Bits that nodes decide on need no comparison; those that are skipped do.
+            Item::Node(node) if node.prefixes & SKIPS != 0 => self.enter_skipping(node),
+            Item::Node(node) => self.enter(node, self.below),
+            Item::Leaf(leaf) => self.end_at(leaf, now),
+        }
+        self.node.is_some()
     }
 
-    /// What was found; nothing before [`Search::step`] has said that it is over.
+    /// What was found, after the last step.
     #[inline]
-    pub(super) const fn found(&self) -> Option<&'a Leaf> {
-        if let At::End(found) = self.at { found } else { None }
+    pub(super) fn found(&self, now: Instant) -> Option<&'a Leaf> {
+        if self.leaf.is_some() {
+            return self.leaf;
+        }
+        match longest_live(self.candidate?, self.holding, now) {
+            None if self.passed_over => longest_from_above(self.root, self.key, now),
+            found => found,
+        }
     }
 
     #[inline]
-    fn leaf(&self, leaf: &'a Leaf, now: Instant) -> At<'a> {
-        if leaf.holds(self.key) && leaf.is_live(now) { At::End(Some(leaf)) } else { self.bottom() }
+    fn end_at(&mut self, leaf: &'a Leaf, now: Instant) {
+        self.leaf = (leaf.holds(self.key) && leaf.is_live(now)).then_some(leaf);
+        self.end();
     }
 
-    fn enter_skipping(&mut self, node: &'a Node) -> At<'a> {
-        if node.holds(self.key) { self.enter(node, node.level()) } else { self.bottom() }
+    fn enter_skipping(&mut self, node: &'a Node) {
+        if node.holds(self.key) { self.enter(node, node.level()) } else { self.end() }
     }
 
     /// Enters a node of this level.
     #[inline]
-    fn enter(&mut self, node: &'a Node, level: u8) -> At<'a> {
+    fn enter(&mut self, node: &'a Node, level: u8) {
         let place = place(self.key, level);
         let holding = node.prefixes & HOLDING[place as usize];
-        if holding != 0 {
-            self.passed_over |= self.candidate.is_some();
-            self.candidate = Some((node, holding));
-        }
+        // Without branches: nobody can tell which nodes have prefixes that hold the key.
+        let better = holding != 0;
+        self.passed_over |= better & self.candidate.is_some();
+        self.candidate = if better { Some(node) } else { self.candidate };
+        self.holding = if better { holding } else { self.holding };
         match node.child_number(place) {
-            None => self.bottom(),
+            None => self.end(),
             Some(number) => {
                 node.fetch(number);
-                At::Item { node, number, below: level + STEP }
+                (self.node, self.number, self.below) = (Some(node), number, level + STEP);
             }
         }
     }
 
+    /// The way ends here: a leaf or the candidate decides.
     #[inline]
-    fn bottom(&self) -> At<'a> {
-        match self.candidate {
-            None => At::End(None),
-            Some((node, holding)) => {
-                if let Some(number) = node.prefix_number(63 - holding.leading_zeros() as u8) {
-                    node.fetch(number);
-                }
-                At::Bottom
-            }
-        }
-    }
-
-    #[inline]
-    fn best(&self, now: Instant) -> Option<&'a Leaf> {
-        let (node, holding) = self.candidate?;
-        match longest_live(node, holding, now) {
-            None if self.passed_over => longest_from_above(self.root, self.key, now),
-            found => found,
+    fn end(&mut self) {
+        self.node = None;
+        if self.leaf.is_none()
+            && let Some(node) = self.candidate
+            && let Some(number) = node.prefix_number(63 - self.holding.leading_zeros() as u8)
+        {
+            node.fetch(number);
         }
     }
 }
@@ -365,8 +369,8 @@ impl<'a> Search<'a> {
 #[inline]
 pub(super) fn longest(root: Option<&Item>, key: u128, now: Instant) -> Option<&Leaf> {
     let mut search = Search::new(root, key, now);
-    while !search.step(now) {}
-    search.found()
+    while search.step(now) {}
+    search.found(now)
 }
 
 /// Of a node's prefixes in `holding`, the longest that is live.
