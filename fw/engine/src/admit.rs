@@ -7,7 +7,7 @@ use crate::chance::Chance;
 use crate::engine::{Engine, distinct};
 use crate::flow::Path;
 use crate::frame::Frames;
-use crate::judge::{DEPTH, Event, Lane, Round, Verdict, may_have_options};
+use crate::judge::{Arrival, DEPTH, Event, Round, Verdict, may_have_options};
 use crate::log::LogSink;
 use crate::packet::{Network, Packet, Transport, protocol};
 use crate::reason::Reason;
@@ -33,60 +33,54 @@ impl Engine {
     /// `flows` says that the lane holds the key of the packet's own flow.
     pub(crate) fn admit<F: Frames, L: LogSink>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        lane: &Lane,
         flows: bool,
         log: &mut L,
     ) -> Verdict {
+        let &Arrival { round, i, lane, packet } = arrival;
         // A one-shot rule must not be spent by a segment that its receiver would ignore.
-        if let Transport::Tcp(header) = &lane.packet.transport
+        if let Transport::Tcp(header) = &packet.transport
             && round.program.has_meters()
-            && let Err(reason) = verify(&lane.packet, header, frames, i)
+            && let Err(reason) = verify(packet, header, frames, i)
         {
-            return self.block(&lane.packet, Direction::In, reason);
+            return self.block(packet, Direction::In, reason);
         }
         // Taken out for the while; nothing else asks rules.
         let mut findings = self.findings.take().unwrap_or_default();
-        let decision = self.ask(round, i, lane, &mut findings);
+        let decision = self.ask(arrival, &mut findings);
         let verdict = if decision.passes {
-            self.pass(round, frames, i, lane, flows, &decision)
+            self.pass(arrival, frames, flows, &decision)
         } else {
             // A silent rule set blocks on arrival.
             let direction = direction(decision.blocked_by.unwrap_or(0));
             let reason = decision.reason.unwrap_or(Reason::NoRule);
-            self.block(&lane.packet, direction, reason)
+            self.block(packet, direction, reason)
         };
-        self.tell(round, frames, i, &lane.packet, &decision, &findings, verdict, log);
+        self.tell(arrival, frames, &decision, &findings, verdict, log);
         self.findings = Some(findings);
         match verdict {
             Verdict::Forward(_) => {
                 if !decision.effects.is_none() {
-                    self.apply(decision.effects, &lane.packet, frames, i);
+                    self.apply(decision.effects, packet, frames, i);
                 }
                 if decision.effects.reassembles_tcp()
                     && let Some(entry) = self.find_live(round, lane)
                 {
-                    self.normalise(round, frames, i, lane, (entry, 0), true);
+                    self.normalise(arrival, frames, (entry, 0), true);
                 }
                 verdict
             }
             Verdict::Drop(Reason::BlockRule) => {
-                self.answer(round, frames, i, &lane.packet, decision.answer, verdict)
+                self.answer(arrival, frames, decision.answer, verdict)
             }
             _ => verdict,
         }
     }
 
     /// Both evaluations.
-    fn ask(
-        &mut self,
-        round: &Round<'_>,
-        i: usize,
-        lane: &Lane,
-        findings: &mut Findings,
-    ) -> Decision {
+    fn ask(&mut self, arrival: &Arrival<'_>, findings: &mut Findings) -> Decision {
+        let &Arrival { round, i, lane, packet } = arrival;
         let program = round.program;
         let Self { records, table_counters, chance, answers, .. } = self;
         let around = Around {
@@ -96,25 +90,23 @@ impl Engine {
             answers: lane.is_new().then(|| &answers[i % DEPTH]),
         };
         let mut watcher = Counting { now: round.now, program, records, table_counters, chance };
-        program.judge(&lane.packet, lane.link_tag, around, findings, &mut watcher)
+        program.judge(packet, lane.link_tag, around, findings, &mut watcher)
     }
 
     /// The rules let it pass: it may need a state, or not be allowed one.
     fn pass<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        lane: &Lane,
         flows: bool,
         decision: &Decision,
     ) -> Verdict {
-        let packet = &lane.packet;
-        let program = round.program;
+        let packet = arrival.packet;
+        let program = arrival.round.program;
         let mut deciding = decision.rules.into_iter().flatten();
         if packet.options
             && !deciding.all(|rule| program.compiled(rule).allow_opts)
-            && !may_have_options(packet, frames.head(i))
+            && !may_have_options(packet, frames.head(arrival.i))
         {
             return self.block(packet, Direction::In, Reason::IpOptions);
         }
@@ -122,7 +114,7 @@ impl Engine {
             return self.forward(packet);
         }
         if flows {
-            return match self.open(round, frames, i, lane, decision) {
+            return match self.open(arrival, frames, decision) {
                 Ok(()) => self.forward(packet),
                 Err(reason) => self.block(packet, Direction::In, reason),
             };
@@ -137,13 +129,11 @@ impl Engine {
     /// Makes the state of a new flow that the rules let pass.
     fn open<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        lane: &Lane,
         decision: &Decision,
     ) -> Result<(), Reason> {
-        let packet = &lane.packet;
+        let &Arrival { round, i, lane, packet } = arrival;
         let records = decision.rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
         let program = round.program;
         let mut peers = Default::default();
@@ -211,18 +201,16 @@ impl Engine {
     }
 
     /// Counts the packet for its rules and their tables, and logs it for those that want that.
-    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
     fn tell<F: Frames, L: LogSink>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &F,
-        i: usize,
-        packet: &Packet,
         decision: &Decision,
         findings: &Findings,
         verdict: Verdict,
         log: &mut L,
     ) {
+        let &Arrival { round, packet, .. } = arrival;
         let Path { from, to } = Path::across(packet.port);
         let event = |rule, direction| {
             let port = if direction == Direction::In { from } else { to };
@@ -234,7 +222,7 @@ impl Engine {
             self.count_rule_tables(round, packet, rule, direction, TableOp::Match);
         }
         for &(rule, direction) in &findings.logs {
-            self.log(round, frames, i, packet, &event(rule, direction), log);
+            self.log(arrival, frames, &event(rule, direction), log);
         }
         for (side, rule) in decision.rules.into_iter().enumerate() {
             // A block counts for the rule that blocks alone.
@@ -247,7 +235,7 @@ impl Engine {
             let op = if decision.passes { TableOp::Pass } else { TableOp::Block };
             self.count_rule_tables(round, packet, rule, direction, op);
             if round.program.compiled(rule).log {
-                self.log(round, frames, i, packet, &event(rule, direction), log);
+                self.log(arrival, frames, &event(rule, direction), log);
             }
         }
     }
@@ -322,13 +310,12 @@ impl Engine {
     /// Makes a blocked packet into the answer that the rule wants, if it wants one.
     fn answer<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        packet: &Packet,
         answer: Return,
         blocked: Verdict,
     ) -> Verdict {
+        let &Arrival { round, i, packet, .. } = arrival;
         let is_tcp = packet.protocol == protocol::TCP;
         let ipv6 = packet.network == Network::Ipv6;
         let code = match answer {

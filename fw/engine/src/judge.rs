@@ -135,6 +135,26 @@ pub(crate) struct Round<'a> {
     pub(crate) link: Option<&'a LinkRules>,
 }
 
+/// A packet that is being judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) round: &'a Round<'a>,
+    /// Number of its frame in the batch.
+    pub(crate) i: usize,
+    /// What the first steps have found out about it.
+    pub(crate) lane: &'a Lane,
+    /// What it is now: a SYN may have lost its Fast Open since.
+    pub(crate) packet: &'a Packet,
+}
+
+impl<'a> Arrival<'a> {
+    /// The packet of frame `i`, as it came.
+    #[inline]
+    pub(crate) const fn new(round: &'a Round<'a>, i: usize, lane: &'a Lane) -> Self {
+        Self { round, i, lane, packet: &lane.packet }
+    }
+}
+
 /// What is to be logged of a packet.
 pub(crate) struct Event {
     /// Number of the rule that speaks.
@@ -203,11 +223,10 @@ impl Engine {
                     let group = &lanes[i..frames.len().min(i + DEPTH)];
                     self.ask_tables(&round, group);
                 }
+                let arrival = Arrival::new(&round, i, &lanes[i]);
                 let verdict = match lanes[i].step {
-                    Step::Fragment(fragment) => {
-                        self.collect(&round, frames, i, &lanes[i], &fragment, log)
-                    }
-                    _ => self.decide(&round, frames, i, &lanes[i], log),
+                    Step::Fragment(fragment) => self.collect(&arrival, frames, &fragment, log),
+                    _ => self.decide(&arrival, frames, log),
                 };
                 verdicts.push(verdict);
             }
@@ -366,13 +385,11 @@ impl Engine {
     /// Step 3: the verdict.
     pub(crate) fn decide<F: Frames, L: LogSink>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        lane: &Lane,
         log: &mut L,
     ) -> Verdict {
-        let packet = &lane.packet;
+        let &Arrival { round, i, lane, packet } = arrival;
         let verdict = match lane.step {
             Step::Decided(verdict) => verdict,
             Step::Control => self.forward(packet),
@@ -381,14 +398,14 @@ impl Engine {
                 if round.program.skips(Path::across(packet.port)) {
                     self.forward(packet)
                 } else if lane.step == Step::Flow {
-                    self.judge_flow(round, frames, i, lane, log)
+                    self.judge_flow(arrival, frames, log)
                 } else {
                     if let Transport::Fragment(Fragment { dont_fragment: true, .. }) =
                         packet.transport
                     {
                         allow_fragments(frames.head_mut(i), packet);
                     }
-                    self.admit(round, frames, i, lane, false, log)
+                    self.admit(arrival, frames, false, log)
                 }
             }
         };
@@ -403,32 +420,29 @@ impl Engine {
     /// The state, if there is one, else the rules.
     fn judge_flow<F: Frames, L: LogSink>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        flow: &Lane,
         log: &mut L,
     ) -> Verdict {
-        let packet = &flow.packet;
         self.counters.searches += 1;
-        let entry = self.find_live(round, flow);
+        let entry = self.find_live(arrival.round, arrival.lane);
         if entry.is_none()
-            && let Some(verdict) = self.judge_late(round, frames, i, flow)
+            && let Some(verdict) = self.judge_late(arrival, frames)
         {
             return verdict;
         }
-        if let Transport::IcmpError(_, quote) = &packet.transport {
+        if let Transport::IcmpError(_, quote) = &arrival.packet.transport {
             return match entry {
-                Some(entry) => self.judge_error(round, frames, i, flow, quote, entry, log),
-                None => self.admit(round, frames, i, flow, false, log),
+                Some(entry) => self.judge_error(arrival, frames, quote, entry, log),
+                None => self.admit(arrival, frames, false, log),
             };
         }
         if let Some(entry) = entry
-            && let Some(verdict) = self.track(round, frames, i, flow, entry, log)
+            && let Some(verdict) = self.track(arrival, frames, entry, log)
         {
             return verdict;
         }
-        self.admit(round, frames, i, flow, true, log)
+        self.admit(arrival, frames, true, log)
     }
 
     /// The flow's state; one whose time has come but which the wheel has not reached is ended here.
@@ -505,13 +519,12 @@ impl Engine {
 
     pub(crate) fn log<F: Frames, L: LogSink>(
         &self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &F,
-        i: usize,
-        packet: &Packet,
         event: &Event,
         log: &mut L,
     ) {
+        let &Arrival { round, i, packet, .. } = arrival;
         let &Event { rule, way: (at, direction), verdict, state, is_debug } = event;
         let (action, reason) = match verdict {
             _ if rule.is_some_and(|rule| round.program.is_match(rule)) => (LogAction::Match, None),

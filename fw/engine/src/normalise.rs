@@ -18,7 +18,7 @@ use zerocopy::FromZeros;
 
 use crate::engine::Engine;
 use crate::frame::Frames;
-use crate::judge::{Lane, Round};
+use crate::judge::Arrival;
 use crate::packet::ipv4::{Ipv4, Ipv4Mut};
 use crate::packet::ipv6::{Ipv6, Ipv6Mut};
 use crate::packet::{Network, Packet, Tcp, Transport, checksum, tcp};
@@ -151,12 +151,12 @@ impl Engine {
     /// which end of it sends. Changes nothing.
     pub(crate) fn inspect(
         &self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         head: &[u8],
-        packet: &Packet,
         header: &Tcp,
         (entry, from): (u32, usize),
     ) -> Result<(), Reason> {
+        let &Arrival { round, packet, .. } = arrival;
         let Some(ends) = self.normaliser.records.get(entry as usize) else { return Ok(()) };
         let (source, other) = (&ends[from], &ends[1 - from]);
         if !source.knows(known::STAMPS) && !other.knows(known::STAMPS) {
@@ -191,14 +191,12 @@ impl Engine {
     /// has taken it into account, so that the record does, too.
     pub(crate) fn normalise<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        flow: &Lane,
         (entry, from): (u32, usize),
         moves: bool,
     ) {
-        let packet = &flow.packet;
+        let &Arrival { round, i, packet, .. } = arrival;
         let Transport::Tcp(header) = packet.transport else { return };
         let now = milliseconds(round.now);
         let is_young = round.tick.wrapping_sub(self.table.created(entry)) <= MAX_AGE;

@@ -8,7 +8,7 @@ use crate::effects::Effects;
 use crate::engine::{Ending, Engine};
 use crate::flow::{FlowKey, Path};
 use crate::frame::{Checksum, Frames};
-use crate::judge::{Event, Lane, Round, Verdict, may_have_options};
+use crate::judge::{Arrival, Event, Round, Verdict, may_have_options};
 use crate::log::{LogSink, StateNote};
 use crate::packet::{Packet, Quote, Tcp, Transport, checksum, protocol, tcp};
 use crate::reason::Reason;
@@ -21,29 +21,28 @@ impl Engine {
     /// A packet of a known flow. `None`: it ended the state and is to be judged as a new flow's.
     pub(crate) fn track<F: Frames, L: LogSink>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        flow: &Lane,
         entry: u32,
         log: &mut L,
     ) -> Option<Verdict> {
-        let mut packet = &flow.packet;
+        let &Arrival { round, i, lane, packet } = arrival;
         let state = self.table.get_mut(entry);
-        let from = flow.sender(state);
+        let from = lane.sender(state);
         if packet.options
             && !state.has(flag::ALLOW_OPTS)
             && !may_have_options(packet, frames.head(i))
         {
-            return Some(self.refuse(round, frames, i, packet, entry, Reason::IpOptions, log));
+            return Some(self.refuse(arrival, frames, entry, Reason::IpOptions, log));
         }
         if state.has(flag::RATED) && from == 0 {
             let rules = state.rules;
             if self.exceeds_rate(round, rules) {
-                return Some(self.refuse(round, frames, i, packet, entry, Reason::PacketRate, log));
+                return Some(self.refuse(arrival, frames, entry, Reason::PacketRate, log));
             }
         }
-        let stripped;
+        let (stripped, plain);
+        let mut arrival = arrival;
         let state = self.table.get_mut(entry);
         let logged = state.has(flag::LOG_ALL).then(|| note(packet.protocol, &state.peers));
         let tracked = match packet.transport {
@@ -54,21 +53,23 @@ impl Engine {
                 }
                 let limited = state.has(flag::LIMITED);
                 if limited {
-                    match self.before_tracking(round, frames, i, packet, &header, entry, from) {
-                        Ok(plain) => stripped = plain,
+                    match self.before_tracking(arrival, frames, &header, entry, from) {
+                        Ok(Some(packet)) => {
+                            stripped = packet;
+                            plain = Arrival { packet: &stripped, ..*arrival };
+                            arrival = &plain;
+                        }
+                        Ok(None) => {}
                         Err(verdict) => return Some(verdict),
                     }
-                    packet = stripped.as_ref().unwrap_or(packet);
                 }
                 let timely = if self.table.get(entry).has(flag::NORMALISED) {
-                    self.inspect(round, frames.head(i), packet, &header, (entry, from))
+                    self.inspect(arrival, frames.head(i), &header, (entry, from))
                 } else {
                     Ok(())
                 };
                 match timely {
-                    Ok(()) if limited => {
-                        self.track_limited(round, frames, i, packet, &header, entry, from)
-                    }
+                    Ok(()) if limited => self.track_limited(arrival, frames, &header, entry, from),
                     Ok(()) => {
                         let state = self.table.get_mut(entry);
                         track_tcp(state, from, packet, &header, frames, i)
@@ -100,10 +101,10 @@ impl Engine {
         let verdict = match tracked {
             Tracked::Moves(_) | Tracked::Stands | Tracked::Forgotten(None) => {
                 let moves = matches!(tracked, Tracked::Moves(_));
-                self.pass_tracked(round, frames, i, flow, packet, (entry, from), moves)
+                self.pass_tracked(arrival, frames, (entry, from), moves)
             }
             Tracked::Refused(reason) | Tracked::Forgotten(Some(reason)) => {
-                self.refuse(round, frames, i, packet, entry, reason, log)
+                self.refuse(arrival, frames, entry, reason, log)
             }
         };
         if ends {
@@ -112,24 +113,21 @@ impl Engine {
             self.end(entry, ending, round.tick);
         }
         if logged.is_some() {
-            self.log_tracked(round, frames, i, packet, (records, from), (verdict, logged), log);
+            self.log_tracked(arrival, frames, (records, from), (verdict, logged), log);
         }
         Some(verdict)
     }
 
     /// A packet that its state lets pass: counts it and does to it what the rules want.
-    #[expect(clippy::too_many_arguments, reason = "a packet, and where it belongs")]
     #[inline]
     fn pass_tracked<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        flow: &Lane,
-        packet: &Packet,
         (entry, from): (u32, usize),
         moves: bool,
     ) -> Verdict {
+        let &Arrival { round, i, packet, .. } = arrival;
         let state = self.table.get_mut(entry);
         state.packets[from] += 1;
         state.bytes[from] += u64::from(packet.length);
@@ -145,7 +143,7 @@ impl Engine {
             self.apply(effects, packet, frames, i);
         }
         if normalised {
-            self.normalise(round, frames, i, flow, (entry, from), moves);
+            self.normalise(arrival, frames, (entry, from), moves);
         }
         if counted {
             self.count_tables(round, packet, from, records);
@@ -155,20 +153,18 @@ impl Engine {
 
     /// Before a segment of a connection with limits is tracked: its verdict, if it ends here; else what
     /// is left of it without Fast Open, if that was there.
-    #[expect(clippy::too_many_arguments, reason = "a segment, and where it belongs")]
     fn before_tracking<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        packet: &Packet,
         header: &Tcp,
         entry: u32,
         from: usize,
     ) -> Result<Option<Packet>, Verdict> {
-        if let Some(verdict) = self.shut_out(round, frames, i, packet, header, entry, from) {
+        if let Some(verdict) = self.shut_out(arrival, frames, header, entry, from) {
             return Err(verdict);
         }
+        let &Arrival { i, packet, .. } = arrival;
         let rules = self.table.get(entry).rules;
         if tracker::opens(header) && verify(packet, header, frames, i).is_ok() {
             return Ok(self.strip_fast_open(frames, i, packet, rules));
@@ -177,17 +173,15 @@ impl Engine {
     }
 
     /// `log (all)` of a packet of a known flow.
-    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
     fn log_tracked<F: Frames, L: LogSink>(
         &self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &F,
-        i: usize,
-        packet: &Packet,
         (records, from): ([u32; 2], usize),
         (verdict, state): (Verdict, Option<StateNote>),
         log: &mut L,
     ) {
+        let &Arrival { round, packet, .. } = arrival;
         let direction = if from == 0 { Direction::In } else { Direction::Out };
         let at = if from == 0 { packet.port } else { Path::across(packet.port).to };
         // A `match log (all)` is not remembered: the rule that let the state begin stands for it.
@@ -195,26 +189,23 @@ impl Engine {
         let rule =
             rules().find(|&rule| round.program.compiled(rule).log_all).or_else(|| rules().next());
         let event = Event { rule, way: (at, direction), verdict, state, is_debug: false };
-        self.log(round, frames, i, packet, &event, log);
+        self.log(arrival, frames, &event, log);
     }
 
     /// A TCP segment of a connection with limits.
-    #[expect(clippy::too_many_arguments, reason = "a segment, and where it belongs")]
     fn track_limited<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &F,
-        i: usize,
-        packet: &Packet,
         header: &Tcp,
         entry: u32,
         from: usize,
     ) -> Tracked {
         let state = self.table.get_mut(entry);
         let before = state.peers;
-        let tracked = track_tcp(state, from, packet, header, frames, i);
+        let tracked = track_tcp(state, from, arrival.packet, header, frames, arrival.i);
         if let Tracked::Moves(_) = tracked
-            && let Err(reason) = self.follow(round, frames, i, packet, header, entry, from, &before)
+            && let Err(reason) = self.follow(arrival, frames, header, entry, from, &before)
         {
             return Tracked::Refused(reason);
         }
@@ -225,12 +216,10 @@ impl Engine {
     /// are to judge it all the same.
     pub(crate) fn judge_late<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &F,
-        i: usize,
-        flow: &Lane,
     ) -> Option<Verdict> {
-        let packet = &flow.packet;
+        let &Arrival { round, i, lane: flow, packet } = arrival;
         let known = || {
             let own = (flow.key, flow.sender_is_lower);
             // One that began under the other state policy stands in the same set.
@@ -269,17 +258,15 @@ impl Engine {
     }
 
     /// Drops a packet that its state refuses, and tells of it if `set debug` says so.
-    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
     fn refuse<F: Frames, L: LogSink>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &F,
-        i: usize,
-        packet: &Packet,
         entry: u32,
         reason: Reason,
         log: &mut L,
     ) -> Verdict {
+        let &Arrival { round, packet, .. } = arrival;
         if round.program.options().debug >= DebugLevel::Info
             && self.telling.spend(round.now).is_ok()
         {
@@ -291,7 +278,7 @@ impl Engine {
                 state: Some(note(state.key().protocol(), &state.peers)),
                 is_debug: true,
             };
-            self.log(round, frames, i, packet, &event, log);
+            self.log(arrival, frames, &event, log);
         }
         self.block(packet, Direction::In, reason)
     }
@@ -323,25 +310,22 @@ impl Engine {
 
     /// An ICMP error about a known flow. It has to go to the host that sent the quoted packet, and
     /// to speak of a segment that may be on its way (RFC 5927, 4.1).
-    #[expect(clippy::too_many_arguments, reason = "a log record says all of this")]
     pub(crate) fn judge_error<F: Frames, L: LogSink>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &F,
-        i: usize,
-        flow: &Lane,
         quote: &Quote,
         entry: u32,
         log: &mut L,
     ) -> Verdict {
-        let packet = &flow.packet;
+        let packet = arrival.packet;
         let state = self.table.get_mut(entry);
-        let from = flow.sender(state);
+        let from = arrival.lane.sender(state);
         if packet.options && !state.has(flag::ALLOW_OPTS) {
-            return self.refuse(round, frames, i, packet, entry, Reason::IpOptions, log);
+            return self.refuse(arrival, frames, entry, Reason::IpOptions, log);
         }
         if packet.destination != quote.source {
-            return self.refuse(round, frames, i, packet, entry, Reason::IcmpUnmatched, log);
+            return self.refuse(arrival, frames, entry, Reason::IcmpUnmatched, log);
         }
         let fits = match quote.protocol {
             protocol::TCP => {
@@ -351,7 +335,7 @@ impl Engine {
             _ => true,
         };
         if !fits {
-            return self.refuse(round, frames, i, packet, entry, Reason::IcmpWindow, log);
+            return self.refuse(arrival, frames, entry, Reason::IcmpWindow, log);
         }
         // It travels against the packet that it quotes.
         state.packets[1 - from] += 1;

@@ -28,7 +28,7 @@ use crate::effects::Effects;
 use crate::engine::Engine;
 use crate::flow::{FlowKey, Path, owner};
 use crate::frame::{Frames, PortIndex};
-use crate::judge::{Lane, Outcome, Round, Step, Verdict};
+use crate::judge::{Arrival, Lane, Outcome, Round, Step, Verdict};
 use crate::log::LogSink;
 use crate::packet::ipv4::{self, Ipv4, Ipv4Mut};
 use crate::packet::{Fragment, Network, Packet, Transport, icmp};
@@ -107,17 +107,16 @@ impl Engine {
     /// A fragment of a datagram that is gathered here.
     pub(crate) fn collect<F: Frames, L: LogSink>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        lane: &Lane,
         fragment: &Fragment,
         log: &mut L,
     ) -> Verdict {
+        let &Arrival { round, i, packet, .. } = arrival;
         if fragment.dont_fragment {
-            allow_fragments(frames.head_mut(i), &lane.packet);
+            allow_fragments(frames.head_mut(i), packet);
         }
-        match self.gather(round, frames, i, lane, fragment) {
+        match self.gather(arrival, frames, fragment) {
             Ok(Progress::Waits(slot)) => Verdict::Hold(slot),
             Ok(Progress::Completes(slot, datagram)) => {
                 self.complete(round, frames, i, datagram, log);
@@ -125,7 +124,7 @@ impl Engine {
             }
             Err(reason) => {
                 self.note(reason);
-                self.block(&lane.packet, Direction::In, reason)
+                self.block(packet, Direction::In, reason)
             }
         }
     }
@@ -133,13 +132,11 @@ impl Engine {
     /// Puts a fragment to the others of its datagram. Fails with the reason to drop it.
     fn gather<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &F,
-        i: usize,
-        lane: &Lane,
         fragment: &Fragment,
     ) -> Result<Progress, Reason> {
-        let packet = &lane.packet;
+        let &Arrival { round, i, lane, packet } = arrival;
         let key = FlowKey::of_fragments(packet, Some(fragment));
         let hash = key.hash(self.key);
         let known = self.fragments.cache.find(&key, hash);
@@ -289,7 +286,7 @@ impl Engine {
         }
         // The answers for the batch's frames up to this one have served.
         self.ask_tables(round, std::slice::from_ref(&lane));
-        self.decide(round, whole, 0, &lane, log)
+        self.decide(&Arrival::new(round, 0, &lane), whole, log)
     }
 
     /// Does to all fragments what was done to the first.

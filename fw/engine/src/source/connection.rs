@@ -20,7 +20,7 @@ use super::node::Source;
 use crate::engine::{Ending, Engine, Shared, distinct};
 use crate::flow::Path;
 use crate::frame::{Checksum, Frames};
-use crate::judge::{Round, Verdict};
+use crate::judge::{Arrival, Round, Verdict};
 use crate::packet::tcp::flags;
 use crate::packet::{Packet, Tcp, checksum, protocol};
 use crate::reason::Reason;
@@ -159,17 +159,15 @@ impl Engine {
 
     /// A segment of a connection with limits that was reset: by the limits, or by a client that the
     /// server may not have heard. `None`: it is to be tracked.
-    #[expect(clippy::too_many_arguments, reason = "a segment, and where it belongs")]
     pub(crate) fn shut_out<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &mut F,
-        i: usize,
-        packet: &Packet,
         header: &Tcp,
         entry: u32,
         from: usize,
     ) -> Option<Verdict> {
+        let &Arrival { round, i, packet, .. } = arrival;
         let state = self.table.get(entry);
         let refused = state.has(flag::REFUSED);
         let resets = header.flags & flags::RST != 0;
@@ -199,18 +197,16 @@ impl Engine {
 
     /// After a segment of a connection with limits was tracked, and moved its ends on from `before`:
     /// has its handshake come to its end, or has it closed? Fails if it is one too many.
-    #[expect(clippy::too_many_arguments, reason = "a segment, and where it belongs")]
     pub(crate) fn follow<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &F,
-        i: usize,
-        packet: &Packet,
         header: &Tcp,
         entry: u32,
         from: usize,
         before: &[Peer; 2],
     ) -> Result<(), Reason> {
+        let &Arrival { round, i, packet, .. } = arrival;
         let state = self.table.get_mut(entry);
         if tracker::is_proven(before) || !tracker::is_proven(&state.peers) {
             let closed = if header.flags & flags::RST == 0 {
@@ -233,7 +229,7 @@ impl Engine {
         }
         let connected = self.connect(round, entry);
         if connected.is_err() {
-            self.turn_away(round, frames, i, packet, header, entry, from, before);
+            self.turn_away(arrival, frames, header, entry, from, before);
         }
         connected
     }
@@ -273,18 +269,16 @@ impl Engine {
     }
 
     /// Ends a connection whose handshake has just come to its end: both hosts get a RST.
-    #[expect(clippy::too_many_arguments, reason = "a segment, and where it belongs")]
     fn turn_away<F: Frames>(
         &mut self,
-        round: &Round<'_>,
+        arrival: &Arrival<'_>,
         frames: &F,
-        i: usize,
-        packet: &Packet,
         header: &Tcp,
         entry: u32,
         from: usize,
         before: &[Peer; 2],
     ) {
+        let &Arrival { round, i, packet, .. } = arrival;
         let Path { from: here, to: there } = Path::across(packet.port);
         // Each is what its receiver expects next: a half-open server has seen nothing but the SYN.
         let forward = before[from].seq_lo;
