@@ -1,5 +1,5 @@
-//! The bench's TCP connections: as many as wanted, all alike, each with its own addresses and
-//! sequence numbers, and the frames they send. Eight bytes a connection, so that the model of ten
+//! The bench's connections: as many as wanted, all alike, each with its own addresses and sequence
+//! numbers, and the frames they send, TCP or UDP. Eight bytes a connection, so that the model of ten
 //! million of them does not get in the way of what is measured.
 
 use std::net::Ipv4Addr;
@@ -8,11 +8,23 @@ use weir_engine::packet::tcp::flags;
 
 /// Bytes of a frame, without the frame check sequence.
 pub(super) const LENGTH: usize = 64;
-/// Bytes that each segment of an established connection carries.
-const PAYLOAD: usize = LENGTH - TCP - 20;
-/// Where the IP and the TCP header begin.
+/// Where the IP and the transport header begin.
 const IP: usize = 14;
-const TCP: usize = IP + 20;
+const TRANSPORT: usize = IP + 20;
+/// Bytes that each segment of an established connection carries.
+const PAYLOAD: usize = LENGTH - TRANSPORT - 20;
+/// Bytes of a UDP header.
+const UDP: usize = 8;
+/// IP protocol numbers.
+const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_UDP: u8 = 17;
+/// Fragments of a datagram in fragments.
+pub(super) const PARTS: usize = 3;
+/// Bytes of a datagram that a fragment holds: as many multiples of eight as the frame has room for.
+const PART: usize = (LENGTH - TRANSPORT) / 8 * 8;
+/// IPv4's third pair of bytes: don't fragment; more fragments.
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
 
 /// A frame.
 pub(super) type Bytes = [u8; LENGTH];
@@ -35,6 +47,8 @@ pub(super) struct Flows {
     /// Of each, the sequence number that the client sends next, and the server.
     next: Vec<[u32; 2]>,
     random: u64,
+    /// Identification of the last datagram in fragments.
+    id: u16,
 }
 
 impl Flows {
@@ -42,7 +56,7 @@ impl Flows {
     pub(super) fn new(count: u32) -> Self {
         assert!(count > 0 && count <= MOST);
         let next = (0..count).map(|flow| [mix(flow), mix(!flow)]).collect();
-        Self { next, random: 0x9e37_79b9_7f4a_7c15 }
+        Self { next, random: 0x9e37_79b9_7f4a_7c15, id: 0 }
     }
 
     /// How many there are.
@@ -52,12 +66,17 @@ impl Flows {
 
     /// One of them at random.
     pub(super) fn any(&mut self) -> u32 {
+        self.any_below(self.count())
+    }
+
+    /// One of the first `count` at random.
+    pub(super) fn any_below(&mut self, count: u32) -> u32 {
         // xorshift64* (S. Vigna, "An experimental exploration of Marsaglia's xorshift generators").
         self.random ^= self.random >> 12;
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         let high = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        ((high * self.next.len() as u64) >> 32) as u32
+        ((high * u64::from(count)) >> 32) as u32
     }
 
     /// The client's SYN.
@@ -85,6 +104,26 @@ impl Flows {
         self.segment(flow, from, flags::ACK | flags::PSH, PAYLOAD)
     }
 
+    /// A UDP datagram from one end in three fragments, in order.
+    pub(super) fn fragments(&mut self, flow: u32, from: End) -> [Bytes; PARTS] {
+        self.id = self.id.wrapping_add(1);
+        let id = self.id;
+        let mut frames = [[0; LENGTH]; PARTS];
+        for (part, bytes) in (0_u16..).zip(&mut frames) {
+            let more = if usize::from(part) + 1 < PARTS { MORE_FRAGMENTS } else { 0 };
+            let fragment = more + part * (PART / 8) as u16;
+            let headers = Headers { flow, from, protocol: PROTOCOL_UDP, id, fragment };
+            let (ports, addresses) = headers.write(bytes, PART);
+            if part == 0 {
+                // The pseudo header has the length of the datagram, not of the fragment.
+                let length = PARTS * PART;
+                let pseudo = addresses + (length - PART) as u32;
+                bytes[TRANSPORT..TRANSPORT + UDP].copy_from_slice(&udp(ports, pseudo, length));
+            }
+        }
+        frames
+    }
+
     fn segment(&mut self, flow: u32, from: End, set: u8, payload: usize) -> Bytes {
         let next = &mut self.next[flow as usize];
         let [seq, other] = match from {
@@ -94,9 +133,31 @@ impl Flows {
         let ack = if set & flags::ACK == 0 { 0 } else { other };
         let sent = payload as u32 + u32::from(set & (flags::SYN | flags::FIN) != 0);
         next[from as usize] = seq.wrapping_add(sent);
-        let frame = Frame { flow, from, seq, ack, flags: set, payload };
-        frame.bytes()
+        let mut bytes = [0; LENGTH];
+        let headers =
+            Headers { flow, from, protocol: PROTOCOL_TCP, id: 0, fragment: DONT_FRAGMENT };
+        let (ports, pseudo) = headers.write(&mut bytes, 20 + payload);
+        let tcp = &mut bytes[TRANSPORT..TRANSPORT + 20 + payload];
+        tcp[..4].copy_from_slice(&ports);
+        tcp[4..8].copy_from_slice(&seq.to_be_bytes());
+        tcp[8..12].copy_from_slice(&ack.to_be_bytes());
+        tcp[12] = 5 << 4;
+        tcp[13] = set;
+        tcp[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
+        let checksum = finish(pseudo + sum(tcp));
+        tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
+        bytes
     }
+}
+
+/// A UDP datagram from one end that fills its frame.
+pub(super) fn datagram(flow: u32, from: End) -> Bytes {
+    let mut bytes = [0; LENGTH];
+    let headers = Headers { flow, from, protocol: PROTOCOL_UDP, id: 0, fragment: DONT_FRAGMENT };
+    let length = LENGTH - TRANSPORT;
+    let (ports, pseudo) = headers.write(&mut bytes, length);
+    bytes[TRANSPORT..TRANSPORT + UDP].copy_from_slice(&udp(ports, pseudo, length));
+    bytes
 }
 
 /// Addresses and ports of a connection: client, server.
@@ -107,18 +168,19 @@ fn endpoints(flow: u32) -> [(Ipv4Addr, u16); 2] {
     [(client, 1024 + (spread >> 17) as u16), (server, 443)]
 }
 
-struct Frame {
+/// What stands in front of the transport header.
+struct Headers {
     flow: u32,
     from: End,
-    seq: u32,
-    ack: u32,
-    flags: u8,
-    payload: usize,
+    protocol: u8,
+    id: u16,
+    fragment: u16,
 }
 
-impl Frame {
-    fn bytes(&self) -> Bytes {
-        let mut bytes = [0; LENGTH];
+impl Headers {
+    /// Writes them for so many bytes behind them. Returns both ports, as a transport header begins
+    /// with them, and the sum of the pseudo header.
+    fn write(&self, bytes: &mut Bytes, behind: usize) -> ([u8; 4], u32) {
         let [client, server] = endpoints(self.flow);
         let (source, destination) = match self.from {
             End::Client => (client, server),
@@ -128,29 +190,30 @@ impl Frame {
         bytes[..6].copy_from_slice(&[2, 0, 0, 0, 0, tail[1]]);
         bytes[6..12].copy_from_slice(&[2, 0, 0, 0, 0, tail[0]]);
         bytes[12..14].copy_from_slice(&[8, 0]);
-        let ip = &mut bytes[IP..];
+        let ip = &mut bytes[IP..TRANSPORT];
         ip[0] = 0x45;
-        ip[2..4].copy_from_slice(&((40 + self.payload) as u16).to_be_bytes());
-        ip[6] = 0x40;
+        ip[2..4].copy_from_slice(&((20 + behind) as u16).to_be_bytes());
+        ip[4..6].copy_from_slice(&self.id.to_be_bytes());
+        ip[6..8].copy_from_slice(&self.fragment.to_be_bytes());
         ip[8] = 64;
-        ip[9] = 6;
+        ip[9] = self.protocol;
         ip[12..16].copy_from_slice(&source.0.octets());
         ip[16..20].copy_from_slice(&destination.0.octets());
-        let checksum = finish(sum(&ip[..20]));
+        let checksum = finish(sum(ip));
         ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-        let pseudo = sum(&ip[12..20]) + 6 + (20 + self.payload) as u32;
-        let tcp = &mut bytes[TCP..TCP + 20 + self.payload];
-        tcp[..2].copy_from_slice(&source.1.to_be_bytes());
-        tcp[2..4].copy_from_slice(&destination.1.to_be_bytes());
-        tcp[4..8].copy_from_slice(&self.seq.to_be_bytes());
-        tcp[8..12].copy_from_slice(&self.ack.to_be_bytes());
-        tcp[12] = 5 << 4;
-        tcp[13] = self.flags;
-        tcp[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
-        let checksum = finish(pseudo + sum(tcp));
-        tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
-        bytes
+        let pseudo = sum(&ip[12..20]) + u32::from(self.protocol) + behind as u32;
+        let [[a, b], [c, d]] = [source.1, destination.1].map(u16::to_be_bytes);
+        ([a, b, c, d], pseudo)
     }
+}
+
+/// The UDP header of `length` bytes of header and zeros.
+fn udp([a, b, c, d]: [u8; 4], pseudo: u32, length: usize) -> [u8; UDP] {
+    let [high, low] = (length as u16).to_be_bytes();
+    let mut header = [a, b, c, d, high, low, 0, 0];
+    let checksum = finish(pseudo + sum(&header));
+    header[6..].copy_from_slice(&checksum.to_be_bytes());
+    header
 }
 
 /// Sum of 16-bit words (RFC 1071); `bytes` are even in number and few.
@@ -220,15 +283,43 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_are_what_the_engines_builder_makes() {
+        let [client, server] = sockets(777);
+        let built = build::udp(client, server).payload(&[0; 22]).frame();
+        assert_eq!(datagram(777, End::Client)[..], built[..]);
+        let answer = datagram(777, End::Server);
+        let built = build::udp(server, client).payload(&[0; 22]).frame();
+        assert_eq!(answer[12..], built[12..]);
+    }
+
+    #[test]
+    fn fragments_are_those_of_one_datagram() {
+        let mut flows = Flows::new(1000);
+        let [client, server] = sockets(777);
+        let built = build::udp(client, server).payload(&[0; 64]).frame();
+        let parts = flows.fragments(777, End::Client);
+        let mut together: Vec<u8> = Vec::new();
+        for (number, part) in parts.iter().enumerate() {
+            assert_eq!(part[16..20], [0, 20 + 24, 0, 1]);
+            let more = if number < 2 { 0x20 } else { 0 };
+            assert_eq!(part[20..22], [more, 3 * number as u8]);
+            assert_eq!(finish(sum(&part[IP..TRANSPORT])), 0);
+            together.extend(&part[TRANSPORT..TRANSPORT + PART]);
+        }
+        assert_eq!(together, built[TRANSPORT..]);
+        assert_eq!(flows.fragments(777, End::Client)[0][18..20], [0, 2]);
+    }
+
+    #[test]
     fn sequence_numbers_advance_in_both_directions() {
         let mut flows = Flows::new(1);
         let _ = (flows.syn(0), flows.syn_ack(0), flows.ack(0));
         let first = flows.data(0, End::Client);
         let second = flows.data(0, End::Client);
         let answer = flows.data(0, End::Server);
-        assert_eq!(field(&second, TCP + 4), field(&first, TCP + 4).wrapping_add(10));
-        assert_eq!(field(&answer, TCP + 8), field(&second, TCP + 4).wrapping_add(10));
-        assert_eq!(field(&answer, TCP + 4), field(&first, TCP + 8));
+        assert_eq!(field(&second, TRANSPORT + 4), field(&first, TRANSPORT + 4).wrapping_add(10));
+        assert_eq!(field(&answer, TRANSPORT + 8), field(&second, TRANSPORT + 4).wrapping_add(10));
+        assert_eq!(field(&answer, TRANSPORT + 4), field(&first, TRANSPORT + 8));
     }
 
     #[test]

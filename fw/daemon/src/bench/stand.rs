@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use weir_config::options::{Limit, Limits};
 use weir_config::{Defines, SourceFile, parse_one};
 use weir_engine::table::Pages;
-use weir_engine::{Engine, PortName, PortNames, Program, Setup};
+use weir_engine::{Engine, PortName, PortNames, Program, Setup, Shared, Tails};
 use weir_hw::netmap::Rings;
 use weir_hw::netmap::double::{Config, Double, Wire};
 use weir_hw::sys::region::region;
@@ -35,6 +36,7 @@ pub(super) enum Fate {
 /// One worker with its ports, letters and clock.
 pub(super) struct Stand {
     worker: Worker,
+    shared: Arc<Shared>,
     wires: [Wire; 2],
     mailbox: Mailbox,
     clock: Clock,
@@ -94,13 +96,18 @@ impl Stand {
         let (mailbox, letters) = Mailbox::new(0, Arc::clone(&exchange.bells));
         let (log, records) = log::ring();
         let setup = Setup { worker: 0, workers: 1, key: [0x5a; 16], states, now: clock.now() };
-        let engine = Engine::new(setup, region(Engine::memory_needed(states))?, Arc::default());
+        let shared: Arc<Shared> = Arc::default();
+        let memory = region(Engine::memory_needed(states))?;
+        let engine = Engine::new(setup, memory, Arc::clone(&shared));
         let pool = Pool::new(Arc::clone(double.memory()));
         let parts = Parts { index: 0, engine, pool, ports, exchange, letters, log };
         let worker = Worker::new(parts);
         let waiting = [Vec::new(), Vec::new()];
+        let tails = Tails::new(Limits::default().tails, 1);
+        let tails = tails.ok_or_else(|| failed("no memory for tails"))?;
         let mut stand = Self {
             worker,
+            shared,
             wires,
             mailbox,
             clock,
@@ -111,6 +118,7 @@ impl Stand {
         stand
             .ask(|done| Letter::Install(Arc::new(program), Arc::default(), Pages::default(), done))
             .map(drop)?;
+        stand.ask(|done| Letter::Tails(tails, done)).map(drop)?;
         Ok(stand)
     }
 
@@ -182,6 +190,11 @@ impl Stand {
         let moved = self.worker.round(now).map_err(failed)?;
         let time = thread_time().saturating_sub(begin).saturating_sub(self.clock_cost);
         Ok(moved.then_some(time))
+    }
+
+    /// Sources that limits know.
+    pub(super) fn sources(&self) -> u32 {
+        self.shared.pool(Limit::SrcNodes).used()
     }
 
     /// The worker's counters.
