@@ -165,8 +165,12 @@ impl Engine {
             return Err(verdict);
         }
         let &Arrival { i, packet, .. } = arrival;
-        let rules = self.table.get(entry).rules;
+        let state = self.table.get(entry);
+        let rules = state.rules;
         if tracker::opens(header) && verify(packet, header, frames, i).is_ok() {
+            if from == 0 && tracker::unanswered(&state.peers) {
+                self.table.raise_ttl(entry, packet.ttl);
+            }
             return Ok(self.strip_fast_open(frames, i, packet, rules));
         }
         Ok(None)

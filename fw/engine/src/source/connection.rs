@@ -6,7 +6,9 @@
 //! `accept` does not return. If the limits refuse the connection, that segment ends here, both hosts
 //! get a RST, and whatever they still send is answered with another. A place becomes free by the
 //! server's FIN or RST; a RST of the client counts only if the server will believe it: it is exact
-//! and lives as long as the segments that have come so far. What the server sends after a RST of its
+//! and lives as long as the handshake's segments did. The longest-lived of these is the measure: at
+//! least one SYN has reached the server, and a RST that lives as long does, too; a SYN that died on its
+//! way, sent before the one that arrived, proves nothing. What the server sends after a RST of its
 //! client is answered, so that no server holds a connection that counts no more.
 
 use std::sync::Arc;
@@ -225,7 +227,7 @@ impl Engine {
             return Err(Reason::TcpChecksum);
         }
         if from == 0 {
-            self.table.lower_ttl(entry, packet.ttl);
+            self.table.raise_ttl(entry, packet.ttl);
         }
         let connected = self.connect(round, entry);
         if connected.is_err() {

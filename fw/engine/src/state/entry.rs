@@ -169,9 +169,9 @@ pub(crate) struct Links {
     pub(crate) effects: u64,
     /// Nodes of its source, one for each of its rules that tracks sources, if [`flag::LIMITED`].
     pub(crate) sources: [u32; 2],
-    /// Lowest TTL seen of each end.
-    pub(crate) ttl: [u8; 2],
-    pub(crate) spare: [u8; 6],
+    /// Highest TTL of the initiator's packets of the handshake.
+    pub(crate) ttl: u8,
+    pub(crate) spare: [u8; 7],
 }
 
 #[cfg(test)]

@@ -157,18 +157,18 @@ impl Table {
     pub(crate) const fn set_sources(&mut self, entry: u32, sources: [u32; 2], ttl: u8) {
         let links = &mut self.links[entry as usize];
         links.sources = sources;
-        links.ttl[0] = ttl;
+        links.ttl = ttl;
     }
 
-    /// The lowest TTL of the handshake's packets from the initiator.
+    /// The highest TTL of the handshake's packets from the initiator.
     pub(crate) const fn ttl(&self, entry: u32) -> u8 {
-        self.links[entry as usize].ttl[0]
+        self.links[entry as usize].ttl
     }
 
     /// A packet of the handshake had this TTL.
-    pub(crate) fn lower_ttl(&mut self, entry: u32, ttl: u8) {
-        let lowest = &mut self.links[entry as usize].ttl[0];
-        *lowest = ttl.min(*lowest);
+    pub(crate) fn raise_ttl(&mut self, entry: u32, ttl: u8) {
+        let highest = &mut self.links[entry as usize].ttl;
+        *highest = ttl.max(*highest);
     }
 
     /// Makes a state, unproven. `None` when every entry is taken.

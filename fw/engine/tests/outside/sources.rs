@@ -179,14 +179,16 @@ fn a_client_cannot_free_its_place_by_a_reset_that_the_server_does_not_see() {
     let rst = |port, seq| from_client(client(port), RST, seq, 0);
     for (segment, freed) in [
         (rst(1, 1001).ttl(64), true),
-        (rst(1, 1001).ttl(63), true),
-        (rst(1, 1001).ttl(62), false),
+        (rst(1, 1001).ttl(63), false),
         (rst(1, 1001).ttl(1), false),
         (rst(1, 1000).ttl(64), false),
     ] {
         let mut bridge = Bridge::new(TEN);
+        // A SYN and an ACK that die behind the bridge say nothing of how far the server is.
+        let dies = from_client(client(1), SYN, 1000, 0).ttl(1).frame();
+        assert_eq!(bridge.send(WAN, &dies), PASSES);
         assert_eq!(half_open(&mut bridge, client(1)), PASSES);
-        let ack = from_client(client(1), ACK, 1001, 5001).ttl(63).frame();
+        let ack = from_client(client(1), ACK, 1001, 5001).ttl(1).frame();
         assert_eq!(bridge.send(WAN, &ack), PASSES);
         let mut bad = segment.clone().frame();
         let end = bad.len() - 1;
