@@ -229,6 +229,7 @@ impl Engine {
         }
         let (source, other) = (*source, *other);
         raise_ttl(frames.head_mut(i), packet, source.ttl);
+        self.fragments.least_ttl = source.ttl;
         if let Some(stamps) = found {
             shift_stamps(packet, &header, frames, i, &stamps, [&source, &other]);
         }
@@ -289,7 +290,7 @@ fn shift_stamps<F: Frames>(
 }
 
 /// Raises the time to live, which other effects may have raised already.
-fn raise_ttl(head: &mut [u8], packet: &Packet, least: u8) {
+pub(crate) fn raise_ttl(head: &mut [u8], packet: &Packet, least: u8) {
     let at = usize::from(packet.network_offset);
     match packet.network {
         Network::Ipv4 => {

@@ -30,6 +30,7 @@ use crate::flow::{FlowKey, Path, owner};
 use crate::frame::{Frames, PortIndex};
 use crate::judge::{Arrival, Lane, Outcome, Round, Step, Verdict};
 use crate::log::LogSink;
+use crate::normalise::raise_ttl;
 use crate::packet::ipv4::{self, Ipv4, Ipv4Mut};
 use crate::packet::{Fragment, Network, Packet, Transport, icmp};
 use crate::reason::Reason;
@@ -49,6 +50,8 @@ pub(crate) struct Fragments {
     parts: Vec<Part>,
     /// What was done to the first of them.
     pub(crate) effects: Effects,
+    /// What its time to live was raised to, 0 if it was not.
+    pub(crate) least_ttl: u8,
 }
 
 impl Fragments {
@@ -59,6 +62,7 @@ impl Fragments {
             fresh: false,
             parts: Vec::with_capacity(MAX_PARTS),
             effects: Effects::NONE,
+            least_ttl: 0,
         }
     }
 }
@@ -227,7 +231,7 @@ impl Engine {
         parts.clear();
         parts.extend(self.fragments.cache.parts(datagram));
         let gathered = self.fragments.cache.gathered(datagram);
-        self.fragments.effects = Effects::NONE;
+        (self.fragments.effects, self.fragments.least_ttl) = (Effects::NONE, 0);
         let mut whole = Whole { frames, parts: &parts };
         let verdict = self.judge_whole(round, &mut whole, &gathered, log);
         let others = u64::from(gathered.count - 1);
@@ -291,8 +295,8 @@ impl Engine {
 
     /// Does to all fragments what was done to the first.
     fn change_all<F: Frames>(&mut self, frames: &mut F, parts: &[Part]) {
-        let effects = self.fragments.effects;
-        if effects.is_none() {
+        let (effects, least_ttl) = (self.fragments.effects, self.fragments.least_ttl);
+        if effects.is_none() && least_ttl == 0 {
             return;
         }
         let id = self.chance.next() as u16;
@@ -301,6 +305,7 @@ impl Engine {
             let Ok(packet) = Packet::parse(frames.head(i), &frames.meta(i)) else { continue };
             if number > 0 {
                 effects.apply(&packet, frames, i, &mut self.chance);
+                raise_ttl(frames.head_mut(i), &packet, least_ttl);
             }
             if effects.has_random_id()
                 && packet.network == Network::Ipv4

@@ -12,6 +12,8 @@ use crate::bridge::{Bridge, LAN, PASSES, WAN};
 use crate::judge::{CLIENT, SERVER};
 use crate::random::Random;
 
+type Segment = fn(u8) -> Build;
+
 const RULES: &str = "match in on wan proto tcp scrub (reassemble tcp)\npass in on wan\n";
 
 /// The option, behind so many bytes that do nothing.
@@ -234,4 +236,35 @@ fn a_checksum_that_is_left_to_hardware_stays_so() {
     let stamps = |frame: &[u8]| tcp::find_timestamps(&frame[34..]).next().expect("timestamps");
     assert_ne!(stamps(&bytes).1, stamps(&frame).1);
     assert_eq!(bytes[50..52], frame[50..52], "hardware sums up what is there when it sends");
+}
+
+#[test]
+fn no_fragment_of_a_segment_lives_shorter_than_its_sender_did_before() {
+    type Host6 = ([u16; 8], u16);
+    const CLIENT6: Host6 = ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 40_000);
+    const SERVER6: Host6 = ([0x2001, 0xdb8, 0, 1, 0, 0, 0, 2], 80);
+    // Client to server, server to client, and where the time to live stands.
+    let families: [(Segment, Segment, usize); 2] = [
+        (|flags| build::tcp(CLIENT, SERVER, flags), |flags| build::tcp(SERVER, CLIENT, flags), 22),
+        (
+            |flags| build::tcp(CLIENT6, SERVER6, flags),
+            |flags| build::tcp(SERVER6, CLIENT6, flags),
+            21,
+        ),
+    ];
+    for (client, server, ttl) in families {
+        let mut bridge = Bridge::new(RULES);
+        assert_eq!(bridge.send(WAN, &client(SYN).seq(1000).ttl(60).frame()), PASSES);
+        let answer = server(SYN | ACK).seq(5000).ack(1001).frame();
+        assert_eq!(bridge.send(LAN, &answer), PASSES);
+        let data = client(ACK).seq(1001).ack(5001).payload(&[7; 3000]);
+        let fragments = build::fragments(&data.clone().ttl(3).frame(), 9, 1480);
+        let out = bridge.feed(WAN, &fragments);
+        let wanted = build::fragments(&data.ttl(60).frame(), 9, 1480);
+        assert_eq!(out.len(), 3);
+        for (judged, wanted) in out.iter().zip(wanted) {
+            assert_eq!(judged.bytes[ttl], 60);
+            assert_eq!(judged.bytes, wanted);
+        }
+    }
 }
