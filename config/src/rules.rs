@@ -278,8 +278,8 @@ pub struct IcmpMatch {
     pub code: Option<u8>,
 }
 
-/// What a passing rule does about state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a passing rule does about state; later is more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeepState {
     /// `no state`.
     #[default]

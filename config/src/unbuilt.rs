@@ -61,7 +61,6 @@ fn of_rule(rule: &Rule) -> Option<String> {
     let words = [
         (rule.from.os.is_some(), "os"),
         (rule.log.is_some_and(|log| log.to != 0), "log (to ...)"),
-        (rule.state == KeepState::Modulate, "modulate state"),
         (rule.state == KeepState::Synproxy, "synproxy state"),
         (options.pflow, "pflow"),
     ];

@@ -31,6 +31,7 @@ pass in keep state (max-src-conn 5, overload <a> flush global, src.track 9)
 pass in keep state (source-track rule)
 pass in proto tcp keep state (if-bound, tcp.established 60, adaptive.start 5, adaptive.end 9)
 pass in proto udp keep state (floating, udp.first 5)
+pass in proto tcp modulate state (max-src-conn 5)
 pass out tagged x received-on lan probability 5% max-pkt-rate 5/1 prio 2 tos 8 allow-opts once
 ";
     assert_eq!(lacking(text), []);
@@ -46,15 +47,14 @@ fn every_option_of_a_rule_is_named() {
     for (text, word) in [
         ("pass proto tcp from any os Linux", "os"),
         ("pass log (to pflog1)", "log (to ...)"),
-        ("pass modulate state", "modulate state"),
         ("pass synproxy state", "synproxy state"),
         ("pass keep state (pflow)", "pflow"),
     ] {
         assert_eq!(one(text), format!("`{word}` is not built yet"));
     }
     assert_eq!(
-        one("pass log (to pflog1) proto tcp modulate state (max-src-conn 5, pflow)"),
-        "`log (to ...)`, `modulate state` and `pflow` are not built yet"
+        one("pass log (to pflog1) proto tcp synproxy state (max-src-conn 5, pflow)"),
+        "`log (to ...)`, `synproxy state` and `pflow` are not built yet"
     );
 }
 

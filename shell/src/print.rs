@@ -90,13 +90,16 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-/// `[1000 + 65536] wscale 7`.
+/// `[1000 + 65536] wscale 7`, or `[1000 + 65536](+4711) wscale 7` if sequence numbers are translated.
 struct Window<'a>(&'a Peer);
 
 impl fmt::Display for Window<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let peer = self.0;
         write!(f, "[{} + {}]", peer.seq_lo, peer.seq_hi.wrapping_sub(peer.seq_lo))?;
+        if peer.seq_diff != 0 {
+            write!(f, "(+{})", peer.seq_diff)?;
+        }
         peer.wscale.map_or(Ok(()), |shift| write!(f, " wscale {shift}"))
     }
 }
@@ -309,7 +312,7 @@ mod tests {
     }
 
     fn peer(state: &str, seq_lo: u32, seq_hi: u32, wscale: Option<u8>) -> Peer {
-        Peer { state: state.into(), seq_lo, seq_hi, wscale }
+        Peer { state: state.into(), seq_lo, seq_hi, seq_diff: 0, wscale }
     }
 
     fn tcp() -> State {
@@ -348,6 +351,13 @@ mod tests {
              [4294967295 + 10] wscale 8  [1000 + 65536] wscale 7\n   \
              age 00:00:05, expires in 23:59:58, 5:4 pkts, 500:400 bytes, rule 3\n   \
              id: 00000000000000a1 creatorid: 00000001\n"
+        );
+        let mut translated = tcp();
+        translated.peers[0].seq_diff = 4711;
+        let text = printed(|out| state(out, &translated, 1));
+        assert!(
+            text.contains("   [4294967295 + 10] wscale 8  [1000 + 65536](+4711) wscale 7\n"),
+            "{text}"
         );
         let mut anchored = tcp();
         anchored.rules = [Some(12), Some(2)];

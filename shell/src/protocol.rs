@@ -579,6 +579,9 @@ pub struct Peer {
     pub seq_lo: u32,
     /// Highest sequence number it may send up to.
     pub seq_hi: u32,
+    /// What is added to its sequence numbers for the other end, if they are translated.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seq_diff: u32,
     /// Window scale, if both ends have offered one.
     pub wscale: Option<u8>,
 }
@@ -770,6 +773,12 @@ pub struct Limit {
     /// where memory is taken as it is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<u64>,
+}
+
+/// Whether a number need not be said.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 #[cfg(test)]

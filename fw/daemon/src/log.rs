@@ -231,7 +231,11 @@ fn describe_state(state: &StateNote, line: &mut String) {
     }
     for peer in [responder, initiator] {
         let room = peer.seq_hi.wrapping_sub(peer.seq_lo);
-        let _ = write!(line, " [{} + {room}] win {}", peer.seq_lo, peer.window);
+        let _ = write!(line, " [{} + {room}]", peer.seq_lo);
+        if peer.seq_diff != 0 {
+            let _ = write!(line, "(+{})", peer.seq_diff);
+        }
+        let _ = write!(line, " win {}", peer.window);
         if let Some(scale) = peer.scale {
             let _ = write!(line, " wscale {scale}");
         }
@@ -436,10 +440,11 @@ mod tests {
     #[test]
     fn a_state_is_told_as_it_was() {
         let (mut sender, mut writer, paper) = writer();
-        let peer = |state, seq_lo, scale| PeerView {
+        let peer = |state, seq_lo, scale: Option<u8>| PeerView {
             state,
             seq_lo,
             seq_hi: seq_lo.wrapping_add(64_240),
+            seq_diff: u32::from(scale.is_none()) * 9,
             window: 502,
             scale,
         };
@@ -457,7 +462,7 @@ mod tests {
         assert_eq!(
             ends,
             [
-                ", state CLOSING:ESTABLISHED [4294967295 + 64240] win 502 [1001 + 64240] win 502 \
+                ", state CLOSING:ESTABLISHED [4294967295 + 64240](+9) win 502 [1001 + 64240] win 502 \
                  wscale 7",
                 ", state CLOSING:ESTABLISHED"
             ]

@@ -1,7 +1,7 @@
 //! A packet that no state knows: what the rules decide about it, and what follows from that. A state
 //! is made, an answer is written in the place of the packet, counters and the log are told.
 
-use weir_config::rules::{Direction, Probability, Rate, Return};
+use weir_config::rules::{Direction, KeepState, Probability, Rate, Return};
 
 use crate::chance::Chance;
 use crate::engine::{Engine, distinct};
@@ -18,7 +18,8 @@ use crate::ruleset::criteria::{Around, Criterion};
 use crate::ruleset::evaluate::{Findings, Watcher};
 use crate::ruleset::meters::Meter;
 use crate::ruleset::records::Records;
-use crate::state::entry::{NONE, flag};
+use crate::splice;
+use crate::state::entry::{NONE, Peer, flag};
 use crate::state::{datagram, sctp, tcp as tracker};
 use crate::table::{TableCounters, TableOp};
 use crate::time::Instant;
@@ -38,7 +39,7 @@ impl Engine {
         flows: bool,
         log: &mut L,
     ) -> Verdict {
-        let &Arrival { round, i, lane, packet } = arrival;
+        let &Arrival { round, i, packet, .. } = arrival;
         // A one-shot rule must not be spent by a segment that its receiver would ignore.
         if let Transport::Tcp(header) = &packet.transport
             && round.program.has_meters()
@@ -49,25 +50,29 @@ impl Engine {
         // Taken out for the while; nothing else asks rules.
         let mut findings = self.findings.take().unwrap_or_default();
         let decision = self.ask(arrival, &mut findings);
-        let verdict = if decision.passes {
-            self.pass(arrival, frames, flows, &decision)
+        let (verdict, begun) = if decision.passes {
+            match self.pass(arrival, frames, flows, &decision) {
+                Ok(begun) => (self.forward(packet), begun),
+                Err(reason) => (self.block(packet, Direction::In, reason), None),
+            }
         } else {
             // A silent rule set blocks on arrival.
             let direction = direction(decision.blocked_by.unwrap_or(0));
             let reason = decision.reason.unwrap_or(Reason::NoRule);
-            self.block(packet, direction, reason)
+            (self.block(packet, direction, reason), None)
         };
         self.tell(arrival, frames, &decision, &findings, verdict, log);
         self.findings = Some(findings);
         match verdict {
             Verdict::Forward(_) => {
+                let stripped = begun.as_ref().and_then(|begun| begun.stripped.as_ref());
+                let packet = stripped.unwrap_or(packet);
                 if !decision.effects.is_none() {
                     self.apply(decision.effects, packet, frames, i);
                 }
-                if decision.effects.reassembles_tcp()
-                    && let Some(entry) = self.find_live(round, lane)
-                {
-                    self.normalise(arrival, frames, (entry, 0), true);
+                if let Some(Begun { entry, .. }) = begun {
+                    let plain = Arrival { packet, ..*arrival };
+                    self.change(&plain, frames, (entry, 0), true);
                 }
                 verdict
             }
@@ -93,14 +98,15 @@ impl Engine {
         program.judge(packet, lane.link_tag, around, findings, &mut watcher)
     }
 
-    /// The rules let it pass: it may need a state, or not be allowed one.
+    /// The rules let it pass: it may need a state, or not be allowed one. Returns the state that was
+    /// made.
     fn pass<F: Frames>(
         &mut self,
         arrival: &Arrival<'_>,
         frames: &mut F,
         flows: bool,
         decision: &Decision,
-    ) -> Verdict {
+    ) -> Result<Option<Begun>, Reason> {
         let packet = arrival.packet;
         let program = arrival.round.program;
         let mut deciding = decision.rules.into_iter().flatten();
@@ -108,22 +114,19 @@ impl Engine {
             && !deciding.all(|rule| program.compiled(rule).allow_opts)
             && !may_have_options(packet, frames.head(arrival.i))
         {
-            return self.block(packet, Direction::In, Reason::IpOptions);
+            return Err(Reason::IpOptions);
         }
-        if !decision.keeps_state {
-            return self.forward(packet);
+        if decision.keeps == KeepState::No {
+            return Ok(None);
         }
         if flows {
-            return match self.open(arrival, frames, decision) {
-                Ok(()) => self.forward(packet),
-                Err(reason) => self.block(packet, Direction::In, reason),
-            };
+            return self.open(arrival, frames, decision);
         }
         if matches!(packet.transport, Transport::IcmpError(..)) {
             // Passing an error about an unknown flow needs a rule that says `no state`.
-            return self.block(packet, Direction::In, Reason::IcmpUnmatched);
+            return Err(Reason::IcmpUnmatched);
         }
-        self.forward(packet)
+        Ok(None)
     }
 
     /// Makes the state of a new flow that the rules let pass.
@@ -132,20 +135,22 @@ impl Engine {
         arrival: &Arrival<'_>,
         frames: &mut F,
         decision: &Decision,
-    ) -> Result<(), Reason> {
+    ) -> Result<Option<Begun>, Reason> {
         let &Arrival { round, i, lane, packet } = arrival;
         let records = decision.rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
         let program = round.program;
-        let mut peers = Default::default();
+        let mut peers = <[Peer; 2]>::default();
+        let mut stripped = None;
+        let mut modulated = false;
         let timeout = match &packet.transport {
             Transport::Tcp(header) => {
                 verify(packet, header, frames, i)?;
-                let stripped = if tracker::opens(header) {
-                    self.strip_fast_open(frames, i, packet, records)
-                } else {
-                    None
-                };
+                if tracker::opens(header) {
+                    stripped = self.strip_fast_open(frames, i, packet, records);
+                }
                 let packet = stripped.as_ref().unwrap_or(packet);
+                modulated = decision.keeps == KeepState::Modulate
+                    && !packet.tcp_options(frames.head(i)).are_signed();
                 tracker::begin(&mut peers, &segment(packet, header, frames.head(i)))
             }
             Transport::Sctp(header) if !sctp::opens(header) => return Err(Reason::SctpNoState),
@@ -154,12 +159,17 @@ impl Engine {
         };
         if self.whole_ticks(records, timeout as u8, program) == 0 {
             // A time-out of 0: the state would end at once.
-            return Ok(());
+            return Ok(None);
         }
         let deciding = || decision.rules.into_iter().flatten();
         let policy = deciding().find_map(|rule| program.compiled(rule).policy);
         let (key, sender_is_lower) =
             lane.key_under(policy.unwrap_or(program.options().state_policy));
+        if modulated {
+            let [initiator, responder] = splice::differences(self.key, &key, sender_is_lower);
+            (peers[0].seq_diff, peers[1].seq_diff) = (initiator, responder);
+        }
+        let normalised = packet.is_tcp() && decision.effects.reassembles_tcp();
         let claim = self.claim(round, packet, records)?;
         let mut flags = claim.flags();
         flags |= if sender_is_lower { 0 } else { flag::INITIATOR_UPPER };
@@ -171,7 +181,8 @@ impl Engine {
             (deciding().any(|rule| program.compiled(rule).sloppy), flag::SLOPPY),
             (deciding().any(|rule| program.compiled(rule).names_tables()), flag::COUNTS_TABLES),
             (self.records.have_own(records), flag::OWN_TIMEOUTS),
-            (packet.is_tcp() && decision.effects.reassembles_tcp(), flag::NORMALISED),
+            (normalised, flag::NORMALISED),
+            (modulated || normalised, flag::TRANSLATED),
         ] {
             flags |= if wanted { flag } else { 0 };
         }
@@ -190,14 +201,17 @@ impl Engine {
         state.rules = records;
         state.packets[0] = 1;
         state.bytes[0] = u64::from(packet.length);
-        if state.has(flag::NORMALISED) {
+        if normalised {
             self.normaliser.begin(entry);
+        }
+        if modulated || normalised {
+            self.splices.begin(entry);
         }
         if self.table.get(entry).has(flag::OWN_TIMEOUTS) {
             let deadline = self.deadline(self.table.get(entry), program);
             self.table.reschedule(entry, deadline);
         }
-        Ok(())
+        Ok(Some(Begun { entry, stripped }))
     }
 
     /// Counts the packet for its rules and their tables, and logs it for those that want that.
@@ -349,6 +363,13 @@ impl Engine {
             }
         }
     }
+}
+
+/// A state that was made for a packet.
+struct Begun {
+    entry: u32,
+    /// What is left of the packet, if something of it was taken out.
+    stripped: Option<Packet>,
 }
 
 const fn direction(side: usize) -> Direction {

@@ -24,11 +24,12 @@ use crate::ruleset::criteria::Answers;
 use crate::ruleset::evaluate::Findings;
 use crate::ruleset::records::{Records, RuleCounters};
 use crate::source::{self, Sources};
+use crate::splice::Splices;
 use crate::state::entry::{Entry, Links, NONE, flag};
 use crate::state::lifetime::Pace;
 use crate::state::table::Table;
 use crate::state::tail::Tails;
-use crate::state::tcp::{self, Tail};
+use crate::state::tcp::{self, Rest, Tail};
 use crate::state::view::{Context, StateView};
 use crate::state::wheel::{TICK_NANOS, TICKS_PER_SECOND, is_due};
 use crate::table::{Pages, Retired, TableCounters, Tables};
@@ -158,6 +159,7 @@ pub struct Engine {
     pub(crate) chance: Chance,
     pub(crate) fragments: Fragments,
     pub(crate) normaliser: Normaliser,
+    pub(crate) splices: Splices,
     /// By how much the time-outs of the rule set are shortened in this round.
     pace: Pace,
     /// The pace that every place in the wheel takes into account.
@@ -225,6 +227,7 @@ impl Engine {
             chance: Chance::new(setup.key, setup.worker),
             fragments: Fragments::new(),
             normaliser: Normaliser::default(),
+            splices: Splices::default(),
             pace: Pace::FULL,
             swept: Pace::FULL,
             pressed: 0,
@@ -258,6 +261,9 @@ impl Engine {
         }
         if program.reassembles_tcp() {
             self.normaliser.reserve(self.table.capacity());
+        }
+        if program.splices() {
+            self.splices.reserve(self.table.capacity());
         }
         self.program = Some(program);
         self.advance(now);
@@ -576,12 +582,14 @@ fn remember(tails: &mut Tails, state: &Entry, hash: u64, ending: Ending, now: u3
         Ending::Forgotten => false,
     };
     if more_may_come && state.has(flag::PROVEN) && state.key().protocol() == protocol::TCP {
-        let (sloppy, killed) = (state.has(flag::SLOPPY), ending == Ending::Killed);
-        tails.remember(
-            state.key().sided(hash),
-            Tail::new(&state.peers, state.sender(true), sloppy, killed),
-            now,
-        );
+        let rest = match ending {
+            _ if state.has(flag::TRANSLATED) => Rest::Untranslatable,
+            Ending::Killed => Rest::Silenced,
+            _ => Rest::Passes,
+        };
+        let sloppy = state.has(flag::SLOPPY);
+        let tail = Tail::new(&state.peers, state.sender(true), sloppy, rest);
+        tails.remember(state.key().sided(hash), tail, now);
     }
 }
 

@@ -237,6 +237,21 @@ impl FlowKey {
         sip.word(length << 56 | u64::from(self.sides & INET6));
         sip.finish()
     }
+
+    /// What hides the sequence numbers of a flow's ends: in the low half for the lower endpoint, in the
+    /// high half for the upper.
+    pub(crate) const fn hash_sequence(&self, key: HashKey) -> u64 {
+        let Self { lower, upper, tail, .. } = *self;
+        let mut sip = Sip::new(key);
+        // A length that no other hash under this key has.
+        let words = [lower[0], lower[1], upper[0], upper[1], tail, 40 << 56];
+        let mut i = 0;
+        while i < words.len() {
+            sip.word(words[i]);
+            i += 1;
+        }
+        sip.finish()
+    }
 }
 
 /// Hash of a source and of what tracks it.

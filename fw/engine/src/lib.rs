@@ -28,6 +28,7 @@ pub mod reason;
 pub mod reflect;
 pub mod ruleset;
 pub mod source;
+mod splice;
 mod state;
 pub mod table;
 pub mod time;

@@ -11,7 +11,8 @@
 //!
 //! A state that asks for it has a record at its place in a table beside the state table, made when the
 //! first rule asks. All values in it are in the clock of the end that they are about. A segment is
-//! looked at before the tracker sees it and changes the record after that has let it pass.
+//! looked at before the tracker sees it and changes the record after that has let it pass. By how much
+//! clocks are shifted is chosen here; [`splice`](crate::splice) does it.
 
 use weir_config::options::Timeout;
 use zerocopy::FromZeros;
@@ -21,7 +22,7 @@ use crate::frame::Frames;
 use crate::judge::Arrival;
 use crate::packet::ipv4::{Ipv4, Ipv4Mut};
 use crate::packet::ipv6::{Ipv6, Ipv6Mut};
-use crate::packet::{Network, Packet, Tcp, Transport, checksum, tcp};
+use crate::packet::{Network, Packet, Tcp, Transport, tcp};
 use crate::reason::Reason;
 use crate::state::tcp as tracker;
 use crate::state::wheel::TICKS_PER_SECOND;
@@ -30,8 +31,6 @@ use crate::time::Instant;
 /// What is known of one end.
 #[derive(Clone, Copy, Debug, FromZeros)]
 struct End {
-    /// Added to its timestamps on their way.
-    shift: u32,
     /// Its last timestamp.
     value: u32,
     /// Its lowest.
@@ -78,8 +77,6 @@ pub(crate) struct Normaliser {
 /// The timestamps of a segment.
 #[derive(Clone, Copy)]
 struct Stamps {
-    /// Where they stand in the segment.
-    at: usize,
     /// In the sender's clock.
     value: u32,
     /// As it came, and in the receiver's clock.
@@ -162,7 +159,7 @@ impl Engine {
         if !source.knows(known::STAMPS) && !other.knows(known::STAMPS) {
             return Ok(());
         }
-        let stamps = stamps(packet, header, head, other)?;
+        let stamps = stamps(packet, header, head, self.splices.get(entry).clock[1 - from])?;
         let state = self.table.get(entry);
         let now = milliseconds(round.now);
         let is_young = round.tick.wrapping_sub(self.table.created(entry)) <= MAX_AGE;
@@ -187,8 +184,8 @@ impl Engine {
         if fits { Ok(()) } else { Err(Reason::TcpTimestamp) }
     }
 
-    /// Changes a segment that passes, and keeps its checksums right. `moves` says that the tracker
-    /// has taken it into account, so that the record does, too.
+    /// Takes a segment that passes into account, if the tracker has (`moves`), raises its time to live
+    /// and chooses by how much timestamps are shifted.
     pub(crate) fn normalise<F: Frames>(
         &mut self,
         arrival: &Arrival<'_>,
@@ -200,17 +197,22 @@ impl Engine {
         let Transport::Tcp(header) = packet.transport else { return };
         let now = milliseconds(round.now);
         let is_young = round.tick.wrapping_sub(self.table.created(entry)) <= MAX_AGE;
-        let Some([first, second]) = self.normaliser.records.get_mut(entry as usize) else { return };
-        let (source, other) = if from == 0 { (first, second) } else { (second, first) };
+        let Some(ends) = self.normaliser.records.get_mut(entry as usize) else { return };
+        let source = &mut ends[from];
         // Two of them have been refused, but for the first segment of a flow.
-        let found = stamps(packet, &header, frames.head(i), other).ok().flatten();
+        let shift = self.splices.get(entry).clock[1 - from];
+        let found = stamps(packet, &header, frames.head(i), shift).ok().flatten();
         if moves && !source.knows(known::HEARD) {
             source.known = known::HEARD;
             if let Some(stamps) = found
                 && header.flags & tcp::flags::SYN != 0
             {
                 source.known |= known::STAMPS;
-                source.shift = self.chance.next() as u32;
+                if let Some(splice) = self.splices.get_mut(entry)
+                    && splice.clock[from] == 0
+                {
+                    splice.clock[from] = self.chance.next() as u32;
+                }
                 (source.value, source.first, source.seen) = (stamps.value, stamps.value, now);
             }
         }
@@ -227,66 +229,29 @@ impl Engine {
                 source.hear(&stamps, now);
             }
         }
-        let (source, other) = (*source, *other);
         raise_ttl(frames.head_mut(i), packet, source.ttl);
         self.fragments.least_ttl = source.ttl;
-        if let Some(stamps) = found {
-            shift_stamps(packet, &header, frames, i, &stamps, [&source, &other]);
-        }
     }
 }
 
-/// The timestamps of a segment; more than one pair is refused.
+/// The timestamps of a segment, of which the receiver's clock was shifted; more than one pair is
+/// refused.
 fn stamps(
     packet: &Packet,
     header: &Tcp,
     head: &[u8],
-    receiver: &End,
+    shift: u32,
 ) -> Result<Option<Stamps>, Reason> {
     let start = usize::from(packet.transport_offset);
     let segment = head.get(start..start + usize::from(header.header)).unwrap_or_default();
     let mut found = tcp::find_timestamps(segment);
-    let Some((at, value, raw_echo)) = found.next() else { return Ok(None) };
+    let Some((_, value, raw_echo)) = found.next() else { return Ok(None) };
     if found.next().is_some() {
         return Err(Reason::TcpTimestamp);
     }
-    Ok(Some(Stamps { at, value, raw_echo, echo: shifted_back(raw_echo, receiver) }))
-}
-
-/// An echo in the clock of the end that it goes to; 0 is no echo.
-const fn shifted_back(echo: u32, receiver: &End) -> u32 {
-    if echo != 0 && receiver.knows(known::STAMPS) {
-        echo.wrapping_sub(receiver.shift)
-    } else {
-        echo
-    }
-}
-
-fn shift_stamps<F: Frames>(
-    packet: &Packet,
-    header: &Tcp,
-    frames: &mut F,
-    i: usize,
-    stamps: &Stamps,
-    [source, other]: [&End; 2],
-) {
-    if !source.knows(known::STAMPS) && !other.knows(known::STAMPS) {
-        return;
-    }
-    let value = if source.knows(known::STAMPS) {
-        stamps.value.wrapping_add(source.shift)
-    } else {
-        stamps.value
-    };
-    let mut bytes = [0; 8];
-    bytes[..4].copy_from_slice(&value.to_be_bytes());
-    bytes[4..].copy_from_slice(&stamps.echo.to_be_bytes());
-    let finished = checksum::is_finished(packet, frames, i);
-    let start = usize::from(packet.transport_offset);
-    let end = start + usize::from(header.header);
-    if let Some(segment) = frames.head_mut(i).get_mut(start..end) {
-        tcp::overwrite(segment, stamps.at, &bytes, finished);
-    }
+    // 0 is no echo.
+    let echo = if raw_echo == 0 { 0 } else { raw_echo.wrapping_sub(shift) };
+    Ok(Some(Stamps { value, raw_echo, echo }))
 }
 
 /// Raises the time to live, which other effects may have raised already.

@@ -12,6 +12,7 @@ use crate::judge::{Arrival, Event, Round, Verdict, may_have_options};
 use crate::log::{LogSink, StateNote};
 use crate::packet::{Packet, Quote, Tcp, Transport, checksum, protocol, tcp};
 use crate::reason::Reason;
+use crate::splice;
 use crate::state::entry::{Entry, Peer, flag};
 use crate::state::tcp::{Late, Segment};
 use crate::state::view::PeerView;
@@ -52,6 +53,12 @@ impl Engine {
                     return None;
                 }
                 let limited = state.has(flag::LIMITED);
+                // What the tracker sees of it.
+                let header = if state.has(flag::TRANSLATED) {
+                    splice::own_space(&header, &state.peers[1 - from])
+                } else {
+                    header
+                };
                 if limited {
                     match self.before_tracking(arrival, frames, &header, entry, from) {
                         Ok(Some(packet)) => {
@@ -131,24 +138,41 @@ impl Engine {
         let state = self.table.get_mut(entry);
         state.packets[from] += 1;
         state.bytes[from] += u64::from(packet.length);
-        let changed = state.has(flag::EFFECTS);
-        let normalised = state.has(flag::NORMALISED);
-        let counted = state.has(flag::COUNTS_TABLES);
+        let more = state.has(flag::MORE_TO_DO);
         let records = state.rules;
         // The initiator's packets arrive by the arriving rule's port; answers leave by it.
         self.records.count(records[0], from, packet.length);
         self.records.count(records[1], 1 - from, packet.length);
-        if changed {
-            let effects = Effects::unpack(self.table.effects(entry));
-            self.apply(effects, packet, frames, i);
-        }
-        if normalised {
-            self.normalise(arrival, frames, (entry, from), moves);
-        }
-        if counted {
-            self.count_tables(round, packet, from, records);
+        if more {
+            let state = self.table.get(entry);
+            let counted = state.has(flag::COUNTS_TABLES);
+            if state.has(flag::EFFECTS) {
+                let effects = Effects::unpack(self.table.effects(entry));
+                self.apply(effects, packet, frames, i);
+            }
+            self.change(arrival, frames, (entry, from), moves);
+            if counted {
+                self.count_tables(round, packet, from, records);
+            }
         }
         self.forward(packet)
+    }
+
+    /// What is done to a segment of peer `from` for the sake of its connection alone. `moves` says
+    /// that the tracker has taken it into account.
+    pub(crate) fn change<F: Frames>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        frames: &mut F,
+        (entry, from): (u32, usize),
+        moves: bool,
+    ) {
+        if self.table.get(entry).has(flag::NORMALISED) {
+            self.normalise(arrival, frames, (entry, from), moves);
+        }
+        if self.table.get(entry).has(flag::TRANSLATED) {
+            self.translate(frames, arrival.i, arrival.packet, (entry, from));
+        }
     }
 
     /// Before a segment of a connection with limits is tracked: its verdict, if it ends here; else what
@@ -317,7 +341,7 @@ impl Engine {
     pub(crate) fn judge_error<F: Frames, L: LogSink>(
         &mut self,
         arrival: &Arrival<'_>,
-        frames: &F,
+        frames: &mut F,
         quote: &Quote,
         entry: u32,
         log: &mut L,
@@ -333,7 +357,8 @@ impl Engine {
         }
         let fits = match quote.protocol {
             protocol::TCP => {
-                state.has(flag::SLOPPY) || tracker::quotes(&state.peers, from, quote.seq)
+                let seq = quote.seq.wrapping_sub(state.peers[from].seq_diff);
+                state.has(flag::SLOPPY) || tracker::quotes(&state.peers, from, seq)
             }
             protocol::SCTP => sctp::quotes(&state.peers, from, quote.seq),
             _ => true,
@@ -347,6 +372,7 @@ impl Engine {
         let rules = state.rules;
         self.records.count(rules[0], 1 - from, packet.length);
         self.records.count(rules[1], from, packet.length);
+        self.translate_quote(frames, i, packet, (entry, from));
         self.forward(packet)
     }
 }

@@ -122,6 +122,7 @@ impl Control {
                 state: peer.state.to_owned(),
                 seq_lo: peer.seq_lo,
                 seq_hi: peer.seq_hi,
+                seq_diff: peer.seq_diff,
                 wscale: peer.scale,
             }),
             age: state.age,

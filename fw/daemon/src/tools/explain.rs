@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use weir_config::probe;
+use weir_config::rules::KeepState;
 use weir_engine::packet::describe::describe;
 use weir_engine::packet::{Address, Packet, Tags};
 use weir_engine::{Checksum, Meta, PortIndex};
@@ -209,7 +210,7 @@ fn capture(
 }
 
 fn makes_state(fate: &Fate) -> bool {
-    fate.passes() && fate.decision.is_some_and(|decision| decision.keeps_state)
+    fate.passes() && fate.decision.is_some_and(|decision| decision.keeps != KeepState::No)
 }
 
 fn of_known_flow(packet: String, maker: u64) -> Explanation {

@@ -6,7 +6,7 @@
 //! captures on the sending host do not have.
 
 use weir_config::probe::By;
-use weir_config::rules::Action;
+use weir_config::rules::{Action, KeepState};
 use weir_engine::packet::{Network, Packet, Transport, icmp, protocol};
 use weir_engine::table::Tables;
 use weir_engine::{Decision, Instant, Meta, Program, Reason, Trace};
@@ -157,7 +157,9 @@ fn after(program: &Program, packet: &Packet, head: &[u8], decision: Decision) ->
         && !reports_members(packet, head)
     {
         Some(Reason::IpOptions)
-    } else if decision.keeps_state && matches!(packet.transport, Transport::IcmpError(..)) {
+    } else if decision.keeps != KeepState::No
+        && matches!(packet.transport, Transport::IcmpError(..))
+    {
         Some(Reason::IcmpUnmatched)
     } else {
         None

@@ -53,6 +53,11 @@ impl Teller<'_> {
             }
             if fate.passes() {
                 explanation.makes = Some(self.makes(&packet, &trace));
+                if trace.decision.keeps == KeepState::Synproxy {
+                    let note = "weir answers the SYN in the name of its destination, which hears of \
+                                it when the sender has completed the handshake";
+                    explanation.notes.push(note.to_owned());
+                }
             }
             if trace.decision.by_chance {
                 let note =
@@ -226,7 +231,7 @@ impl Teller<'_> {
             return "no state: no rule is asked".to_owned();
         }
         let deciding = || decision.rules.into_iter().flatten();
-        if !decision.keeps_state {
+        if decision.keeps == KeepState::No {
             let stateless =
                 deciding().find(|&rule| self.program.place(rule).rule.state == KeepState::No);
             return match stateless {
@@ -240,13 +245,10 @@ impl Teller<'_> {
         if matches!(packet.transport, Transport::Fragment(_)) {
             return "no state: fragments that are not reassembled belong to no flow".to_owned();
         }
-        let kinds = || deciding().map(|rule| self.program.place(rule).rule.state);
-        let kind = if kinds().any(|kind| kind == KeepState::Synproxy) {
-            "synproxy"
-        } else if kinds().any(|kind| kind == KeepState::Modulate) {
-            "modulate"
-        } else {
-            "keep"
+        let kind = match decision.keeps {
+            KeepState::Synproxy => "synproxy",
+            KeepState::Modulate => "modulate",
+            KeepState::Keep | KeepState::No => "keep",
         };
         format!("{kind} state: {}", self.flow(packet, trace.sides[0].port.0))
     }

@@ -5,13 +5,13 @@ use crate::reason::Reason;
 /// The 16-bit field at `at`. Panics if it is not inside: for fixed arrays and constant offsets,
 /// where the compiler proves that it is.
 #[inline]
-pub(super) const fn be16(bytes: &[u8], at: usize) -> u16 {
+pub(crate) const fn be16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 /// The 32-bit field at `at`, as [`be16`].
 #[inline]
-pub(super) const fn be32(bytes: &[u8], at: usize) -> u32 {
+pub(crate) const fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 

@@ -211,8 +211,16 @@ fn quote(head: &[u8], at: usize, end: usize, network: Network) -> Result<Quote, 
         }
         _ => (0, 0, 0),
     };
-    let offset = at as u16;
-    Ok(Quote { offset, protocol, source, destination, source_port, destination_port, seq })
+    Ok(Quote {
+        offset: at as u16,
+        transport: transport as u16,
+        protocol,
+        source,
+        destination,
+        source_port,
+        destination_port,
+        seq,
+    })
 }
 
 #[cfg(test)]
@@ -231,6 +239,7 @@ mod tests {
     fn reads_an_error_with_its_quote() {
         let expected = Quote {
             offset: 8,
+            transport: 28,
             protocol: 6,
             source: Address::v4([198, 51, 100, 2]),
             destination: Address::v4([192, 0, 2, 1]),

@@ -10,7 +10,7 @@
 
 pub mod arp;
 pub mod build;
-mod bytes;
+pub(crate) mod bytes;
 pub mod checksum;
 pub mod describe;
 pub mod ethernet;
@@ -168,6 +168,8 @@ pub struct Icmp {
 pub struct Quote {
     /// Where the quoted IP header begins in the frame.
     pub offset: u16,
+    /// Where what is behind it and its extension headers begins.
+    pub transport: u16,
     /// IP protocol number.
     pub protocol: u8,
     /// Source of the quoted packet.

@@ -10,6 +10,11 @@ pub const HEADER: usize = 20;
 /// Where the checksum stands in the header.
 pub const CHECKSUM: usize = 16;
 
+/// Option with an MD5 signature (RFC 2385).
+const MD5: u8 = 19;
+/// Option with a message authentication code (RFC 5925).
+const AUTHENTICATION: u8 = 29;
+
 /// The control bits.
 pub mod flags {
     /// No more data from the sender.
@@ -227,6 +232,11 @@ impl<'a> Options<'a> {
             TcpOption::MaximumSegmentSize(size) => Some(size),
             _ => None,
         })
+    }
+
+    /// Whether the segment is signed (RFC 2385, MD5; RFC 5925, TCP-AO): nobody may change it.
+    pub fn are_signed(mut self) -> bool {
+        self.any(|option| matches!(option, TcpOption::Other { kind: MD5 | AUTHENTICATION, .. }))
     }
 
     /// What has not been gone through, for instance because it is malformed.

@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
-use weir_config::options::{Options, StatePolicy, Timeout};
+use weir_config::options::{Options, StatePolicy, Syncookies, Timeout};
 use weir_config::rules::{Action, KeepState, Rule, RuleSet};
 
 use super::carried::Carried;
@@ -297,6 +297,14 @@ impl Program {
     /// Whether a rule says `scrub (reassemble tcp)`.
     pub(crate) fn reassembles_tcp(&self) -> bool {
         self.rules.iter().any(|rule| rule.effects.reassembles_tcp())
+    }
+
+    /// Whether a rule or an option may make states of which more than sequence numbers is translated:
+    /// their records are needed beside the state table.
+    pub(crate) fn splices(&self) -> bool {
+        self.reassembles_tcp()
+            || self.source.options.syncookies != Syncookies::Never
+            || self.rules.iter().any(|rule| rule.state == KeepState::Synproxy)
     }
 
     /// By how much time-outs are shortened while there are so many states, over all workers.

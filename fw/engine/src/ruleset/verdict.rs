@@ -36,8 +36,10 @@ pub struct Decision {
     pub skipped: bool,
     /// The blocking side, if a rule blocks: 0 arriving, 1 leaving.
     pub blocked_by: Option<usize>,
-    /// Whether a state is made.
-    pub keeps_state: bool,
+    /// What is done about state: the most that one of the passing rules asks for, but nothing if one
+    /// wants none. Sequence numbers are translated from a SYN on or not at all, and not where a rule
+    /// is `sloppy`, since half of the connection may take another way.
+    pub keeps: KeepState,
     /// Number of the tag that the packet has in the end; see [`Program::tag_name`].
     pub tag: u16,
     /// A rule with `probability` was asked: the next packet may fare differently.
@@ -203,7 +205,7 @@ impl Program {
             rules,
             skipped: sides == [Side::Abstains; 2],
             blocked_by: None,
-            keeps_state: false,
+            keeps: KeepState::No,
             tag: subject.tag,
             by_chance: findings.by_chance,
             effects: findings.effects,
@@ -227,11 +229,19 @@ impl Program {
             return decision;
         }
         decision.passes = true;
-        decision.keeps_state = true;
+        decision.keeps = KeepState::Keep;
+        let mut translatable = packet.is_tcp() && subject.opens();
         for rule in passing {
             let compiled = self.compiled(rule);
-            decision.keeps_state &= compiled.state != KeepState::No;
+            decision.keeps = match (decision.keeps, compiled.state) {
+                (KeepState::No, _) | (_, KeepState::No) => KeepState::No,
+                (one, other) => one.max(other),
+            };
             decision.log_all |= compiled.log_all;
+            translatable &= !compiled.sloppy;
+        }
+        if !translatable {
+            decision.keeps = decision.keeps.min(KeepState::Keep);
         }
         // What the leaving rule leaves open is taken from the arriving one.
         for rule in rules.into_iter().rev().flatten() {

@@ -282,10 +282,12 @@ impl Engine {
     ) {
         let &Arrival { round, i, packet, .. } = arrival;
         let Path { from: here, to: there } = Path::across(packet.port);
-        // Each is what its receiver expects next: a half-open server has seen nothing but the SYN.
-        let forward = before[from].seq_lo;
-        let back =
-            if header.flags & flags::ACK != 0 { header.ack } else { before[1 - from].seq_lo };
+        // Each is what its receiver expects next, in the numbers that it knows: a half-open server has
+        // seen nothing but the SYN.
+        let (sender, receiver) = (&before[from], &before[1 - from]);
+        let back = if header.flags & flags::ACK != 0 { header.ack } else { receiver.seq_lo };
+        let forward = sender.seq_lo.wrapping_add(sender.seq_diff);
+        let back = back.wrapping_add(receiver.seq_diff);
         let head = frames.head(i);
         self.craft(there, |room| {
             reflect::reset_for(room, head, packet, Towards::Receiver, forward)

@@ -51,7 +51,8 @@ pub(crate) struct Peer {
     pub(crate) seq_lo: u32,
     /// Highest that the other end allows: what it acknowledged plus its window.
     pub(crate) seq_hi: u32,
-    /// Reserved for translated connections.
+    /// What is added to its sequence numbers on their way to the other end, if
+    /// [`flag::TRANSLATED`]. All numbers here are the end's own.
     pub(crate) seq_diff: u32,
     /// Largest window it advertised, before scaling.
     pub(crate) max_win: u16,
@@ -89,6 +90,10 @@ pub(crate) mod flag {
     pub(crate) const CONNECTED: u16 = 1024;
     /// A limit has refused the connection: both ends were reset.
     pub(crate) const REFUSED: u16 = 2048;
+    /// The ends of the connection do not speak of the same numbers: see [`splice`](crate::splice).
+    pub(crate) const TRANSLATED: u16 = 1 << 13;
+    /// More is to be done with its packets than to count them and let them pass.
+    pub(crate) const MORE_TO_DO: u16 = EFFECTS | NORMALISED | TRANSLATED | COUNTS_TABLES;
 }
 
 impl Entry {

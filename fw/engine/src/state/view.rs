@@ -53,6 +53,8 @@ pub struct PeerView {
     pub seq_lo: u32,
     /// Highest that the other end allows.
     pub seq_hi: u32,
+    /// What is added to its sequence numbers for the other end; 0 where they are not translated.
+    pub seq_diff: u32,
     /// Largest window advertised, before scaling.
     pub window: u16,
     /// Window scale, if it was negotiated.
@@ -72,6 +74,7 @@ impl PeerView {
             state,
             seq_lo: peer.seq_lo,
             seq_hi: peer.seq_hi,
+            seq_diff: peer.seq_diff,
             window: peer.max_win,
             scale: window_scale(peer),
         }

@@ -23,6 +23,8 @@ pub(crate) struct Segment {
     pub(crate) payload: u64,
     /// Window scale option.
     pub(crate) scale: Option<u8>,
+    /// What was received ahead of what it acknowledges, up to four blocks (RFC 2018).
+    pub(crate) early: Vec<(u64, u64)>,
 }
 
 impl Segment {
@@ -126,7 +128,9 @@ impl Endpoint {
         let ack = if self.expected > 0 { ACK } else { 0 };
         let scale = if syn { self.offered } else { None };
         let window = window as u16;
-        Segment { flags: flags | ack, position, ack: self.expected, window, payload, scale }
+        let early = if syn || ack == 0 { 0 } else { 4 };
+        let early = self.early.iter().take(early).map(|(&from, &to)| (from, to)).collect();
+        Segment { flags: flags | ack, position, ack: self.expected, window, payload, scale, early }
     }
 
     pub(crate) fn open(&mut self) -> Segment {

@@ -22,3 +22,4 @@ mod simulation;
 mod sources;
 mod timeouts;
 mod timestamps;
+mod translation;

@@ -1,7 +1,7 @@
 //! Two correct TCP endpoints over a link that loses, delays, reorders, duplicates and damages on both
 //! sides of the bridge, in virtual time: every connection comes to its end, nothing of it is changed
-//! or logged as blocked, and the bridge refuses nothing that could still make a difference to its
-//! receiver.
+//! but what `modulate state` has to change, and that byte by byte, nothing is logged as blocked, and the
+//! bridge refuses nothing that could still make a difference to its receiver.
 //!
 //! Connections come in blocks, each with a bridge of its own, of one to eight workers. A block
 //! repeats bit by bit with its number, which every message names: `WEIR_BLOCK=17` runs that one
@@ -74,23 +74,39 @@ struct Connection<'b> {
     addresses: [([u8; 4], u16); 2],
     /// Names it in messages.
     name: String,
+    /// The bridge translates sequence numbers.
+    translated: bool,
     refused: u32,
+    /// What the bridge adds to the numbers of each end; known once one of them has passed.
+    differences: [Option<u32>; 2],
 }
 
 impl Connection<'_> {
-    fn meet(&mut self, from: usize, segment: &Segment, damage: Option<usize>) -> Fate {
-        let options = segment.scale.map(|shift| [1, 3, 3, shift]);
-        let mut frame = build::tcp(self.addresses[from], self.addresses[1 - from], segment.flags)
-            .seq(self.first[from].wrapping_add(segment.position as u32))
-            .ack(if segment.ack == 0 {
-                0
-            } else {
-                self.first[1 - from].wrapping_add(segment.ack as u32)
-            })
+    /// The segment as its sender sends it (`own` and `others` are where its positions and those that
+    /// it acknowledges begin), or as its receiver is to get it.
+    fn frame(&self, from: usize, segment: &Segment, own: u32, others: u32) -> Vec<u8> {
+        let ack = if segment.ack == 0 { 0 } else { others.wrapping_add(segment.ack as u32) };
+        let mut options = segment.scale.map_or(Vec::new(), |shift| vec![1, 3, 3, shift]);
+        if !segment.early.is_empty() {
+            options.extend([1, 1, 5, 2 + 8 * segment.early.len() as u8]);
+            for edge in segment.early.iter().flat_map(|&(left, right)| [left, right]) {
+                options.extend(others.wrapping_add(edge as u32).to_be_bytes());
+            }
+        }
+        build::tcp(self.addresses[from], self.addresses[1 - from], segment.flags)
+            .seq(own.wrapping_add(segment.position as u32))
+            .ack(ack)
             .window(segment.window)
-            .tcp_options(options.as_ref().map_or(&[], |bytes| &bytes[..]))
+            .tcp_options(&options)
             .payload(&vec![0; segment.payload as usize])
-            .frame();
+            .frame()
+    }
+
+    fn meet(&mut self, from: usize, segment: &Segment, damage: Option<usize>) -> Fate {
+        // An end knows its peer's numbers as the bridge has translated them.
+        let [known, others] = [from, 1 - from]
+            .map(|end| self.first[end].wrapping_add(self.differences[end].unwrap_or(0)));
+        let mut frame = self.frame(from, segment, self.first[from], others);
         if let Some(bit) = damage {
             // Behind the Ethernet header, whose frame check sequence would tell.
             let bit = 14 * 8 + bit % (frame.len() * 8 - 14 * 8);
@@ -106,7 +122,16 @@ impl Connection<'_> {
         if let Some(reason) = refused {
             return Fate::Refused(reason);
         }
-        assert!(self.bridge.frame == frame, "{}: {segment:?} of {from} was changed", self.name);
+        let known = if self.differences[from].is_none() {
+            let seq = u32::from_be_bytes(self.bridge.frame[38..42].try_into().expect("four bytes"));
+            let seen = seq.wrapping_sub(segment.position as u32);
+            self.differences[from] = Some(seen.wrapping_sub(self.first[from]));
+            seen
+        } else {
+            known
+        };
+        let expected = self.frame(from, segment, known, self.first[1 - from]);
+        assert!(self.bridge.frame == expected, "{}: {segment:?} of {from} was changed", self.name);
         Fate::Passed
     }
 
@@ -126,7 +151,13 @@ impl Connection<'_> {
     }
 }
 
-fn run(bridge: &mut Bridge, number: u32, name: String, random: &mut Random) -> u32 {
+fn run(
+    bridge: &mut Bridge,
+    number: u32,
+    name: String,
+    translated: bool,
+    random: &mut Random,
+) -> u32 {
     let start = bridge.now;
     let mut link = Link {
         events: Vec::new(),
@@ -142,7 +173,9 @@ fn run(bridge: &mut Bridge, number: u32, name: String, random: &mut Random) -> u
         first: [near_wrap(random), random.next() as u32],
         addresses: [([192, 0, 2, 1], (number % 60_000) as u16 + 1024), ([198, 51, 100, 2], 80)],
         name,
+        translated,
         refused: 0,
+        differences: [None; 2],
     };
     let simultaneous = random.below(20) == 0;
     let openings = if simultaneous { 2 } else { 1 };
@@ -205,18 +238,25 @@ fn run(bridge: &mut Bridge, number: u32, name: String, random: &mut Random) -> u
         }
     }
     assert!(finished.is_some());
+    for difference in it.differences {
+        assert_eq!(difference.is_some_and(|by| by != 0), it.translated, "{}", it.name);
+    }
     it.refused
 }
 
 /// A block's connections, one after the other; then everything times out.
 fn run_block(block: u32) {
     let workers = (block % 8) as u16 + 1;
-    let mut bridge = Bridge::with_workers("block log\npass in proto tcp\npass out\n", workers);
+    // Every other block is translated, for all numbers of workers.
+    let translated = block / 8 % 2 == 1;
+    let state = if translated { "modulate" } else { "keep" };
+    let rules = format!("block log\npass in proto tcp {state} state\npass out\n");
+    let mut bridge = Bridge::with_workers(&rules, workers);
     let mut refused = 0;
     for number in 0..BLOCK {
         let mut random = Random(u64::from(block) << 32 | u64::from(number));
         let name = format!("block {block}, connection {number}");
-        refused += run(&mut bridge, number, name, &mut random);
+        refused += run(&mut bridge, number, name, translated, &mut random);
     }
     let counters = bridge.counters();
     // Duplicates that came more than a window late.

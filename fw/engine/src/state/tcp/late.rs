@@ -14,8 +14,19 @@ pub(crate) struct Tail {
     ends: [End; 2],
     /// How far behind a segment of that end may be: a power of two of bytes, or [`ANYWHERE`].
     behind: [u8; 2],
-    /// Somebody ended it by force: nothing of it passes any more.
-    killed: bool,
+    rest: Rest,
+}
+
+/// What becomes of the last segments of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Those that carry nothing pass.
+    Passes,
+    /// Nothing passes: somebody ended it by force.
+    Silenced,
+    /// Nothing passes, since nobody knows any more how to translate it. What the ends acknowledge is
+    /// not known in the numbers that they use.
+    Untranslatable,
 }
 
 /// One end.
@@ -44,10 +55,10 @@ pub(crate) enum Late {
 impl Tail {
     /// Of nothing.
     pub(crate) const BLANK: Self =
-        Self { ends: [End { seq_lo: 0, seq_hi: 0 }; 2], behind: [0; 2], killed: false };
+        Self { ends: [End { seq_lo: 0, seq_hi: 0 }; 2], behind: [0; 2], rest: Rest::Passes };
 
     /// Of a connection; `lower` is the index of the lower endpoint in `peers`.
-    pub(crate) fn new(peers: &[Peer; 2], lower: usize, sloppy: bool, killed: bool) -> Self {
+    pub(crate) fn new(peers: &[Peer; 2], lower: usize, sloppy: bool, rest: Rest) -> Self {
         let (lower, upper) = (&peers[lower], &peers[1 - lower]);
         let end = |peer: &Peer| End { seq_lo: peer.seq_lo, seq_hi: peer.seq_hi };
         // A host answers what a window ago was on its way to it.
@@ -56,7 +67,7 @@ impl Tail {
             let bits = window.max(MAX_ACK_WINDOW).next_power_of_two().trailing_zeros() as u8;
             if sloppy { ANYWHERE } else { bits }
         };
-        Self { ends: [end(lower), end(upper)], behind: [behind(upper), behind(lower)], killed }
+        Self { ends: [end(lower), end(upper)], behind: [behind(upper), behind(lower)], rest }
     }
 
     /// Whether the segment, which is no SYN and sent by the lower endpoint or the upper, is one that
@@ -65,20 +76,18 @@ impl Tail {
         let from = usize::from(!sender_is_lower);
         let fits = self.holds(from, segment.header.seq, segment.span())
             && (segment.header.flags & flags::ACK == 0
+                || self.rest == Rest::Untranslatable
                 || self.acknowledges(1 - from, segment.header.ack));
         if !fits {
             return Late::Stranger;
         }
-        if self.killed || segment.payload > 0 || segment.header.flags & flags::SYN != 0 {
-            Late::Silenced
-        } else {
-            Late::Passes
-        }
+        let empty = segment.payload == 0 && segment.header.flags & flags::SYN == 0;
+        if self.rest == Rest::Passes && empty { Late::Passes } else { Late::Silenced }
     }
 
     /// Whether an ICMP error may quote this segment.
-    pub(crate) const fn quotes(&self, sender_is_lower: bool, seq: u32) -> bool {
-        self.holds(!sender_is_lower as usize, seq, 0)
+    pub(crate) fn quotes(&self, sender_is_lower: bool, seq: u32) -> bool {
+        self.rest == Rest::Untranslatable || self.holds(usize::from(!sender_is_lower), seq, 0)
     }
 
     /// Whether a segment of this end lies inside its final window. A FIN lies behind all data, and a

@@ -26,7 +26,7 @@ use super::entry::Peer;
 use crate::packet::Tcp;
 use crate::packet::tcp::flags;
 
-pub(crate) use self::late::{Late, Tail, either_closes};
+pub(crate) use self::late::{Late, Rest, Tail, either_closes};
 pub(crate) use self::recovery::{answers_anew, resets_late, resynchronises};
 pub(crate) use self::sloppy::track_sloppily;
 pub(crate) use self::states::PeerState;
@@ -73,7 +73,8 @@ pub(crate) const fn opens(header: &Tcp) -> bool {
     header.flags & CONTROL == flags::SYN
 }
 
-/// Starts tracking with the first segment, sent by peer 0. Returns the time-out that runs.
+/// Starts tracking with the first segment, sent by peer 0, or anew with another one. Returns the
+/// time-out that runs.
 pub(crate) fn begin(peers: &mut [Peer; 2], segment: &Segment) -> Timeout {
     let seq = Seq(segment.header.seq);
     let mut window = u32::from(segment.header.window.max(1));
@@ -89,7 +90,7 @@ pub(crate) fn begin(peers: &mut [Peer; 2], segment: &Segment) -> Timeout {
     peers[0] = Peer {
         seq_lo: seq.plus(segment.span()).0,
         seq_hi: seq.plus(segment.span()).0,
-        seq_diff: 0,
+        seq_diff: peers[0].seq_diff,
         max_win: window as u16,
         scale: initiator,
         state: SynSent as u8,
@@ -97,7 +98,7 @@ pub(crate) fn begin(peers: &mut [Peer; 2], segment: &Segment) -> Timeout {
     peers[1] = Peer {
         seq_lo: 0,
         seq_hi: 1,
-        seq_diff: 0,
+        seq_diff: peers[1].seq_diff,
         max_win: 1,
         scale: responder,
         state: Closed as u8,
