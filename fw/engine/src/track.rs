@@ -372,7 +372,7 @@ impl Engine {
         let rules = state.rules;
         self.records.count(rules[0], 1 - from, packet.length);
         self.records.count(rules[1], from, packet.length);
-        self.translate_quote(frames, i, packet, (entry, from));
+        self.translate_quote(frames, arrival.i, packet, (entry, from));
         self.forward(packet)
     }
 }

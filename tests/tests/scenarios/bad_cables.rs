@@ -36,7 +36,7 @@ on_every_port! {
 
 /// What is held back comes later than what was sent after it, but within a round trip, as on real
 /// paths: then nothing is so late that its receiver would throw it away.
-const BAD: Faults = Faults {
+pub(crate) const BAD: Faults = Faults {
     loss: 8,
     duplication: 8,
     corruption: 0,
@@ -48,14 +48,14 @@ const BAD: Faults = Faults {
 /// What is not TCP's is blocked, and what is blocked is logged.
 const RULES: &str = "block log\npass proto tcp\n";
 
-fn start(io: Io, faults: Faults, rules: &str) -> (Lab, Weir) {
+pub(crate) fn start(io: Io, faults: Faults, rules: &str) -> (Lab, Weir) {
     let lab = Lab::with(Topology { faults: [Some(faults); 2], ..Topology::default() });
     let weir = Weir::start(&lab, &WeirOptions::new(io, rules));
     (lab, weir)
 }
 
 /// Asserts that nothing of a connection was taken for a stray, and that none of it is in the log.
-fn assert_healthy(weir: &Weir) {
+pub(crate) fn assert_healthy(weir: &Weir) {
     assert_healthy_but(weir, &[]);
 }
 
@@ -135,7 +135,7 @@ fn a_dialogue_goes_on(io: Io, family: Family) {
 }
 
 /// Bytes for both ways at once; returns what came back.
-fn exchange(lab: &Lab, family: Family, port: u16, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn exchange(lab: &Lab, family: Family, port: u16, bytes: &[u8]) -> Vec<u8> {
     let stream = open(lab, family, 0, port);
     let mut received = Vec::new();
     std::thread::scope(|scope| {
@@ -148,7 +148,7 @@ fn exchange(lab: &Lab, family: Family, port: u16, bytes: &[u8]) -> Vec<u8> {
     received
 }
 
-fn echo(mut stream: TcpStream) -> io::Result<()> {
+pub(crate) fn echo(mut stream: TcpStream) -> io::Result<()> {
     io::copy(&mut stream.try_clone()?, &mut stream)?;
     stream.shutdown(Shutdown::Write)
 }

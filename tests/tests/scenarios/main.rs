@@ -18,6 +18,7 @@ mod loading;
 mod sources;
 mod tables;
 mod traffic;
+mod translated;
 mod workers;
 
 use std::io;

@@ -264,7 +264,7 @@ pub(crate) fn iperf(lab: &Lab, family: Family, flags: &[&str]) -> Value {
         .unwrap_or_else(|error| panic!("{error}: {}{}", said.stdout, said.stderr))
 }
 
-fn received(report: &Value) -> u64 {
+pub(crate) fn received(report: &Value) -> u64 {
     let bytes = report["end"]["sum_received"]["bytes"].as_u64();
     bytes.unwrap_or_else(|| panic!("no result in {report}"))
 }

@@ -31,7 +31,8 @@ const STEP: Duration = Duration::from_micros(100);
 /// The longest step.
 const ROUND: Duration = Duration::from_millis(100);
 
-const RULES: &str = "set limit states 3000\nblock log\npass proto tcp\n";
+/// What is done about state in a run of an even or of an odd seed.
+const STATE: [&str; 2] = ["keep", "modulate"];
 
 /// Says which run it was when a test fails.
 struct Named(u64);
@@ -63,6 +64,9 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let workers = seed % 8 + 1;
+        // Either, for every number of workers.
+        let state = STATE[(seed / 8 % 2) as usize];
+        let rules = format!("set limit states 3000\nblock log\npass proto tcp {state} state\n");
         let mut number = 0;
         let hosts = [(); 2].map(|()| {
             let side = (0..2).map(|_| {
@@ -86,7 +90,7 @@ impl World {
         });
         Self {
             now: Duration::from_secs(1),
-            bridge: Bridge::new(workers as u16, RULES),
+            bridge: Bridge::new(workers as u16, &rules),
             hosts,
             links,
             going_on: Vec::new(),
@@ -253,6 +257,11 @@ fn every_conversation_is_delivered_with_up_to_four_workers() {
 #[test]
 fn every_conversation_is_delivered_with_up_to_eight_workers() {
     simulate(4, 4, 400);
+}
+
+#[test]
+fn every_conversation_is_delivered_whose_numbers_are_modulated() {
+    simulate(8, 4, 400);
 }
 
 #[test]
