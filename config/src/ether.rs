@@ -95,8 +95,8 @@ pub struct NeighbourGuard {
     pub nets: Vec<IpNet>,
 }
 
-/// A protocol between neighbouring devices, whose frames are addressed to the link itself
-/// (01-80-C2-00-00-0x; IEEE 802.1Q, 8.6.3).
+/// A protocol between neighbouring devices. The frames of all but [`ControlFrame::Pppoe`] are
+/// addressed to the link itself (01-80-C2-00-00-0x; IEEE 802.1Q, 8.6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ControlFrame {
@@ -108,11 +108,15 @@ pub enum ControlFrame {
     Lacp,
     /// Port authentication (IEEE 802.1X).
     Eapol,
+    /// What finds, sets up, keeps and ends a PPPoE session: discovery (RFC 2516, 5) and the control
+    /// protocols of PPP (0x8000 to 0xffff), compression and encryption control excepted. It is
+    /// addressed to a peer and may be tagged.
+    Pppoe,
 }
 
 impl ControlFrame {
     /// All of them, in printing order.
-    pub const ALL: [Self; 4] = [Self::Bpdu, Self::Lldp, Self::Lacp, Self::Eapol];
+    pub const ALL: [Self; 5] = [Self::Bpdu, Self::Lldp, Self::Lacp, Self::Eapol, Self::Pppoe];
 
     /// The word in `set link-control`.
     pub const fn name(self) -> &'static str {
@@ -121,6 +125,7 @@ impl ControlFrame {
             Self::Lldp => "lldp",
             Self::Lacp => "lacp",
             Self::Eapol => "eapol",
+            Self::Pppoe => "pppoe",
         }
     }
 
@@ -269,6 +274,20 @@ impl Display for MacMatch {
 pub(crate) fn mask_of(bits: u32) -> [u8; 6] {
     let mask = (u64::MAX << (48 - bits)).to_be_bytes();
     std::array::from_fn(|i| mask[i + 2])
+}
+
+/// A hardware address: six hexadecimal numbers of one or two digits with colons between.
+pub(crate) fn octets(text: &str) -> Option<[u8; 6]> {
+    let mut octets = [0; 6];
+    let mut parts = text.split(':');
+    for octet in &mut octets {
+        let part = parts.next()?;
+        if !(1..=2).contains(&part.len()) || !part.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        *octet = u8::from_str_radix(part, 16).ok()?;
+    }
+    parts.next().is_none().then_some(octets)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::lexer::{Kind, Token};
 use super::resolve::{Resolved, ResolvedHost, Resolver, decimal};
 use super::words::{is_keyword, nearest, refusal, shorten, with_hint};
 use super::{shown, stray};
-use crate::ether::{EtherRule, MacMatch, VlanMatch, mask_of};
+use crate::ether::{EtherRule, MacMatch, VlanMatch, mask_of, octets};
 use crate::names;
 use crate::rules::{Address, Direction, Family, Interface, Tagged};
 
@@ -462,20 +462,6 @@ fn hardware_address(
     }
     let address = std::array::from_fn(|i| address[i] & mask[i]);
     Some(Some(MacMatch { not: mac.not, address, mask }))
-}
-
-/// Six hexadecimal numbers of one or two digits with colons between.
-fn octets(text: &str) -> Option<[u8; 6]> {
-    let mut octets = [0; 6];
-    let mut parts = text.split(':');
-    for octet in &mut octets {
-        let part = parts.next()?;
-        if !(1..=2).contains(&part.len()) || !part.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        *octet = u8::from_str_radix(part, 16).ok()?;
-    }
-    parts.next().is_none().then_some(octets)
 }
 
 fn l3_address(host: &Host<'_, '_>, resolver: &mut Resolver<'_, '_>) -> Resolved<ResolvedHost> {

@@ -48,7 +48,7 @@ impl Server {
 
 /// What stands behind `set`, if it is an option of layer 2.
 pub(super) fn link<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, LinkLine<'t, 's>> {
-    let control = list(plain("`bpdu`, `lldp`, `lacp`, `eapol` or `none`"));
+    let control = list(plain("`bpdu`, `lldp`, `lacp`, `eapol`, `pppoe` or `none`"));
     let neighbours = pair(preceded(word("on"), cut(list(interface))), cut(list(host)));
     let switch = alt((value(true, word("yes")), value(false, word("no"))));
     alt((

@@ -6,6 +6,11 @@
 //! leaves the ports of the bridge out: whatever the policy of a state, the same worker owns the flow,
 //! and a look-up finds it at the same place.
 //!
+//! The tags are in a key, since they tell networks apart; the PPPoE session is not. Its id is a name
+//! that each dialling makes anew (RFC 2516, 5.4), while connections over addresses that stay outlive a
+//! line that was down for seconds. Two sessions by which the same two addresses and ports talk through
+//! one tag stack at one time would share a state.
+//!
 //! The hash is `SipHash`-1-3 (Aumasson and Bernstein, "`SipHash`: a fast short-input PRF", 2012) with a
 //! key drawn at each start, since remote hosts choose every input.
 
@@ -98,8 +103,9 @@ impl FlowKey {
     }
 
     /// What all fragments of a datagram have in common: tags, addresses, identification, the protocol
-    /// of IPv4 (RFC 791, 2.3; RFC 8200, 4.5, has none) and the port they come in by. Both directions
-    /// differ. Without the fragment: what all datagrams between these two hosts have in common.
+    /// of IPv4 (RFC 791, 2.3; RFC 8200, 4.5, has none) and the port they come in by; their PPPoE
+    /// session stands beside it. Both directions differ. Without the fragment: what all datagrams
+    /// between these two hosts have in common.
     pub(crate) fn of_fragments(packet: &Packet, fragment: Option<&Fragment>) -> Self {
         let (family, protocol) = match packet.network {
             Network::Ipv6 => (INET6, 0),

@@ -368,7 +368,7 @@ impl Engine {
         let path @ Path { from, to } = Path::across(meta.port);
         let way = Way { path, tables: round.tables, now: round.now };
         let link = round.program.link();
-        let judged = link.judge_foreign(reason, head, meta.length, way, &mut self.ether);
+        let judged = link.judge_foreign(reason, head, meta, way, &mut self.ether);
         let blocked_in = matches!(judged, Err((Direction::In, _)));
         let [arriving, leaving] = [blocked_in, judged.is_err()]
             .map(|blocked| if blocked { Outcome::Blocked } else { Outcome::Passed });

@@ -42,7 +42,9 @@ reasons! {
     TooManyTags, "too-many-tags", "More than two VLAN tags.";
     TruncatedTag, "truncated-tag", "The frame ends inside a VLAN tag.";
     EtherType, "ethertype", "Neither IP nor ARP, and no ether rule passed it.";
-    Pppoe, "pppoe", "A PPPoE frame, which this version does not look into.";
+    PppoeHeader, "pppoe-header", "A PPPoE header whose version, type, code or session id cannot be.";
+    PppoeLength, "pppoe-length", "A PPPoE header whose length is not the frame's, or too short for PPP.";
+    Pppoe, "pppoe", "A frame of PPPoE that carries neither IP nor what keeps a session up, and no ether rule passed it.";
     MalformedArp, "malformed-arp", "An ARP packet that is not a request or reply of IPv4 over Ethernet.";
     SplitHeader, "split-header", "The headers do not lie in the first segment of the frame.";
     // IP.

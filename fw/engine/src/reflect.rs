@@ -2,7 +2,7 @@
 //! ICMPv6 "destination unreachable", forged for the host that was spoken to, sent back out of the
 //! port the frame came in by.
 //!
-//! The tag stack stays, the hardware addresses change places. Frames are not padded to 60 bytes: a
+//! The tag stack and the PPPoE session stay, the hardware addresses change places. Frames are not padded to 60 bytes: a
 //! NIC pads what it sends, and behind software ports nothing asks for it. IPv4 answers have
 //! identification 0 and "don't fragment", which makes them atomic (RFC 6864, 4.1). No answer is ever
 //! made to what RFC 1122, 3.2.2, RFC 4443, 2.4 (e) and RFC 9293, 3.10.7 forbid, so two bridges never
@@ -14,7 +14,7 @@ use crate::frame::Frames;
 use crate::packet::checksum::{self, Sum};
 use crate::packet::ethernet;
 use crate::packet::tcp::flags;
-use crate::packet::{Address, Network, Packet, Transport, icmp, ipv4, ipv6, protocol, tcp};
+use crate::packet::{Address, Network, Packet, Transport, icmp, ipv4, ipv6, pppoe, protocol, tcp};
 use crate::reason::Reason;
 use crate::time::Instant;
 
@@ -268,9 +268,10 @@ fn pseudo(packet: &Packet, number: u8, length: usize) -> Sum {
 }
 
 /// Writes the IP header from the packet's destination to its source, for an answer that fills
-/// `room`, and turns the Ethernet header round.
+/// `room`, turns the Ethernet header round and tells the length of a PPPoE session's payload.
 fn write_ip(room: &mut [u8], packet: &Packet, number: u8, ttl: u8) {
     ethernet::swap_addresses(room);
+    pppoe::set_length(room, packet);
     let ip = &mut room[usize::from(packet.network_offset)..];
     let length = ip.len();
     if packet.network == Network::Ipv4 {

@@ -9,6 +9,7 @@
 //! A datagram that was refused stays known until its time is over, so that what comes later of it is
 //! refused too (RFC 5722, 4).
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::flow::FlowKey;
@@ -47,6 +48,8 @@ struct Slot {
 #[derive(Clone, Copy, Debug)]
 struct Datagram {
     key: FlowKey,
+    /// The PPPoE session that its fragments come by.
+    session: Option<NonZeroU16>,
     created: Instant,
     /// The slot with the lowest offset, that with the highest.
     lowest: u32,
@@ -147,12 +150,17 @@ impl Cache {
         }
     }
 
-    /// The datagram of a key.
-    pub(super) fn find(&self, key: &FlowKey, hash: u64) -> Option<u32> {
+    /// The datagram of a key in a session.
+    pub(super) fn find(
+        &self,
+        key: &FlowKey,
+        session: Option<NonZeroU16>,
+        hash: u64,
+    ) -> Option<u32> {
         let mut id = self.buckets[self.bucket(hash) as usize];
         while id != NONE {
             let datagram = &self.datagrams[id as usize];
-            if datagram.key == *key {
+            if datagram.key == *key && datagram.session == session {
                 return Some(id);
             }
             id = datagram.next;
@@ -250,13 +258,20 @@ impl Cache {
     }
 
     /// Begins a datagram; there must be room.
-    pub(super) fn begin(&mut self, key: FlowKey, hash: u64, source: u8, now: Instant) -> u32 {
+    pub(super) fn begin(
+        &mut self,
+        key: FlowKey,
+        session: Option<NonZeroU16>,
+        hash: u64,
+        source: u8,
+        now: Instant,
+    ) -> u32 {
         let id = self.free_datagram;
         let bucket = self.bucket(hash);
         let datagram = &mut self.datagrams[id as usize];
         self.free_datagram = datagram.next;
         let next = self.buckets[bucket as usize];
-        *datagram = Datagram { key, created: now, bucket, source, ..Datagram::new(next) };
+        *datagram = Datagram { key, session, created: now, bucket, source, ..Datagram::new(next) };
         self.buckets[bucket as usize] = id;
         for list in [ALL, SOURCE] {
             self.append(list, id);
@@ -433,6 +448,7 @@ impl Datagram {
     const fn new(next: u32) -> Self {
         Self {
             key: FlowKey::BLANK,
+            session: None,
             created: Instant(0),
             lowest: NONE,
             highest: NONE,

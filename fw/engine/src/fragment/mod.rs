@@ -143,7 +143,7 @@ impl Engine {
         let &Arrival { round, i, lane, packet } = arrival;
         let key = FlowKey::of_fragments(packet, Some(fragment));
         let hash = key.hash(self.key);
-        let known = self.fragments.cache.find(&key, hash);
+        let known = self.fragments.cache.find(&key, packet.session, hash);
         if let Some(datagram) = known {
             self.fit(frames, i, datagram, fragment)?;
         }
@@ -162,7 +162,8 @@ impl Engine {
             }
         }
         let cache = &mut self.fragments.cache;
-        let datagram = known.unwrap_or_else(|| cache.begin(key, hash, source, round.now));
+        let datagram =
+            known.unwrap_or_else(|| cache.begin(key, packet.session, hash, source, round.now));
         let slot = cache.add(datagram, *fragment, units, i);
         let link_tag = (fragment.offset == 0).then_some(lane.link_tag);
         cache.note(datagram, packet.length, packet.options, link_tag);

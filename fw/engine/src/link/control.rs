@@ -3,12 +3,14 @@
 //! The addresses 01-80-C2-00-00-00 to -0F mean "the other end of this link" (IEEE 802.1Q, 8.6.3): a
 //! bridge of that standard keeps such frames to itself. weir stands on the link unseen, so the known
 //! control protocols go through, for the bridges on both sides to find each other; PAUSE and its kin
-//! speak to the very next transmitter and never do.
+//! speak to the very next transmitter and never do. What keeps a PPPoE session up goes through as well:
+//! the router and the modem that weir stands between need it, and what the session carries is filtered.
 
 use weir_config::ether::{ControlFrame, ControlFrames, EtherRule};
 
-use crate::packet::Tags;
+use crate::frame::Meta;
 use crate::packet::ethernet::{Ethernet, Mac, ethertype, is_group};
+use crate::packet::{Tags, pppoe};
 use crate::reason::Reason;
 
 /// Below this the type field is a length (IEEE 802.3, 3.2.6).
@@ -26,17 +28,19 @@ pub(super) enum Usual {
     NeverPasses(Reason),
 }
 
-/// What becomes of a frame that the parser refused for `reason`: an ethertype that it does not know.
+/// What becomes of a frame that the parser refused for `reason`: an ethertype, or a protocol of PPP,
+/// that it does not know.
 pub(super) fn usual(
     frame: &Ethernet<'_>,
     head: &[u8],
+    meta: Meta,
     reason: Reason,
     passing: ControlFrames,
 ) -> Usual {
     if frame.ethertype() == ethertype::MAC_CONTROL {
         return Usual::NeverPasses(Reason::MacControl);
     }
-    match control_frame(frame, head) {
+    match control_frame(frame, head, meta) {
         Some(control) if passing.contains(control) => Usual::Passes,
         Some(_) => Usual::Drops(Reason::LinkControl),
         None if is_link_local(frame.destination()) => Usual::Drops(Reason::LinkLocal),
@@ -50,9 +54,13 @@ pub(super) fn type_or_llc(frame: &Ethernet<'_>) -> u16 {
     if frame.ethertype() < FIRST_TYPE { EtherRule::LLC } else { frame.ethertype() }
 }
 
-/// Which control protocol a frame speaks. They are not tagged, but for a priority.
-fn control_frame(frame: &Ethernet<'_>, head: &[u8]) -> Option<ControlFrame> {
+/// Which control protocol a frame speaks. They are not tagged, but for a priority; only PPPoE is a
+/// customer's of the tags.
+fn control_frame(frame: &Ethernet<'_>, head: &[u8], meta: Meta) -> Option<ControlFrame> {
     let to = frame.destination();
+    if pppoe::is_control(frame, head, meta) && !is_link_local(to) {
+        return Some(ControlFrame::Pppoe);
+    }
     if frame.tags() != Tags::default() {
         return None;
     }
@@ -77,6 +85,7 @@ const fn is_link_local(to: Mac) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::{Checksum, PortIndex};
 
     fn frame(to: [u8; 6], behind: &[u8]) -> Vec<u8> {
         [&to[..], &[2, 0, 0, 0, 0, 1], behind].concat()
@@ -84,7 +93,9 @@ mod tests {
 
     fn fate(head: &[u8]) -> Usual {
         let ethernet = Ethernet::new(head).unwrap();
-        usual(&ethernet, head, Reason::EtherType, ControlFrames::default())
+        let length = head.len() as u32;
+        let meta = Meta { port: PortIndex::LAN, checksum: Checksum::Unknown, gso_size: 0, length };
+        usual(&ethernet, head, meta, Reason::EtherType, ControlFrames::default())
     }
 
     #[test]

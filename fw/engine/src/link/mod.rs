@@ -7,6 +7,8 @@
 //! - control frames pass if `set link-control` says so, everything else is dropped, unless an `ether`
 //!   rule passes it ([`control`]).
 //!
+//! A frame of a PPPoE session is one to `ether` rules, whatever it carries; IP in it goes on like IP.
+//!
 //! MAC control frames never pass. Frames that cannot be parsed are dropped before any rule is asked.
 //! A worker asks only about frames that are its own, so that none is judged or counted twice. Without
 //! rules and guards nothing here is called for IP and ARP.
@@ -113,6 +115,7 @@ impl LinkRules {
             source,
             vlan: packet.tags.outer,
             ethertype: match packet.network {
+                _ if packet.session.is_some() => ethertype::PPPOE_SESSION,
                 Network::Arp => ethertype::ARP,
                 Network::Ipv4 => ethertype::IPV4,
                 Network::Ipv6 => ethertype::IPV6,
@@ -138,7 +141,7 @@ impl LinkRules {
         &self,
         reason: Reason,
         head: &[u8],
-        length: u32,
+        meta: Meta,
         way: Way<'_>,
         records: &mut EtherRecords,
     ) -> Result<(), Stopped> {
@@ -147,7 +150,7 @@ impl LinkRules {
             return stopped(reason);
         }
         let Ok(ethernet) = Ethernet::new(head) else { return stopped(reason) };
-        let usual = control::usual(&ethernet, head, reason, self.control);
+        let usual = control::usual(&ethernet, head, meta, reason, self.control);
         if let Usual::NeverPasses(reason) = usual {
             return stopped(reason);
         }
@@ -160,7 +163,7 @@ impl LinkRules {
             vlan: ethernet.tags().outer,
             ethertype: control::type_or_llc(&ethernet),
             l3: [Address(0); 2],
-            length,
+            length: meta.length,
         };
         match (self.ask(&frame, way, records)?, usual) {
             ((_, true), _) | (_, Usual::Passes) => Ok(()),
@@ -222,7 +225,7 @@ impl Program {
         let judged = match packet {
             Ok(packet) => self.link().judge(packet, head, meta.length, way, uncounted),
             Err(reason) => {
-                self.link().judge_foreign(reason, head, meta.length, way, uncounted).map(|()| 0)
+                self.link().judge_foreign(reason, head, *meta, way, uncounted).map(|()| 0)
             }
         };
         judged.map(|tag| self.tag_name(tag)).map_err(|(_, reason)| reason)
@@ -239,7 +242,7 @@ struct LinkFrame {
     vlan: u16,
     /// Behind all tags; [`EtherRule::LLC`](weir_config::ether::EtherRule::LLC) for a length.
     ethertype: u16,
-    /// Source and destination of IP, sender and target of ARP.
+    /// Source and destination of IP, sender and target of ARP; `l3` does not ask inside a session.
     l3: [Address; 2],
     /// Bytes of the frame.
     length: u32,

@@ -14,7 +14,8 @@ use std::ops::Range;
 
 use super::checksum::{Sum, pseudo_v4, pseudo_v6, sum};
 use super::ethernet::{Ethernet, Mac, ethertype};
-use super::{Address, icmp, ipv4, ipv6, protocol};
+use super::{Address, Network, icmp, ipv4, ipv6, pppoe, protocol};
+use crate::frame::{Checksum, Meta, PortIndex};
 
 /// Source address of frames unless set: locally administered.
 pub const SOURCE_MAC: Mac = [2, 0, 0, 0, 0, 1];
@@ -28,6 +29,7 @@ pub struct Build {
     source_mac: Mac,
     /// Type and TCI of each tag, outermost first.
     tags: Vec<(u16, u16)>,
+    session: Option<u16>,
     source: IpAddr,
     destination: IpAddr,
     ttl: u8,
@@ -160,9 +162,7 @@ pub fn arp(operation: u16, sender: (Mac, [u8; 4]), target: (Mac, [u8; 4])) -> Ve
 /// carries; the offset is rounded down to a multiple of 8. The header's own fragment field is not
 /// looked at, nothing is checked.
 pub fn fragment(frame: &[u8], id: u32, range: Range<usize>, more: bool) -> Vec<u8> {
-    let Ok(ethernet) = Ethernet::new(frame) else { return Vec::new() };
-    let at = ethernet.length();
-    let is_v6 = ethernet.ethertype() == ethertype::IPV6;
+    let Some((at, is_v6)) = network(frame) else { return Vec::new() };
     let header = if is_v6 { ipv6::HEADER } else { usize::from(frame[at] & 0xf) * 4 };
     let data = &frame[at + header..][range.clone()];
     let mut fragment = frame[..at + header].to_vec();
@@ -184,14 +184,41 @@ pub fn fragment(frame: &[u8], id: u32, range: Range<usize>, more: bool) -> Vec<u
         ip[10..12].copy_from_slice(&checksum.to_be_bytes());
     }
     fragment.extend(data);
+    fit_session(&mut fragment);
     fragment
+}
+
+/// Where the IP header of a frame begins, and whether it is that of IPv6.
+fn network(frame: &[u8]) -> Option<(usize, bool)> {
+    let ethernet = Ethernet::new(frame).ok()?;
+    if ethernet.ethertype() != ethertype::PPPOE_SESSION {
+        return Some((ethernet.length(), ethernet.ethertype() == ethertype::IPV6));
+    }
+    let length = frame.len() as u32;
+    let meta = Meta { port: PortIndex::LAN, checksum: Checksum::Unknown, gso_size: 0, length };
+    let session = pppoe::Session::new(frame, ethernet.length(), meta).ok()?;
+    Some((session.begins, session.network() == Some(Network::Ipv6)))
+}
+
+/// A PPPoE header without its length.
+fn pppoe_header(session: u16) -> [u8; pppoe::HEADER] {
+    let [high, low] = session.to_be_bytes();
+    [0x11, pppoe::code::SESSION, high, low, 0, 0]
+}
+
+/// Makes the PPPoE header of a frame fit it, if there is one.
+fn fit_session(frame: &mut [u8]) {
+    let at = match Ethernet::new(frame) {
+        Ok(header) if header.ethertype() == ethertype::PPPOE_SESSION => header.length(),
+        _ => return,
+    };
+    let length = (frame.len() - at - pppoe::HEADER) as u16;
+    frame[at + 4..at + 6].copy_from_slice(&length.to_be_bytes());
 }
 
 /// All fragments of the packet in a frame, each with `size` bytes of it but the last.
 pub fn fragments(frame: &[u8], id: u32, size: usize) -> Vec<Vec<u8>> {
-    let Ok(ethernet) = Ethernet::new(frame) else { return Vec::new() };
-    let at = ethernet.length();
-    let is_v6 = ethernet.ethertype() == ethertype::IPV6;
+    let Some((at, is_v6)) = network(frame) else { return Vec::new() };
     let header = if is_v6 { ipv6::HEADER } else { usize::from(frame[at] & 0xf) * 4 };
     let data = frame.len() - at - header;
     let begins = (0..data).step_by(size);
@@ -213,6 +240,7 @@ fn ip(source: IpAddr, destination: IpAddr, layer: Layer) -> Build {
         destination_mac: DESTINATION_MAC,
         source_mac: SOURCE_MAC,
         tags: Vec::new(),
+        session: None,
         source,
         destination,
         ttl: 64,
@@ -245,6 +273,13 @@ impl Build {
     #[must_use]
     pub fn tag(mut self, ethertype: u16, tci: u16) -> Self {
         self.tags.push((ethertype, tci));
+        self
+    }
+
+    /// Puts the packet into a PPPoE session, inside the tags.
+    #[must_use]
+    pub fn pppoe(mut self, session: u16) -> Self {
+        self.session = Some(session);
         self
     }
 
@@ -386,6 +421,16 @@ impl Build {
             frame.extend(ethertype.to_be_bytes());
             frame.extend(tci.to_be_bytes());
         }
+        let is_v6 = self.source.is_ipv6();
+        if let Some(session) = self.session {
+            frame.extend(ethertype::PPPOE_SESSION.to_be_bytes());
+            frame.extend(pppoe_header(session));
+            let protocol = if is_v6 { pppoe::ppp::IPV6 } else { pppoe::ppp::IPV4 };
+            frame.extend(protocol.to_be_bytes());
+        } else {
+            let ethertype = if is_v6 { ethertype::IPV6 } else { ethertype::IPV4 };
+            frame.extend(ethertype.to_be_bytes());
+        }
         match (self.source, self.destination) {
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 self.ipv6(&mut frame, source, destination);
@@ -395,11 +440,11 @@ impl Build {
             }
             _ => {} // `ip` has made both the same.
         }
+        fit_session(&mut frame);
         frame
     }
 
     fn ipv4(&self, frame: &mut Vec<u8>, source: Ipv4Addr, destination: Ipv4Addr) {
-        frame.extend(ethertype::IPV4.to_be_bytes());
         let (number, transport) = self.transport(|number, length| {
             pseudo_v4(source.to_bits(), destination.to_bits(), number, length)
         });
@@ -419,7 +464,6 @@ impl Build {
     }
 
     fn ipv6(&self, frame: &mut Vec<u8>, source: Ipv6Addr, destination: Ipv6Addr) {
-        frame.extend(ethertype::IPV6.to_be_bytes());
         let last = Address::v6(destination.octets()).0;
         let (number, transport) =
             self.transport(|number, length| pseudo_v6(source.to_bits(), last, number, length));

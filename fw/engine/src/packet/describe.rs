@@ -6,6 +6,8 @@
 //!
 //! Panic contract: no input makes it panic.
 
+mod pppoe;
+
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -71,8 +73,7 @@ impl fmt::Display for Description<'_> {
             ethertype::IPV4 => ip(f, rest, length),
             ethertype::IPV6 => ip6(f, rest, length),
             ethertype::ARP => arp_packet(f, rest, length),
-            ethertype::PPPOE_DISCOVERY => write!(f, "PPPoE D, length {length}"),
-            ethertype::PPPOE_SESSION => write!(f, "PPPoE S, length {length}"),
+            ethertype::PPPOE_DISCOVERY | ethertype::PPPOE_SESSION => pppoe::print(f, rest, length),
             0..0x600 => write!(f, "802.3, length {length}"),
             kind => write!(f, "ethertype Unknown (0x{kind:04x}), length {length}"),
         }

@@ -19,6 +19,7 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod parse;
+pub mod pppoe;
 #[cfg(test)]
 mod robustness;
 pub mod sctp;
@@ -27,6 +28,7 @@ pub mod udp;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
 
 pub use self::fragment::Fragment;
 use crate::frame::PortIndex;
@@ -197,6 +199,8 @@ pub struct Packet {
     pub destination_port: u16,
     /// The tag stack.
     pub tags: Tags,
+    /// The PPPoE session that carries it, behind the tags; tells no flows apart.
+    pub session: Option<NonZeroU16>,
     /// Length of the IP packet in bytes, a GSO train whole, padding of short frames left out.
     pub length: u32,
     /// Bytes of it behind the transport header.

@@ -8,7 +8,7 @@ use super::bytes::{be16, be32};
 use super::ethernet::{self, Ethernet, ethertype};
 use super::{
     Address, Fragment, Network, Packet, Tags, Tcp, Transport, arp, checksum, fragment, icmp, ipv4,
-    ipv6, protocol, sctp, tcp, udp,
+    ipv6, pppoe, protocol, sctp, tcp, udp,
 };
 use crate::frame::{Meta, PortIndex};
 use crate::reason::Reason;
@@ -46,6 +46,7 @@ impl Packet {
         source_port: 0,
         destination_port: 0,
         tags: Tags { outer: 0, inner: 0 },
+        session: None,
         length: 0,
         payload: 0,
         network_offset: 0,
@@ -111,6 +112,7 @@ fn parse_simple(bytes: &[u8; SIMPLE], first_segment: usize, meta: Meta) -> Optio
         source_port: be16(bytes, TCP),
         destination_port: be16(bytes, TCP + 2),
         tags: Tags::default(),
+        session: None,
         length,
         payload: length - headers,
         network_offset: IP as u16,
@@ -142,18 +144,33 @@ impl Packet {
         if ethernet::is_group(frame.source()) {
             return Err(Reason::SourceAddress);
         }
-        let at = frame.length();
-        let (network, layer) = match frame.ethertype() {
-            ethertype::IPV4 => (Network::Ipv4, ipv4::parse(head, at, meta)?),
-            ethertype::IPV6 => (Network::Ipv6, ipv6::parse(head, at, meta)?),
+        let (network, at, end, session) = match frame.ethertype() {
+            ethertype::IPV4 => (Network::Ipv4, frame.length(), meta.length, None),
+            ethertype::IPV6 => (Network::Ipv6, frame.length(), meta.length, None),
             ethertype::ARP => return self.parse_arp(head, &frame, meta),
-            ethertype::PPPOE_DISCOVERY | ethertype::PPPOE_SESSION => return Err(Reason::Pppoe),
+            ethertype::PPPOE_SESSION => {
+                let session = pppoe::Session::new(head, frame.length(), meta)?;
+                let network = session.network().ok_or(Reason::Pppoe)?;
+                (network, session.begins, session.end as u32, Some(session.id))
+            }
+            ethertype::PPPOE_DISCOVERY => {
+                pppoe::Header::new(head, frame.length(), meta)?;
+                return Err(Reason::Pppoe);
+            }
             _ => return Err(Reason::EtherType),
+        };
+        // What is behind the payload of a session is no part of it.
+        let head = head.get(..end as usize).unwrap_or(head);
+        let meta = Meta { length: end, ..meta };
+        let layer = match network {
+            Network::Ipv6 => ipv6::parse(head, at, meta)?,
+            _ => ipv4::parse(head, at, meta)?,
         };
         *self = Self {
             source: layer.source,
             destination: layer.destination,
             tags: frame.tags(),
+            session,
             length: layer.length,
             payload: (layer.end - layer.transport) as u32,
             network_offset: at as u16,
@@ -362,6 +379,7 @@ mod tests {
             source_port: 40000,
             destination_port: 22,
             tags: Tags::default(),
+            session: None,
             length: 45,
             payload: 5,
             network_offset: 14,
@@ -448,8 +466,8 @@ mod tests {
         assert_eq!(parse(&syn().vlan(1).frame()[..15]), Err(Reason::TruncatedTag));
         assert_eq!(parse(&syn().vlan(1).vlan(2).vlan(3).frame()), Err(Reason::TooManyTags));
         for (high, low, reason) in [
-            (0x88, 0x63, Reason::Pppoe),
-            (0x88, 0x64, Reason::Pppoe),
+            (0x88, 0x63, Reason::PppoeHeader),
+            (0x88, 0x64, Reason::PppoeHeader),
             (0x88, 0xcc, Reason::EtherType),
             (0x00, 0x26, Reason::EtherType),
             (0x86, 0xdd, Reason::IpVersion),

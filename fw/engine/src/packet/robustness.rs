@@ -1,5 +1,8 @@
 //! Frames that nobody would send: random ones, and valid ones of every kind damaged at random.
 //! Nothing panics, whatever parses lies inside the frame, and every reason of the parser comes up.
+//! [`inside`] sees that tags and PPPoE change nothing of it.
+
+mod inside;
 
 use std::collections::HashSet;
 use std::fmt::{self, Write};
@@ -184,6 +187,9 @@ fn kinds() -> Vec<Vec<u8>> {
         tcp.clone(),
         tcp.clone().vlan(5),
         tcp.clone().tag(0x88a8, 7).vlan(5),
+        tcp.clone().pppoe(5),
+        tcp6.clone().vlan(7).pppoe(0x1234),
+        build::udp(HERE6, THERE6).payload(&[3; 40]).pppoe(0xfffe),
         tcp.clone().ip_options(&[148, 4, 0, 0, 1]),
         tcp.clone().tcp_options(&sack),
         build::tcp(HERE, THERE, SYN).tcp_options(&options),
@@ -217,7 +223,8 @@ fn kinds() -> Vec<Vec<u8>> {
     let mut frames: Vec<_> = builds.iter().map(Build::frame).collect();
     let long = build::udp(HERE, THERE).payload(&[5; 200]).frame();
     let long6 = build::tcp(HERE6, THERE6, SYN).payload(&[5; 200]).frame();
-    for frame in [long, long6] {
+    let session = build::udp(HERE, THERE).payload(&[5; 200]).pppoe(1).frame();
+    for frame in [long, long6, session] {
         frames.extend(build::fragments(&frame, 5, 80));
     }
     frames.push(build::arp(1, ([2; 6], HERE.0), ([0; 6], THERE.0)));
@@ -256,9 +263,13 @@ fn mutate(frame: &mut Lent, random: &mut Random) {
 /// Makes the IPv4 header checksum right again, so that what is behind it is looked at.
 fn mend(frame: &mut Lent) {
     let Ok(header) = ethernet::Ethernet::new(&frame.buffer[..frame.first]) else { return };
-    let (at, kind) = (header.length(), header.ethertype());
+    let at = match (header.length(), header.ethertype()) {
+        (at, ethernet::ethertype::IPV4) => at,
+        (at, ethernet::ethertype::PPPOE_SESSION) if frame.buffer[at + 7] == 0x21 => at + 8,
+        _ => return,
+    };
     let length = usize::from(frame.buffer[at] & 0xf) * 4;
-    if kind == ethernet::ethertype::IPV4 && length >= 20 {
+    if length >= 20 {
         let ip = &mut frame.buffer[at..at + length];
         ip[10..12].fill(0);
         let checksum = !checksum::sum(ip);
@@ -276,8 +287,8 @@ fn random_frames_do_no_harm() {
             chunk.copy_from_slice(&random.next().to_ne_bytes());
         }
         // A known ethertype as often as not.
-        let kinds = [[8, 0], [0x86, 0xdd], [8, 6], [0x81, 0]];
-        if let Some(kind) = kinds.get(random.below(8)) {
+        let kinds = [[8, 0], [0x86, 0xdd], [8, 6], [0x81, 0], [0x88, 0x64]];
+        if let Some(kind) = kinds.get(random.below(10)) {
             frame.buffer[12..14].copy_from_slice(kind);
         }
         frame.meta = Meta { length: frame.first as u32, ..Lent::new().meta };

@@ -5,7 +5,7 @@
 
 use crate::frame::Frames;
 use crate::packet::checksum::{self, Sum};
-use crate::packet::{Network, Packet, Transport, ipv6, protocol, tcp};
+use crate::packet::{Network, Packet, Transport, ipv6, pppoe, protocol, tcp};
 
 /// Option kinds: end of the list, no operation (RFC 9293, 3.1), Fast Open (RFC 7413, 4.1.1), and the
 /// experimental kind with the number that Fast Open had before (RFC 6994; IANA).
@@ -56,6 +56,7 @@ pub(super) fn strip<F: Frames + ?Sized>(
         let checksum = !checksum::sum(network);
         network[IPV4_CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
     }
+    pppoe::set_length(&mut frames.head_mut(i)[..end], packet);
     frames.set_length(i, end);
     Some(Packet { payload: 0, length: total as u32, ..*packet })
 }
@@ -112,15 +113,20 @@ mod tests {
                 (syn(&[]).payload(b"GET /"), syn(&[])),
                 (syn(&experiment), syn(&[1, 1, 1, 1, 254, 4, 1, 2])),
             ] {
-                let mut frames = Owned::new();
-                frames.push(PortIndex::WAN, &given.frame());
-                let packet = Packet::parse(frames.head(0), &frames.meta(0)).unwrap();
-                let stripped = strip(&mut frames, 0, &packet).unwrap();
-                assert_eq!(frames.bytes(0), expected.frame());
-                let again = Packet::parse(frames.head(0), &frames.meta(0)).unwrap();
-                assert_eq!(again, stripped);
-                assert!(checksum::verify(&again, &frames, 0));
-                assert_eq!(strip(&mut frames, 0, &again), None);
+                let inside = |syn: &build::Build| syn.clone().vlan(7).pppoe(1);
+                for (given, expected) in
+                    [(given.clone(), expected.clone()), (inside(&given), inside(&expected))]
+                {
+                    let mut frames = Owned::new();
+                    frames.push(PortIndex::WAN, &given.frame());
+                    let packet = Packet::parse(frames.head(0), &frames.meta(0)).unwrap();
+                    let stripped = strip(&mut frames, 0, &packet).unwrap();
+                    assert_eq!(frames.bytes(0), expected.frame());
+                    let again = Packet::parse(frames.head(0), &frames.meta(0)).unwrap();
+                    assert_eq!(again, stripped);
+                    assert!(checksum::verify(&again, &frames, 0));
+                    assert_eq!(strip(&mut frames, 0, &again), None);
+                }
             }
         }
     }

@@ -60,8 +60,24 @@ fn llc() -> Vec<u8> {
     frame(B, A, &[0, 0x20, 0xaa, 0xaa, 3, 0, 0, 0, 0x81, 0x37])
 }
 
+/// What sets a PPPoE session up: discovery to everybody, then LCP.
+fn padi() -> Vec<u8> {
+    frame(BROADCAST, A, &[0x88, 0x63, 0x11, 9, 0, 0, 0, 4, 1, 1, 0, 0])
+}
+
+fn lcp() -> Vec<u8> {
+    session(&[0xc0, 0x21, 1, 1, 0, 4])
+}
+
+/// A frame of a session with this in PPP.
+fn session(ppp: &[u8]) -> Vec<u8> {
+    let header = [0x88, 0x64, 0x11, 0, 0, 1, 0, ppp.len() as u8];
+    frame(B, A, &[&header[..], ppp].concat())
+}
+
+/// Compressed data, whatever it was.
 fn pppoe() -> Vec<u8> {
-    frame(B, A, &[0x88, 0x64, 0x11, 0, 0, 1, 0, 2, 0xc0, 0x21])
+    session(&[0, 0xfd, 1, 2, 3])
 }
 
 fn tagged(vid: u16, mut frame: Vec<u8>) -> Vec<u8> {
@@ -73,6 +89,10 @@ fn request(from: Mac, sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
     build::arp(1, (from, sender), ([0; 6], target))
 }
 
+fn wrapped() -> Vec<u8> {
+    build::echo([192, 0, 2, 1], [192, 0, 2, 2], 1, 1).macs(A, B).pppoe(1).frame()
+}
+
 fn ping() -> Vec<u8> {
     build::echo([192, 0, 2, 1], [192, 0, 2, 2], 1, 1).macs(A, B).frame()
 }
@@ -81,7 +101,7 @@ fn ping() -> Vec<u8> {
 fn control_frames_cross_and_what_nobody_knows_does_not() {
     let mut bridge = Bridge::new("pass\n");
     for port in [LAN, WAN] {
-        for control in [bpdu(), lldp(), lacp(), eapol()] {
+        for control in [bpdu(), lldp(), lacp(), eapol(), padi(), lcp(), tagged(7, padi())] {
             assert_eq!(bridge.send(port, &control), PASSES, "{control:02x?}");
         }
         for (dropped, reason) in [
@@ -89,6 +109,11 @@ fn control_frames_cross_and_what_nobody_knows_does_not() {
             (tagged(7, strange()), Reason::EtherType),
             (llc(), Reason::Llc),
             (pppoe(), Reason::Pppoe),
+            (session(&[0x80, 0xfd, 1, 1, 0, 4]), Reason::Pppoe),
+            (frame(B, A, &[0x88, 0x63, 0x11, 0xd3, 0, 0, 0, 0]), Reason::Pppoe),
+            (frame(B, A, &[0x88, 0x63, 0x12, 9, 0, 0, 0, 0]), Reason::PppoeHeader),
+            (frame(BROADCAST, A, &[0x88, 0x63, 0x11, 9, 0, 0, 0, 99]), Reason::PppoeLength),
+            (frame(group(0), A, &[0x88, 0x63, 0x11, 9, 0, 0, 0, 0]), Reason::LinkLocal),
             (pause(), Reason::MacControl),
             (frame(B, A, &[0x88, 0x08, 1, 1]), Reason::MacControl),
             (frame(group(0x0e), A, &[0x88, 0xf7, 0, 2]), Reason::LinkLocal),
@@ -101,12 +126,18 @@ fn control_frames_cross_and_what_nobody_knows_does_not() {
         }
     }
     let others = bridge.counters().ports[0].traffic[2];
-    assert_eq!((others[0][0].packets, others[0][1].packets, others[1][0].packets), (4, 9, 4));
+    assert_eq!((others[0][0].packets, others[0][1].packets, others[1][0].packets), (7, 14, 7));
 }
 
 #[test]
 fn each_control_protocol_has_its_switch() {
-    let frames = [("bpdu", bpdu()), ("lldp", lldp()), ("lacp", lacp()), ("eapol", eapol())];
+    let frames = [
+        ("bpdu", bpdu()),
+        ("lldp", lldp()),
+        ("lacp", lacp()),
+        ("eapol", eapol()),
+        ("pppoe", padi()),
+    ];
     for (on, _) in &frames {
         let mut bridge = Bridge::new(&format!("set link-control {{ {on} }}\npass\n"));
         for (name, frame) in &frames {
@@ -134,6 +165,14 @@ fn an_ether_rule_overrides_the_default_either_way() {
         ("ether pass proto llc", llc(), PASSES),
         ("ether pass proto llc", strange(), Some(Reason::EtherType)),
         ("ether pass proto pppoe-session", pppoe(), PASSES),
+        ("ether block proto pppoe-session", lcp(), blocked),
+        ("ether block proto pppoe-discovery", lcp(), PASSES),
+        ("ether block proto pppoe-session", wrapped(), blocked),
+        ("ether block proto ip", wrapped(), PASSES),
+        ("ether block l3 from 192.0.2.1", wrapped(), PASSES),
+        ("set link-control none", lcp(), Some(Reason::LinkControl)),
+        ("set link-control none", wrapped(), PASSES),
+        ("set link-control none\nether pass proto pppoe-session", lcp(), PASSES),
         ("ether pass", pause(), Some(Reason::MacControl)),
         ("ether block proto arp", arp.clone(), blocked),
         ("ether block in on wan proto arp", arp.clone(), PASSES),
@@ -526,7 +565,7 @@ fn random_frame(random: &mut Random) -> (Seen, Vec<u8>, Option<Reason>) {
     let v4 = [[192, 0, 2, 1], [192, 0, 2, 200]];
     let (from, to) = (random.one_of(&v4), random.one_of(&v4));
     let (from6, to6) = (v6(random.one_of(&[1, 2])), v6(random.one_of(&[1, 2])));
-    let (ethertype, bytes, usual) = match random.below(6) {
+    let (ethertype, bytes, usual) = match random.below(7) {
         0 => {
             let mut arp = build::arp(1, (source, from), ([0; 6], to));
             arp[..6].copy_from_slice(&destination);
@@ -542,7 +581,14 @@ fn random_frame(random: &mut Random) -> (Seen, Vec<u8>, Option<Reason>) {
         }
         3 => (0x88b5, frame(destination, source, &[0x88, 0xb5]), Some(Reason::EtherType)),
         4 => (EtherRule::LLC, frame(destination, source, &[0, 9, 0xaa]), Some(Reason::Llc)),
-        _ => (0x8864, frame(destination, source, &[0x88, 0x64, 0x11]), Some(Reason::Pppoe)),
+        5 => {
+            let compressed = [0x88, 0x64, 0x11, 0, 0, 1, 0, 2, 0, 0xfd];
+            (0x8864, frame(destination, source, &compressed), Some(Reason::Pppoe))
+        }
+        _ => {
+            let echo = build::echo(from, to, 1, 1).pppoe(1);
+            (0x8864, echo.macs(source, destination).frame(), None)
+        }
     };
     let l3: Option<[std::net::IpAddr; 2]> = match ethertype {
         0x0806 | 0x0800 => Some([from.into(), to.into()]),

@@ -5,6 +5,7 @@ mod attacks;
 mod bridge;
 mod classifier;
 mod effects;
+mod encapsulation;
 mod endpoint;
 mod evaluation;
 mod fragments;
