@@ -13,6 +13,11 @@ fn refused(text: &str) -> String {
     packet("packet", text).expect_err(text).to_string()
 }
 
+fn assert_refused(text: &str, messages: &[&str]) {
+    let told = refused(text);
+    assert_eq!(told.lines().collect::<Vec<_>>(), messages, "{text}");
+}
+
 fn list(text: &str) -> Vec<Case> {
     let cases = cases(&SourceFile::new("test.cases", text));
     assert!(cases.diagnostics.is_empty(), "{}", cases.diagnostics);
@@ -32,7 +37,9 @@ fn the_packet_of_the_manual() {
         ttl: 64,
         length: None,
         vlans: [0, 0],
+        session: None,
         prio: None,
+        macs: [None; 2],
         options: false,
         fragment: false,
         tagged: None,
@@ -66,6 +73,23 @@ fn what_is_left_out_is_what_is_usual() {
         (
             "in on eth0.5 proto 47 from 10.0.0.1 to 10.0.0.2 vlan 9.5 prio 0 tos lowdelay",
             "in on eth0.5 inet proto gre from 10.0.0.1 to 10.0.0.2 tos 0x10 vlan 9.5 prio 0",
+        ),
+        (
+            "in on lan pppoe 0x1f vlan 7 proto 47 from 10.0.0.1 to 10.0.0.2",
+            "in on lan inet proto gre from 10.0.0.1 to 10.0.0.2 vlan 7 pppoe 31",
+        ),
+        (
+            "in on lan ether from 2:0:0:0:0:a to 02:00:00:00:00:0B proto 47 from ::1 to ::2",
+            "in on lan inet6 proto gre from ::1 to ::2 ether from 02:00:00:00:00:0a to \
+             02:00:00:00:00:0b",
+        ),
+        (
+            "in on lan ether to 02:00:00:00:00:0b to 10.0.0.2 proto 47 from 10.0.0.1",
+            "in on lan inet proto gre from 10.0.0.1 to 10.0.0.2 ether to 02:00:00:00:00:0b",
+        ),
+        (
+            "in on lan proto 47 ether from 02:00:00:00:00:0a to 10.0.0.2 from 10.0.0.1",
+            "in on lan inet proto gre from 10.0.0.1 to 10.0.0.2 ether from 02:00:00:00:00:0a",
         ),
         (
             "in on lan flags none from 10.0.0.1 to 10.0.0.2 port 1 options fragment tagged X \
@@ -179,9 +203,30 @@ fn every_mistake_of_a_packet_is_told_at_its_place() {
             &["packet:1:18: the quoted string is never closed"],
         ),
     ] {
-        let told = refused(text);
-        let lines: Vec<_> = told.lines().collect();
-        assert_eq!(lines, messages, "{text}");
+        assert_refused(text, messages);
+    }
+}
+
+#[test]
+fn mistakes_of_layer_2_are_told_at_their_place() {
+    for (text, messages) in [
+        (
+            "in on lan ether proto gre pppoe 65535 from 10.0.0.1 to 10.0.0.2 vlan 5",
+            &[
+                "packet:1:17: expected `from` or `to` and a hardware address behind `ether`",
+                "packet:1:33: `65535` is not the id of a PPPoE session: expected 1 to 65534",
+            ][..],
+        ),
+        (
+            "in on lan ether from 10.0.0.1 to 02:00:00:00:00:0b proto gre to 10.0.0.2",
+            &["packet:1:22: `10.0.0.1` is no hardware address: expected aa:bb:cc:dd:ee:ff"],
+        ),
+        (
+            "in on lan from 10.0.0.1 to 10.0.0.2 proto gre ether from",
+            &["packet:1:57: expected a hardware address, found the end"],
+        ),
+    ] {
+        assert_refused(text, messages);
     }
 }
 
@@ -278,7 +323,13 @@ fn no_words_make_it_panic_and_what_is_printed_reads_as_itself() {
         "length 1500",
         "vlan 7",
         "vlan 7.8",
+        "pppoe 1",
+        "pppoe 65535",
         "prio 7",
+        "ether",
+        "ether from 02:00:00:00:00:0a",
+        "to 02:00:00:00:00:0b",
+        "ether to 02:00:00:00:00:0b",
         "options",
         "fragment",
         "tagged a",

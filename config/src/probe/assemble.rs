@@ -50,6 +50,8 @@ impl<'t> Reader<'t> {
             ttl: seen.ttl.unwrap_or(Probe::usual_ttl(transport, family)),
             length: seen.length.map(|(length, _)| length),
             vlans: seen.vlans,
+            session: seen.session,
+            macs: seen.macs,
             prio: seen.prio,
             options: seen.options,
             fragment: seen.fragment,

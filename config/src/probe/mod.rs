@@ -21,7 +21,9 @@
 //! | `ttl N` | time to live or hop limit | 64; neighbour discovery 255 |
 //! | `length N` | of the IP packet, in bytes | headers alone |
 //! | `vlan N` or `vlan N.M` | outer and inner VLAN id | no tag |
+//! | `pppoe N` | in this PPPoE session, 1 to 65534 | in none |
 //! | `prio N` | 802.1Q priority, 0 to 7 | 0 in a tag; without one, which counts as 3 as in pf, there is none |
+//! | `ether from MAC to MAC` | hardware addresses, either of them or both | what the tools choose |
 //! | `options` | IPv4 options or an IPv6 options header | none |
 //! | `fragment` | the first fragment of a longer packet | a whole packet |
 //! | `tagged T` | the tag that a layer 2 rule gave it | none |
@@ -66,8 +68,12 @@ pub struct Probe {
     pub length: Option<u16>,
     /// Outer and inner VLAN id, 1 to 4094; 0 where there is no tag.
     pub vlans: [u16; 2],
+    /// The PPPoE session that carries it, 1 to 65534, behind the tags.
+    pub session: Option<u16>,
     /// Priority in the outermost tag, 0 to 7.
     pub prio: Option<u8>,
+    /// Hardware addresses of source and destination, where they are said.
+    pub macs: [Option<[u8; 6]>; 2],
     /// IPv4 options or an IPv6 options header are there.
     pub options: bool,
     /// It is the first fragment of a longer packet.
@@ -205,8 +211,19 @@ impl Display for Probe {
             [outer, 0] => write!(f, " vlan {outer}")?,
             [outer, inner] => write!(f, " vlan {outer}.{inner}")?,
         }
+        if let Some(session) = self.session {
+            write!(f, " pppoe {session}")?;
+        }
         if let Some(prio) = self.prio {
             write!(f, " prio {prio}")?;
+        }
+        if self.macs != [None; 2] {
+            f.write_str(" ether")?;
+        }
+        for (word, mac) in ["from", "to"].into_iter().zip(self.macs) {
+            if let Some([a, b, c, d, e, last]) = mac {
+                write!(f, " {word} {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{last:02x}")?;
+            }
         }
         for (set, word) in [(self.options, " options"), (self.fragment, " fragment")] {
             f.write_str(if set { word } else { "" })?;

@@ -6,6 +6,7 @@ use super::Probe;
 use super::cases::By;
 use super::words::{Quoted, Word, cut};
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+use crate::ether::octets;
 use crate::names;
 use crate::parse::{MAX_TEXT, nearest, shorten, with_hint};
 use crate::print::FLAG_LETTERS;
@@ -32,7 +33,9 @@ const WORDS: &[&str] = &[
     "ttl",
     "length",
     "vlan",
+    "pppoe",
     "prio",
+    "ether",
     "options",
     "fragment",
     "tagged",
@@ -127,7 +130,9 @@ pub(super) struct Seen<'t> {
     pub(super) ttl: Option<u8>,
     pub(super) length: Option<(u16, Span)>,
     pub(super) vlans: [u16; 2],
+    pub(super) session: Option<u16>,
     pub(super) prio: Option<u8>,
+    pub(super) macs: [Option<[u8; 6]>; 2],
     pub(super) options: bool,
     pub(super) fragment: bool,
     pub(super) tagged: Option<&'t str>,
@@ -273,7 +278,12 @@ impl<'t> Reader<'t> {
                 seen.length = Some((length as u16, span));
             }
             "vlan" => seen.vlans = self.vlans(left)?,
+            "pppoe" => {
+                let (session, _) = self.number(left, "the id of a PPPoE session", 1, 65_534)?;
+                seen.session = Some(session as u16);
+            }
             "prio" => seen.prio = Some(self.number(left, "a priority", 0, 7)?.0 as u8),
+            "ether" => self.ether(left, &mut seen.macs)?,
             "options" => seen.options = true,
             "fragment" => seen.fragment = true,
             "tagged" => seen.tagged = Some(self.tag(left)?),
@@ -549,6 +559,41 @@ impl<'t> Reader<'t> {
             self.error(word.span, message, &[]);
         }
         ids
+    }
+
+    /// `from MAC`, `to MAC` or both behind `ether`. The `from` and `to` of IP may follow at once.
+    fn ether(&mut self, left: &mut Left<'_, 't>, macs: &mut [Option<[u8; 6]>; 2]) -> Option<()> {
+        let start = left.at;
+        let mut sound = Some(());
+        for (word, mac) in ["from", "to"].into_iter().zip(macs) {
+            let behind = left.words.get(left.at + 1);
+            if left.at == start || behind.is_some_and(|next| octets(next.text).is_some()) {
+                if !left.skip(word) {
+                    continue;
+                }
+                *mac = self.mac(left);
+                sound = sound.filter(|()| mac.is_some());
+            }
+        }
+        if left.at == start {
+            let end = left.end;
+            let span = left.peek().map_or(end, |next| next.span);
+            let message = "expected `from` or `to` and a hardware address behind `ether`";
+            self.error(span, message, &["from", "to"]);
+            return None;
+        }
+        sound
+    }
+
+    fn mac(&mut self, left: &mut Left<'_, 't>) -> Option<[u8; 6]> {
+        let word = self.follows(left, "a hardware address")?;
+        let mac = octets(word.text);
+        if mac.is_none() {
+            let message =
+                format!("{} is no hardware address: expected aa:bb:cc:dd:ee:ff", shown(word));
+            self.error(word.span, message, &[]);
+        }
+        mac
     }
 
     fn tag(&mut self, left: &mut Left<'_, 't>) -> Option<&'t str> {

@@ -49,7 +49,7 @@ impl Control {
             all: explain.all,
         };
         let (mut explanation, fate) = teller.explain(probe.to_string(), &question);
-        explanation.notes.extend(frame::note(program.rules()));
+        explanation.notes.extend(frame::note(program.rules(), &probe));
         let floating = program.rules().options.state_policy == StatePolicy::Floating;
         let asked = fate.decision.is_some_and(|decision| !decision.skipped);
         if asked

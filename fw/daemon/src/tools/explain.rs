@@ -28,7 +28,8 @@ A packet in words:
   in on wan proto tcp from 192.0.2.1 to 198.51.100.2 port 22
   in on lan inet6 proto udp from 2001:db8::1 port 40000 to 2001:db8::53 port domain
   in on lan from 10.0.0.1 to 10.0.0.2 icmp-type unreach code port-unr
-More words: flags SA, tos, ttl, length, vlan 5 or 9.5, prio, options, fragment, tagged TAG, id.
+More words: flags SA, tos, ttl, length, vlan 5 or 9.5, pppoe 1, prio,
+ether from MAC to MAC, options, fragment, tagged TAG, id.
 
 The exit status is 0 if it passes (with -r: if all do), 1 if it is blocked, 2 after an error.")]
 pub struct Arguments {
@@ -150,7 +151,7 @@ pub fn explain_words(teller: &Teller<'_>, words: &str) -> Result<Explanation, St
     let meta = frame::meta(&bytes, port);
     let question = Question { head: &bytes, meta, link_tag: probe.tagged.as_deref() };
     let (mut told, _) = teller.explain(probe.to_string(), &question);
-    told.notes.extend(frame::note(teller.program.rules()));
+    told.notes.extend(frame::note(teller.program.rules(), &probe));
     Ok(told)
 }
 

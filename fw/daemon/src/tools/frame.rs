@@ -44,7 +44,12 @@ pub fn frame(probe: &Probe) -> Vec<u8> {
         }
         Transport::Other(protocol) => build::other(source, destination, protocol),
     };
+    let [from, to] = probe.macs;
+    build = build.macs(from.unwrap_or(build::SOURCE_MAC), to.unwrap_or(build::DESTINATION_MAC));
     build = tagged(build, probe).tos(probe.tos).ttl(probe.ttl);
+    if let Some(session) = probe.session {
+        build = build.pppoe(session);
+    }
     if probe.options {
         build = if reports_members(probe) {
             build.ip_options(&ROUTER_ALERT).extension(ROUTER_ALERT6.0, &ROUTER_ALERT6.1)
@@ -119,11 +124,14 @@ pub fn port(name: &str, ports: &PortNames) -> Result<PortIndex, String> {
     })
 }
 
-/// What to know about explaining a packet in words by rules that look at hardware addresses.
-pub fn note(rules: &RuleSet) -> Option<String> {
-    (!rules.ether.is_empty()).then(|| {
-        "words say no hardware addresses: the `ether` rules see 02:00:00:00:00:01 sending to \
-         02:00:00:00:00:02; `tagged` supposes what they give"
+/// What to know about explaining a packet in words by rules that look at hardware addresses which
+/// the words do not say.
+pub fn note(rules: &RuleSet, probe: &Probe) -> Option<String> {
+    let said = probe.macs.iter().all(Option::is_some) || probe.tagged.is_some();
+    (!rules.ether.is_empty() && !said).then(|| {
+        "the hardware addresses that are not said are 02:00:00:00:00:01 sending to \
+         02:00:00:00:00:02: `ether from .. to ..` says them, `tagged` supposes what `ether` rules \
+         give"
             .to_owned()
     })
 }

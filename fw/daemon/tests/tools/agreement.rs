@@ -87,8 +87,14 @@ fn rule_set(random: &mut Random) -> RuleSet {
     };
     let skip = [vec![], vec![], vec![], vec!["lan"], vec!["lan", "wan"]];
     if random.below(3) == 0 {
-        let lines =
-            ["ether block on lan vlan 5\n", "ether pass in tag blue\n", "ether pass vlan none\n"];
+        let lines = [
+            "ether block on lan vlan 5\n",
+            "ether pass in tag blue\n",
+            "ether pass vlan none\n",
+            "ether block proto pppoe-session\n",
+            "ether block proto ip vlan none\n",
+            "ether pass in quick from 02:00:00:00:00:0a tag red\n",
+        ];
         let text: String = (0..2).map(|_| random.one_of(&lines)).collect();
         let parsed = parse_one(&SourceFile::new("ether", text), &Defines::default());
         set.ether = parsed.rules.unwrap_or_else(|| panic!("{}", parsed.diagnostics)).ether;
@@ -163,6 +169,8 @@ fn probe(random: &mut Random) -> Probe {
     let mut words = format!("in on {} from {source} {transport}", random.one_of(&["lan", "wan"]));
     for choice in [
         &["", "", "", "vlan 5", "vlan 9.5", "vlan 5 prio 5", "prio 5"][..],
+        &["", "", "", "pppoe 9"],
+        &["", "", "", "ether from 02:00:00:00:00:0a", "ether to 02:00:00:00:00:0b"],
         &["", "", "", "", "", "", "options"],
         &["", "", "", "", "", "", "", "", "", "", "", "fragment"],
         &["", "", "tos 0x10"],
