@@ -53,23 +53,22 @@ impl Client {
             );
             return Err(io::Error::other(text));
         }
-        // A daemon that refuses the connection answers and hangs up: what it said is still read.
+        // A daemon that refuses the connection answers and hangs up: what it said is still read. That it
+        // has hung up is no end of a pipeline, which the caller may take for success.
         let sent = self.stream.get_mut().write_all(&line);
+        let hung_up = |sent: io::Result<()>| {
+            let why = sent.err().map_or(String::new(), |error| format!(": {error}"));
+            io::Error::other(format!("the daemon hung up{why}"))
+        };
         loop {
             line.clear();
             match self.stream.read_until(b'\n', &mut line) {
-                Ok(0) => {
-                    sent?;
-                    return Err(io::Error::other("the daemon hung up"));
-                }
+                Ok(0) => return Err(hung_up(sent)),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(io::Error::other("the daemon does not answer"));
                 }
-                Err(error) => {
-                    sent?;
-                    return Err(error);
-                }
+                Err(error) => return Err(hung_up(sent.and(Err(error)))),
             }
             let reply: Reply = serde_json::from_slice(&line).map_err(|error| {
                 io::Error::other(format!("the daemon speaks another protocol: {error}"))
@@ -79,5 +78,22 @@ impl Client {
             }
             each(reply)?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `weir ctl` takes a broken pipe for the end of `weir ctl -ss | head`, which is none of its
+    /// failures.
+    #[test]
+    fn a_daemon_that_is_gone_is_no_broken_pipe() {
+        let (ours, theirs) = UnixStream::pair().expect("sockets");
+        drop(theirs);
+        let mut client = Client { stream: BufReader::new(ours) };
+        let error = client.ask(Command::Interfaces, |_| Ok(())).expect_err("nobody answers");
+        assert_eq!(error.kind(), io::ErrorKind::Other, "{error}");
+        assert!(error.to_string().starts_with("the daemon hung up"), "{error}");
     }
 }
