@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bridge;
 pub mod faults;
 pub mod frames;
 pub mod lab;

@@ -6,7 +6,6 @@
 //! A seed repeats a run bit by bit, and every message names it: `WEIR_SEED=17` runs that one alone.
 //! Larger numbers of simpler hosts are simulated in `fw/engine/tests/outside/simulation.rs`.
 
-mod bridge;
 mod conversation;
 mod host;
 
@@ -17,10 +16,10 @@ use smoltcp::wire::IpAddress;
 use weir_engine::packet::build;
 use weir_engine::packet::tcp::flags::{ACK, FIN, PSH, RST, SYN};
 use weir_engine::{Counters, PortIndex};
+use weir_tests::bridge::{Bridge, Moving};
 use weir_tests::faults::{Faults, Link};
 use weir_tests::random::Random;
 
-use bridge::{Bridge, Moving};
 use conversation::Conversation;
 use host::Host;
 
