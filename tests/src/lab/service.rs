@@ -1,6 +1,6 @@
 //! Small servers on a host's real stack.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -83,11 +83,17 @@ fn answer(stream: &TcpStream) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream);
     let mut request = String::new();
     lines.read_line(&mut request)?;
-    let mut line = String::new();
-    // The request ends with an empty line.
+    let (mut line, mut body) = (String::new(), 0);
+    // The header ends with an empty line.
     while lines.read_line(&mut line)? > 2 {
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            body = value.trim().parse().unwrap_or(0);
+        }
         line.clear();
     }
+    std::io::copy(&mut lines.by_ref().take(body), &mut std::io::sink())?;
     let path = request.split_whitespace().nth(1).unwrap_or_default();
     let page = match path.strip_prefix("/bytes/").and_then(|length| length.parse().ok()) {
         Some(length) => WebServer::pattern(length),

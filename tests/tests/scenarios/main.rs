@@ -8,6 +8,8 @@
 mod attacks;
 mod bad_cables;
 mod blocking;
+mod crafted;
+mod crashes;
 mod examples;
 mod late;
 mod lifecycle;
@@ -15,6 +17,7 @@ mod limits;
 mod link;
 mod listings;
 mod loading;
+mod slow;
 mod sources;
 mod tables;
 mod traffic;
