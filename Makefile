@@ -64,7 +64,10 @@ fuzz-quick: ## every fuzz target for half a minute (needs nightly and cargo-fuzz
 		{ echo "rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 1; }
 	@set -e; for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
 		echo "== $$target"; \
-		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_len=2048 -max_total_time=$(FUZZ); \
+		mkdir -p tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target; \
+		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target \
+			tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target \
+			-- -max_len=2048 -max_total_time=$(FUZZ); \
 	done
 
 deps: ## installs what building and testing need, on Debian and Ubuntu

@@ -6,5 +6,6 @@
 pub mod bridge;
 pub mod faults;
 pub mod frames;
+pub mod fuzz;
 pub mod lab;
 pub mod random;
