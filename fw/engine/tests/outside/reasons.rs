@@ -158,7 +158,9 @@ fn every_drop_reason_is_reached() {
     for &reason in Reason::ALL {
         if let Some((_, test)) = OF_WORKERS.iter().find(|(of, _)| *of == reason) {
             let tests = include_str!("../../../daemon/tests/daemon/worker.rs");
-            assert!(tests.contains(test), "{test}, which reaches {reason}, is gone");
+            let body = tests.split_once(test).and_then(|(_, rest)| rest.split_once("\n}\n"));
+            let (body, _) = body.unwrap_or_else(|| panic!("{test}, for {reason}, is gone"));
+            assert!(body.contains(&format!("Reason::{reason:?}")), "{test} asks for no {reason}");
             continue;
         }
         let row = ROWS.iter().find(|(of, _)| *of == reason);
