@@ -112,11 +112,14 @@ pub struct Topology {
     /// offloads: a train of segments would be lost as one, and a damaged frame be sent on with a right
     /// checksum.
     pub faults: [Option<Faults>; 2],
+    /// The PPPoE session by which IP travels between the hosts. Their cables put it in and take it
+    /// out, and drop packets that are too long for it; without offloads then, too.
+    pub session: Option<u16>,
 }
 
 impl Default for Topology {
     fn default() -> Self {
-        Self { mtu: 1500, queues: 2, faults: [None; 2] }
+        Self { mtu: 1500, queues: 2, faults: [None; 2], session: None }
     }
 }
 
@@ -186,7 +189,8 @@ impl Lab {
         let hosts = [(&lab.client, Self::LAN), (&lab.server, Self::WAN)];
         let cables = hosts.into_iter().zip(topology.faults).zip(1..);
         let cables = cables.filter_map(|(((host, port), faults), seed)| {
-            lab.plug(host, port, topology, faults.map(|faults| (faults, seed)))
+            let line = topology.session.map(|_| Faults::default());
+            lab.plug(host, port, topology, faults.or(line).map(|faults| (faults, seed)))
         });
         let bad_cables: Vec<_> = cables.collect();
         if !bad_cables.is_empty() {
@@ -221,7 +225,7 @@ impl Lab {
             for end in [BadCable::NEAR, BadCable::FAR] {
                 middle.ip(&["link", "set", end, "up"]);
             }
-            Some(BadCable::start(middle, faults, seed))
+            Some(BadCable::start(middle, faults, topology.session, seed))
         } else {
             cable(topology, (&host.namespace, "eth0", &address), (&self.firewall, port));
             None

@@ -8,4 +8,5 @@ pub mod faults;
 pub mod frames;
 pub mod fuzz;
 pub mod lab;
+pub mod pppoe;
 pub mod random;

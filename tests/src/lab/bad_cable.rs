@@ -1,5 +1,5 @@
 //! A bad cable: a process of its own right between two ends of cables, which moves frames from one to
-//! the other through two [`Link`]s.
+//! the other through two [`Link`]s, and perhaps puts them into a PPPoE session towards the firewall.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +13,10 @@ use weir_hw::{Frame, Io, PortError, WorkerPorts, open, prepare};
 
 use super::namespace::Namespace;
 use crate::faults::{Faults, Link};
+use crate::pppoe::{unwrap, wrap};
 
+/// Index of [`BadCable::NEAR`].
+const NEAR: usize = 0;
 /// Frames taken at a time.
 const BATCH: usize = 64;
 /// How long it sleeps at most before it looks whether it should end.
@@ -36,13 +39,19 @@ impl BadCable {
 
     /// Starts to move frames between both ends, which are in `namespace`. What the links do repeats
     /// with the seed as far as the frames do.
-    pub(super) fn start(namespace: Namespace, faults: Faults, seed: u64) -> Self {
+    pub(super) fn start(
+        namespace: Namespace,
+        faults: Faults,
+        session: Option<u16>,
+        seed: u64,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let ending = stop.clone();
         let (ready, opened) = channel();
         let links = [Link::new(faults, seed), Link::new(faults, !seed)];
         // A thread that is started in a namespace stays there.
-        let thread = namespace.within(|| std::thread::spawn(move || work(links, &ending, &ready)));
+        let thread =
+            namespace.within(|| std::thread::spawn(move || work(links, session, &ending, &ready)));
         if let Err(error) = opened.recv().expect("the thread says how it went") {
             panic!("a bad cable: {error}");
         }
@@ -59,7 +68,12 @@ impl Drop for BadCable {
     }
 }
 
-fn work(mut links: [Link; 2], stop: &AtomicBool, ready: &Sender<Result<(), String>>) {
+fn work(
+    mut links: [Link; 2],
+    session: Option<u16>,
+    stop: &AtomicBool,
+    ready: &Sender<Result<(), String>>,
+) {
     let opened = prepare(&[BadCable::NEAR, BadCable::FAR])
         .map_err(|refusal| refusal.to_string())
         .and_then(|prepared| prepared.try_into().map_err(|_| "two interfaces".to_owned()))
@@ -77,7 +91,7 @@ fn work(mut links: [Link; 2], stop: &AtomicBool, ready: &Sender<Result<(), Strin
     let _ = ready.send(Ok(()));
     let mut queues = [VecDeque::new(), VecDeque::new()];
     // A port fails when the host at its end has gone: the lab is being taken apart.
-    let _ = carry(&mut worker, &mut links, &mut queues, stop);
+    let _ = carry(&mut worker, &mut links, session, &mut queues, stop);
     let WorkerPorts { pool, ports } = &mut worker;
     for frame in queues.into_iter().flatten() {
         pool.release(frame);
@@ -90,6 +104,7 @@ fn work(mut links: [Link; 2], stop: &AtomicBool, ready: &Sender<Result<(), Strin
 fn carry(
     worker: &mut WorkerPorts,
     links: &mut [Link; 2],
+    session: Option<u16>,
     queues: &mut [VecDeque<Frame>; 2],
     stop: &AtomicBool,
 ) -> Result<(), PortError> {
@@ -103,7 +118,14 @@ fn carry(
             for frame in frames.drain(..) {
                 let bytes: Vec<u8> = pool.segments(&frame).flatten().copied().collect();
                 pool.release(frame);
-                link.put(now, &bytes);
+                let bytes = match (session, from) {
+                    (None, _) => Some(bytes),
+                    (Some(session), NEAR) => wrap(&bytes, session),
+                    (Some(session), _) => unwrap(&bytes, session),
+                };
+                if let Some(bytes) = bytes {
+                    link.put(now, &bytes);
+                }
             }
             let (port, queue) = (&mut ports[1 - from], &mut queues[1 - from]);
             while let Some(bytes) = link.take(now) {

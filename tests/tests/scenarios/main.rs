@@ -17,6 +17,7 @@ mod limits;
 mod link;
 mod listings;
 mod loading;
+mod pppoe;
 mod slow;
 mod sources;
 mod tables;
