@@ -41,6 +41,13 @@ impl<'s> Lines<'s> {
         (start, text.lines().next().unwrap_or_default())
     }
 
+    /// A piece of text; empty if it is none.
+    pub(super) fn piece(&self, span: Span) -> &'s str {
+        let file = self.files.get(span.file as usize);
+        file.and_then(|file| file.text.get(span.start as usize..span.end as usize))
+            .unwrap_or_default()
+    }
+
     /// A line without the blanks around it.
     pub(super) fn statement(&self, file: u32, line: u32) -> Span {
         let (start, text) = self.text(file, line);

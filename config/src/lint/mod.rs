@@ -12,6 +12,7 @@
 mod allow;
 mod baseline;
 mod criteria;
+mod family;
 mod index;
 mod limits;
 mod lines;
@@ -54,6 +55,7 @@ struct Family {
 const FAMILIES: &[Family] = &[
     text::FAMILY,
     lists::FAMILY,
+    family::FAMILY,
     nothing::FAMILY,
     reach::FAMILY,
     policy::FAMILY,

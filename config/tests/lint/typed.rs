@@ -68,6 +68,39 @@ fn every_explanation_has_an_example_that_warns() {
 }
 
 #[test]
+fn a_negated_prefix_leaves_the_other_family_alone() {
+    let name = "negated-one-family";
+    let told = [format!("3 {name}")];
+    let told: Vec<_> = told.iter().map(String::as_str).collect();
+    for rules in [
+        "pass in on lan\nblock in on lan from ! 192.0.2.0/24\n",
+        "pass in on lan\nblock in quick on lan proto tcp from ! 2001:db8::/32 to any port 25\n",
+        "pass in on lan\nblock in on lan to ! 192.0.2.1\n",
+    ] {
+        expect(rules, &told);
+    }
+    for rules in [
+        // The other family is meant not to be.
+        "pass in on lan\nblock in on lan inet from ! 192.0.2.0/24\n",
+        // It has a rule of its own.
+        "pass in on lan\nblock in on lan from ! 192.0.2.0/24\n\
+         block in on lan from ! 2001:db8::/32\n",
+        // Nothing passes it.
+        "pass in on lan from 192.0.2.0/24\nblock in on lan from ! 192.0.2.0/25\n",
+        "pass in on wan proto tcp\nblock in on lan proto tcp from ! 192.0.2.0/24\n",
+        "pass in on lan proto udp\nblock in on lan proto tcp from ! 192.0.2.0/24\n",
+        // The other address says of which family the packets are.
+        "pass in on lan\nblock in on lan from ! 192.0.2.0/24 to 198.51.100.1\n",
+        // A table has both, and an anchor may say anything.
+        "table <t> persist\npass in on lan\nblock in on lan from ! <t>\n",
+        "pass in on lan\nanchor x\nblock in on lan from ! 192.0.2.0/24\n",
+        "pass in on lan from ! 192.0.2.7\n",
+    ] {
+        expect(rules, &[]);
+    }
+}
+
+#[test]
 fn names_are_unique_and_summaries_are_lines() {
     let mut names: Vec<_> = lints().map(|lint| lint.name).collect();
     names.sort_unstable();
