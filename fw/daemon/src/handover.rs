@@ -1,5 +1,5 @@
 //! Between workers: bounded single-producer rings for frames that belong to another worker, and the
-//! bell that wakes one that sleeps.
+//! bell that wakes one that sleeps. Another bell wakes the thread that serves `overload`.
 //!
 //! A worker that is about to sleep raises its flag, looks once more whether something came in the
 //! meantime, and only then waits on its descriptor. Whoever gives it something looks at the flag
@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use weir_hw::Frame;
 
 /// Frames that wait in one ring at most.
 pub const RING: usize = 1024;
 
-/// Wakes one worker.
+/// Wakes one thread.
 #[derive(Debug)]
 pub struct Bell {
     asleep: AtomicBool,
@@ -25,7 +25,7 @@ pub struct Bell {
 }
 
 impl Bell {
-    /// A bell for a worker that is awake.
+    /// A bell for a thread that is awake.
     ///
     /// # Errors
     /// When the kernel gives no event descriptor.
@@ -36,7 +36,7 @@ impl Bell {
         })
     }
 
-    /// Wakes the worker if it sleeps. Call it after what it shall find was put where it looks.
+    /// Wakes the thread if it sleeps. Call it after what it shall find was put where it looks.
     #[inline]
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
@@ -46,19 +46,30 @@ impl Bell {
         }
     }
 
-    /// The worker says that it goes to sleep. It must look at everything that can be given to it
+    /// The thread says that it goes to sleep. It must look at everything that can be given to it
     /// between this and waiting on [`Bell::descriptor`].
     pub fn lie_down(&self) {
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
-    /// The worker says that it is awake.
+    /// The thread says that it is awake.
     pub fn get_up(&self) {
         self.asleep.store(false, Ordering::Relaxed);
         let mut count = [0; 8];
         // Empty (EAGAIN) if it woke for another reason.
         let _ = rustix::io::read(&self.event, &mut count);
+    }
+
+    /// Sleeps until the bell rings, unless there is something to do.
+    pub fn wait(&self, busy: impl FnOnce() -> bool) {
+        self.lie_down();
+        if !busy() {
+            let mut waiting = [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::IN)];
+            // An interrupted wait is a short one.
+            let _ = poll(&mut waiting, None);
+        }
+        self.get_up();
     }
 
     /// What becomes readable when the bell rings.
@@ -76,6 +87,8 @@ pub struct Exchange {
     pub from: Vec<Option<Consumer<Frame>>>,
     /// Bells of all workers.
     pub bells: Arc<[Bell]>,
+    /// Of the thread that puts sources into tables.
+    pub overloads: Arc<Bell>,
 }
 
 impl Exchange {
@@ -91,8 +104,14 @@ impl Exchange {
 /// When the kernel gives no event descriptors.
 pub fn exchange(workers: usize) -> io::Result<Vec<Exchange>> {
     let bells: Arc<[Bell]> = (0..workers).map(|_| Bell::new()).collect::<io::Result<_>>()?;
+    let overloads = Arc::new(Bell::new()?);
     let mut ends: Vec<_> = (0..workers)
-        .map(|_| Exchange { to: Vec::new(), from: Vec::new(), bells: Arc::clone(&bells) })
+        .map(|_| Exchange {
+            to: Vec::new(),
+            from: Vec::new(),
+            bells: Arc::clone(&bells),
+            overloads: Arc::clone(&overloads),
+        })
         .collect();
     for sender in 0..workers {
         for receiver in 0..workers {
@@ -112,6 +131,9 @@ pub fn exchange(workers: usize) -> io::Result<Vec<Exchange>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::{Bell, exchange};
@@ -131,6 +153,27 @@ mod tests {
         assert!(readable(&bell));
         bell.get_up();
         assert!(!readable(&bell), "getting up empties it");
+    }
+
+    #[test]
+    fn whoever_waits_finds_what_was_put_there_before_the_bell_rang() {
+        let bell = Bell::new().unwrap();
+        let given = AtomicU32::new(0);
+        thread::scope(|scope| {
+            let taken = scope.spawn(|| {
+                let mut taken = 0;
+                while taken < 1000 {
+                    bell.wait(|| given.load(Ordering::Relaxed) > 0);
+                    taken += given.swap(0, Ordering::Relaxed);
+                }
+                taken
+            });
+            for _ in 0..1000 {
+                given.fetch_add(1, Ordering::Relaxed);
+                bell.ring();
+            }
+            assert_eq!(taken.join().unwrap(), 1000);
+        });
     }
 
     #[test]

@@ -162,6 +162,7 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         mailboxes: crew.mailboxes,
         cpus: crew.cpus,
         shared: crew.shared,
+        overloads: crew.overloads,
         ports: port_names(settings),
         io,
         reserved: settings.states,
@@ -308,6 +309,7 @@ struct Crew {
     cpus: Vec<Option<u32>>,
     bells: Arc<[Bell]>,
     shared: Arc<Shared>,
+    overloads: Arc<Bell>,
     running: usize,
 }
 
@@ -321,7 +323,8 @@ fn start_workers(
 ) -> Result<Crew, String> {
     let workers = opened.workers.len();
     let exchanges = exchange(workers).map_err(|error| error.to_string())?;
-    let bells = exchanges.first().map(|end| Arc::clone(&end.bells)).ok_or("no workers")?;
+    let first = exchanges.first().ok_or("no workers")?;
+    let (bells, overloads) = (Arc::clone(&first.bells), Arc::clone(&first.overloads));
     let mut key = [0; 16];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut key))
@@ -332,6 +335,7 @@ fn start_workers(
         cpus: Vec::new(),
         bells,
         shared: Arc::default(),
+        overloads,
         running: workers,
     };
     let states = states_each(settings.states, workers as u32);

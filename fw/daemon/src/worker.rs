@@ -141,6 +141,9 @@ impl Worker {
         self.engine.take_releases(&mut self.releases);
         self.release(&mut 0, usize::MAX);
         self.send_crafted();
+        if self.engine.take_reported() {
+            self.exchange.overloads.ring();
+        }
         for port in 0..self.queues.len() {
             moved += self.transmit(port)?;
         }

@@ -174,6 +174,8 @@ pub struct Engine {
     advanced: Instant,
     /// Tick in which idle sources were looked for last.
     sources_swept: u32,
+    /// A source was reported for `overload`.
+    pub(crate) reported: bool,
 }
 
 impl Engine {
@@ -235,6 +237,7 @@ impl Engine {
             owed: 0,
             advanced: setup.now,
             sources_swept: tick(setup.now),
+            reported: false,
         }
     }
 
@@ -451,6 +454,31 @@ impl Engine {
             self.shared.pool(Limit::States).release();
         }
         entry
+    }
+
+    /// Whether a source was reported for `overload` since the last call: whoever serves
+    /// [`Sources::overload`] is to be woken.
+    pub const fn take_reported(&mut self) -> bool {
+        std::mem::replace(&mut self.reported, false)
+    }
+
+    /// Ends the oldest unproven state. `false`: there is none.
+    pub(crate) fn evict(&mut self, now: u32) -> bool {
+        let Some(oldest) = self.table.oldest_unproven() else { return false };
+        self.end(oldest, Ending::Forgotten, now);
+        self.counters.evictions += 1;
+        self.shared.count_eviction();
+        true
+    }
+
+    /// Brings the number of states down to a limit that was lowered, as far as unproven ones go, so many
+    /// at most; `true` if there may be more.
+    fn drain(&mut self, limit: u32, most: u64, now: u32) -> bool {
+        let mut evicted = 0;
+        while evicted < most && self.shared.states() > limit && self.evict(now) {
+            evicted += 1;
+        }
+        evicted == most
     }
 
     /// The time of the last round.

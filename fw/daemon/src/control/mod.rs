@@ -30,6 +30,7 @@ use weir_shell::protocol::Flush;
 use self::composition::Composition;
 use self::tables::TableStore;
 use crate::clock::Clock;
+use crate::handover::Bell;
 use crate::last_good::LastGood;
 use crate::mailbox::{Letter, Mailbox, Report, RuleMatcher};
 use crate::rules::{Places, Programs};
@@ -46,6 +47,8 @@ pub struct Parts {
     pub cpus: Vec<Option<u32>>,
     /// The count behind `set limit states`.
     pub shared: Arc<Shared>,
+    /// Rung by workers when a source has exceeded a limit.
+    pub overloads: Arc<Bell>,
     /// Names of the ports.
     pub ports: PortNames,
     /// What the ports are.

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{info, warn};
 use weir_config::rules::OverloadFlush;
@@ -14,9 +13,6 @@ use weir_shell::protocol::{self, TableAction, TableChange};
 use super::states::prefix;
 use super::{Control, Refused};
 use crate::mailbox::{CHUNK, Matcher};
-
-/// How long to rest when no source waits for its table.
-const REST: Duration = Duration::from_millis(5);
 
 impl Control {
     /// Lists all sources, some at a time; tells how many.
@@ -82,10 +78,11 @@ impl Control {
 
     /// Does what `overload` asks for, whenever a source has exceeded a limit; never returns.
     pub fn serve_overloads(&self) -> ! {
+        let sources = self.parts.shared.sources();
         loop {
-            match self.parts.shared.sources().overload() {
-                Some(overload) => self.serve_overload(&overload),
-                None => std::thread::sleep(REST),
+            self.parts.overloads.wait(|| sources.has_overload());
+            while let Some(overload) = sources.overload() {
+                self.serve_overload(&overload);
             }
         }
     }

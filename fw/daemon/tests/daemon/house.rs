@@ -34,6 +34,7 @@ pub(crate) struct House {
     pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) bells: Arc<[Bell]>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) overloads: Arc<Bell>,
     /// Kept so that the workers' ends stay connected.
     _records: Vec<RecordReceiver>,
     pub(crate) clock: Clock,
@@ -69,6 +70,7 @@ impl House {
         let double = Double::new(config).unwrap();
         let exchanges = exchange(count.into()).unwrap();
         let bells = Arc::clone(&exchanges[0].bells);
+        let overloads = Arc::clone(&exchanges[0].overloads);
         let shared: Arc<Shared> = Arc::default();
         let (mut workers, mut mailboxes, mut records) = (Vec::new(), Vec::new(), Vec::new());
         let clock = Clock::start();
@@ -109,7 +111,18 @@ impl House {
             records.push(receiver);
         }
         let (lan, wan) = (double.wire("lan0").unwrap(), double.wire("wan0").unwrap());
-        Self { double, lan, wan, workers, mailboxes, bells, shared, _records: records, clock }
+        Self {
+            double,
+            lan,
+            wan,
+            workers,
+            mailboxes,
+            bells,
+            shared,
+            overloads,
+            _records: records,
+            clock,
+        }
     }
 
     /// One round of a worker; no port fails.

@@ -388,6 +388,7 @@ fn by_hand(house: &House) -> (Control, Arc<Mutex<Vec<String>>>, tempfile::TempDi
         mailboxes: house.mailboxes.clone(),
         cpus: vec![None; 2],
         shared: Arc::clone(&house.shared),
+        overloads: Arc::clone(&house.overloads),
         ports: names(),
         io: Kind::Memory,
         reserved: 100_000,

@@ -56,6 +56,7 @@ impl Seat {
             mailboxes: house.mailboxes.clone(),
             cpus: vec![None, Some(3)],
             shared: Arc::clone(&house.shared),
+            overloads: Arc::clone(&house.overloads),
             ports: names(),
             io: Kind::Memory,
             reserved: RESERVED,

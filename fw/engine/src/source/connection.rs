@@ -249,6 +249,7 @@ impl Engine {
             };
             if let Err(reason) = sources.connect(node, limits, counted, round.now) {
                 limits.refuse(reason);
+                self.reported |= sources.report(node, limits, reason);
                 if at == 1 && nodes[0] != NONE && !counted {
                     sources.disconnect(nodes[0]);
                 }

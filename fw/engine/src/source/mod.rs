@@ -179,6 +179,11 @@ impl Sources {
         (self.inserts.load(Ordering::Relaxed), self.removals.load(Ordering::Relaxed))
     }
 
+    /// Whether a source waits to be put into its table.
+    pub fn has_overload(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
     /// The next source to be put into its table.
     pub fn overload(&self) -> Option<Overload> {
         self.reports.pop()
@@ -321,6 +326,12 @@ impl Sources {
         counted: bool,
         now: Instant,
     ) -> Result<(), Reason> {
+        self.node(index).lock().connect(rule, counted, now)
+    }
+
+    /// A source goes beyond what a rule allows it. Whether it is reported now: the rule wants that, and
+    /// it is not yet.
+    pub(crate) fn report(&self, index: u32, rule: &Arc<RuleLimits>, reason: Reason) -> bool {
         let mut node = self.node(index).lock();
         let connected = node.connect(rule, counted, now);
         if let (Err(reason), Some(source), false) = (connected, &node.source, node.barred)
