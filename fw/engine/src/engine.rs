@@ -332,6 +332,7 @@ impl Engine {
             self.shared.pool(Limit::Tails).shift(self.pooled_tails, self.tails.len());
             self.pooled_tails = self.tails.len();
         }
+        let more = self.drain(program.options().limits.states, budget, now) || more;
         let mut looks = 0;
         while looks < budget
             && let Some(entry) = self.table.next_due(now)
@@ -431,14 +432,9 @@ impl Engine {
         if self.table.len() == self.table.capacity()
             || !self.shared.pool(Limit::States).reserve(limit)
         {
-            let Some(oldest) = self.table.oldest_unproven() else {
-                self.shared.refused.fetch_add(1, Ordering::Relaxed);
-                return None;
-            };
-            self.end(oldest, Ending::Forgotten, now);
-            self.counters.evictions += 1;
-            self.shared.count_eviction();
-            if !self.shared.pool(Limit::States).reserve(limit) {
+            // With a limit that was lowered one place less would not do; `drain` sees to that.
+            let evicted = self.shared.states() <= limit && self.evict(now);
+            if !evicted || !self.shared.pool(Limit::States).reserve(limit) {
                 self.shared.refused.fetch_add(1, Ordering::Relaxed);
                 return None;
             }

@@ -132,9 +132,7 @@ impl Engine {
             }
             match self.table.oldest_unproven() {
                 Some(oldest) if self.table.get(oldest).has(flag::LIMITED) => {
-                    self.end(oldest, Ending::Forgotten, round.tick);
-                    self.counters.evictions += 1;
-                    self.shared.count_eviction();
+                    self.evict(round.tick);
                 }
                 _ => break,
             }

@@ -576,3 +576,37 @@ fn an_idle_worker_keeps_up_with_the_end_of_many_states() {
     bridge.wait(Duration::from_secs(7));
     assert_eq!(bridge.shared.states(), 0);
 }
+
+#[test]
+fn a_limit_that_is_lowered_makes_half_open_states_go_and_no_others() {
+    // Full tables shorten time-outs unless they are told not to.
+    let rules = |limit: u32| {
+        format!(
+            "set limit states {limit}\nset timeout {{ adaptive.start 0, adaptive.end 0 }}\npass\n"
+        )
+    };
+    let mut bridge = Bridge::with_workers(&rules(1000), 2);
+    for port in 1..=100 {
+        assert_eq!(handshake(&mut bridge, (CLIENT.0, port), SERVER), PASSES);
+    }
+    let syn = |port: u16| build::tcp((CLIENT.0, port), SERVER, SYN).frame();
+    for port in 1001..=1400 {
+        assert_eq!(bridge.send(WAN, &syn(port)), PASSES);
+    }
+    let proven = |bridge: &Bridge| {
+        bridge.states().iter().filter(|state| state.peers[1].state == "ESTABLISHED").count()
+    };
+    bridge.load(&rules(300));
+    bridge.wait(Duration::from_millis(100));
+    assert_eq!((bridge.shared.states(), proven(&bridge)), (300, 100));
+    // Full: one more makes one go.
+    assert_eq!(bridge.send(WAN, &syn(2000)), PASSES);
+    assert_eq!((bridge.shared.states(), bridge.counters().evictions), (300, 201));
+    bridge.load(&rules(50));
+    bridge.wait(Duration::from_millis(100));
+    assert_eq!((bridge.shared.states(), proven(&bridge)), (100, 100));
+    for port in 3001..=3010 {
+        assert_eq!(bridge.send(WAN, &syn(port)), Some(Reason::StateLimit));
+    }
+    assert_eq!((bridge.shared.states(), bridge.counters().evictions), (100, 401));
+}
