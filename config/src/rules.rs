@@ -314,6 +314,10 @@ pub struct StateOptions {
     pub max_src_nodes: Option<u32>,
     /// `overload`.
     pub overload: Option<Overload>,
+    /// `max-idle`: seconds without progress that end a TCP connection.
+    pub max_idle: Option<u32>,
+    /// `min-rate`: bytes that a TCP connection must make progress by, in how many seconds.
+    pub min_rate: Option<Rate>,
     /// `if-bound` or `floating`.
     pub policy: Option<StatePolicy>,
     /// `sloppy`.
@@ -336,7 +340,7 @@ pub enum SourceTrack {
 /// `count/seconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many.
+    /// How many; at least 1.
     pub count: u32,
     /// In how many seconds; at least 1.
     pub seconds: u32,

@@ -173,16 +173,17 @@ fn state_options() -> impl Strategy<Value = StateOptions> {
     (
         (number(), number(), number(), number(), option::weighted(0.2, rate(4_294_967))),
         (any::<bool>(), any::<bool>(), any::<bool>(), option::of(policy), option::of(track)),
-        option::of((name(), flush)),
+        (option::of((name(), flush)), number(), option::weighted(0.2, rate(u32::MAX))),
         rule_timeouts(),
     )
         .prop_map(
             |(
                 (max, max_src_states, max_src_conn, max_src_nodes, max_src_conn_rate),
                 (no_sync, sloppy, pflow, policy, track),
-                overload,
+                (overload, max_idle, min_rate),
                 mut timeouts,
             )| {
+                let max_idle = max_idle.map(|seconds| seconds.min(Timeouts::MAX_SECONDS));
                 if let Some(max @ 10..) = max
                     && !timeouts.iter().any(|(timeout, _)| timeout.counts_states())
                 {
@@ -197,8 +198,11 @@ fn state_options() -> impl Strategy<Value = StateOptions> {
                 }
                 timeouts.sort_by_key(|&(timeout, _)| timeout as u8);
                 let limited = max_src_conn.is_some() || max_src_conn_rate.is_some();
+                let overload = overload.filter(|_| limited || min_rate.is_some());
                 let source_track = match track {
-                    _ if limited || max_src_nodes.is_some() => Some(SourceTrack::Rule),
+                    _ if limited || max_src_nodes.is_some() || overload.is_some() => {
+                        Some(SourceTrack::Rule)
+                    }
                     None if max_src_states.is_some() => Some(SourceTrack::Global),
                     track => track,
                 };
@@ -210,9 +214,9 @@ fn state_options() -> impl Strategy<Value = StateOptions> {
                     max_src_conn,
                     max_src_conn_rate,
                     max_src_nodes,
-                    overload: overload
-                        .filter(|_| limited)
-                        .map(|(table, flush)| Overload { table, flush }),
+                    overload: overload.map(|(table, flush)| Overload { table, flush }),
+                    max_idle,
+                    min_rate,
                     policy,
                     sloppy,
                     pflow,

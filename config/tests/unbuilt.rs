@@ -28,6 +28,7 @@ pass in log (all, matches) on lan proto tcp from <a> to any port 80 keep state (
 pass in fragment
 pass in keep state (max 100, max-src-nodes 5, max-src-states 6, max-src-conn 7, max-src-conn-rate 8/9)
 pass in keep state (max-src-conn 5, overload <a> flush global, src.track 9)
+pass in keep state (max-idle 60, min-rate 500/20, overload <a>)
 pass in keep state (source-track rule)
 pass in proto tcp keep state (if-bound, tcp.established 60, adaptive.start 5, adaptive.end 9)
 pass in proto udp keep state (floating, udp.first 5)

@@ -74,6 +74,15 @@ fn of_rule(rule: &Rule, states: u32) -> Option<Words> {
              `max-src-states`",
         ));
     }
+    let hurries = options.max_idle.is_some() || options.min_rate.is_some();
+    if hurries && rule.protocol.is_some_and(|protocol| protocol != TCP) {
+        let name = if options.max_idle.is_some() { "max-idle" } else { "min-rate" };
+        return Some(Words::new(
+            format!("`{name}` limits nothing here"),
+            "it looks for the progress of connections, and only TCP has it: shorten the time-outs \
+             of the rule",
+        ));
+    }
     let given = |wanted| {
         let set = options.timeouts.iter().find(|(timeout, _)| *timeout == wanted);
         set.map(|(_, value)| *value)

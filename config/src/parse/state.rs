@@ -32,6 +32,8 @@ enum StateOption<'t, 's> {
     MaxSrcConnRate(RateSpec<'t, 's>),
     MaxSrcNodes(&'t Token<'s>),
     Overload(&'t Token<'s>, OverloadFlush),
+    MaxIdle(&'t Token<'s>),
+    MinRate(RateSpec<'t, 's>),
     Policy(StatePolicy),
     Sloppy,
     Pflow,
@@ -48,6 +50,8 @@ pub(super) const WORDS: &[&str] = &[
     "max-src-conn-rate",
     "max-src-nodes",
     "overload",
+    "max-idle",
+    "min-rate",
     "if-bound",
     "floating",
     "sloppy",
@@ -74,6 +78,8 @@ pub(super) fn item<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, StateItem<'t,
             let (rest, name) = cut(table).parse(rest)?;
             map(flush, move |flush| StateOption::Overload(name, flush)).parse(rest)?
         }
+        "max-idle" => map(cut(plain("a number of seconds")), StateOption::MaxIdle).parse(rest)?,
+        "min-rate" => map(cut(rate), StateOption::MinRate).parse(rest)?,
         "if-bound" => (rest, StateOption::Policy(StatePolicy::IfBound)),
         "floating" => (rest, StateOption::Policy(StatePolicy::Floating)),
         "sloppy" => (rest, StateOption::Sloppy),
@@ -138,8 +144,10 @@ impl Resolver<'_, '_> {
         if let Some(at) = overload
             && options.max_src_conn.is_none()
             && options.max_src_conn_rate.is_none()
+            && options.min_rate.is_none()
         {
-            return self.error(at, "`overload` needs `max-src-conn` or `max-src-conn-rate`");
+            let message = "`overload` needs `max-src-conn`, `max-src-conn-rate` or `min-rate`";
+            return self.error(at, message);
         }
         options.source_track = self.source_track(&options, track)?;
         add_timeouts(&mut options);
@@ -172,6 +180,14 @@ impl Resolver<'_, '_> {
                 let table = self.table_name(at)?;
                 options.overload.replace(Overload { table, flush: *flush }).is_some()
             }
+            StateOption::MaxIdle(at) => {
+                let seconds = self.positive(at, "number of seconds", Timeouts::MAX_SECONDS)?;
+                options.max_idle.replace(seconds).is_some()
+            }
+            StateOption::MinRate(rate) => {
+                let rate = self.rate(rate, "number of bytes", u32::MAX)?;
+                options.min_rate.replace(rate).is_some()
+            }
             StateOption::Policy(policy) => options.policy.replace(*policy).is_some(),
             StateOption::Sloppy => std::mem::replace(&mut options.sloppy, true),
             StateOption::Pflow => std::mem::replace(&mut options.pflow, true),
@@ -202,6 +218,8 @@ impl Resolver<'_, '_> {
             ("max-src-nodes", options.max_src_nodes.is_some()),
             ("max-src-conn", options.max_src_conn.is_some()),
             ("max-src-conn-rate", options.max_src_conn_rate.is_some()),
+            // A source that is to go into a table has to be known.
+            ("overload", options.overload.is_some()),
         ];
         let needs_rule = of_rule.iter().find(|(_, used)| *used);
         if let (Some((name, _)), Some((at, Some(SourceTrack::Global)))) = (needs_rule, written) {

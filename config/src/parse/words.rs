@@ -54,7 +54,7 @@ const OPTIONS_REFUSED: &[(&str, Refusal)] = &[
 const IN_PARENTHESES: &[(&str, &str)] = &[
     ("max", STATE), ("no-sync", STATE), ("source-track", STATE), ("max-src-states", STATE),
     ("max-src-conn", STATE), ("max-src-conn-rate", STATE), ("max-src-nodes", STATE),
-    ("overload", STATE), ("flush", STATE), ("if-bound", STATE), ("floating", STATE),
+    ("max-idle", STATE), ("min-rate", STATE), ("overload", STATE), ("flush", STATE), ("if-bound", STATE), ("floating", STATE),
     ("sloppy", STATE), ("pflow", STATE),
     ("no-df", SCRUB), ("random-id", SCRUB), ("min-ttl", SCRUB), ("max-mss", SCRUB),
     ("reassemble", SCRUB), ("matches", "log (...)"),

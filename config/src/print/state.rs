@@ -60,6 +60,12 @@ impl Display for StateOptions {
         if let Some(overload) = &self.overload {
             one(f, format_args!("{overload}"))?;
         }
+        if let Some(seconds) = self.max_idle {
+            one(f, format_args!("max-idle {seconds}"))?;
+        }
+        if let Some(rate) = self.min_rate {
+            one(f, format_args!("min-rate {rate}"))?;
+        }
         if let Some(policy) = self.policy {
             one(f, format_args!("{policy}"))?;
         }

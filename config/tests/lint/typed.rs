@@ -257,6 +257,11 @@ fn limits_against_each_other() {
     expect(&with("max 10, max-src-states 20"), &["2 limits-cannot-hold"]);
     expect(&with("max 20, max-src-states 10"), &[]);
     expect(&with("max 200000"), &["2 limits-cannot-hold"]);
+    expect(&with("max-idle 60, min-rate 500/20"), &[]);
+    for option in ["max-idle 60", "min-rate 500/20"] {
+        let udp = format!("pass in on wan proto udp keep state ({option})\n");
+        expect(&udp, &["2 limits-cannot-hold"]);
+    }
     let flooders = "table <f> const { 192.0.2.1 }\nblock in quick from <f>\n";
     let overload = with("max-src-conn 9, overload <f>");
     expect(&format!("{flooders}{overload}"), &["4 limits-cannot-hold"]);

@@ -183,6 +183,7 @@ impl Engine {
             (self.records.have_own(records), flag::OWN_TIMEOUTS),
             (normalised, flag::NORMALISED),
             (modulated || normalised, flag::TRANSLATED),
+            (packet.is_tcp() && self.demands_progress(records), flag::PROGRESS),
         ] {
             flags |= if wanted { flag } else { 0 };
         }
@@ -206,6 +207,9 @@ impl Engine {
         }
         if modulated || normalised {
             self.splices.begin(entry);
+        }
+        if self.table.get(entry).has(flag::PROGRESS) {
+            self.watched.begin(entry, packet, frames.head(i));
         }
         if self.table.get(entry).has(flag::OWN_TIMEOUTS) {
             let deadline = self.deadline(self.table.get(entry), program);

@@ -17,6 +17,7 @@ use crate::normalise::Normaliser;
 use crate::outbox::Outbox;
 use crate::packet::protocol;
 use crate::pool::{Pool, Pools};
+use crate::progress::Watched;
 use crate::reason::Reason;
 use crate::reflect::Budget;
 use crate::ruleset::Program;
@@ -160,6 +161,7 @@ pub struct Engine {
     pub(crate) fragments: Fragments,
     pub(crate) normaliser: Normaliser,
     pub(crate) splices: Splices,
+    pub(crate) watched: Watched,
     /// By how much the time-outs of the rule set are shortened in this round.
     pace: Pace,
     /// The pace that every place in the wheel takes into account.
@@ -230,6 +232,7 @@ impl Engine {
             fragments: Fragments::new(),
             normaliser: Normaliser::default(),
             splices: Splices::default(),
+            watched: Watched::default(),
             pace: Pace::FULL,
             swept: Pace::FULL,
             pressed: 0,
@@ -267,6 +270,9 @@ impl Engine {
         }
         if program.splices() {
             self.splices.reserve(self.table.capacity());
+        }
+        if program.demands_progress() {
+            self.watched.reserve(self.table.capacity());
         }
         self.program = Some(program);
         self.advance(now);
@@ -337,15 +343,21 @@ impl Engine {
         while looks < budget
             && let Some(entry) = self.table.next_due(now)
         {
-            let deadline = self.deadline(self.table.get(entry), &program);
+            let state = self.table.get(entry);
+            let deadline = self.deadline(state, &program);
             if is_due(deadline, now) {
                 self.end(entry, Ending::TimedOut, now);
                 // Fewer states live longer: no more end than have to.
                 self.set_pace(&program);
+            } else if state.has(flag::PROGRESS) {
+                if !self.look_at_progress(entry, now, &program) {
+                    // Once the worker has taken what was made.
+                    looks = budget;
+                }
             } else {
                 self.table.requeue(entry, deadline);
             }
-            looks += 1;
+            looks = budget.min(looks + 1);
         }
         self.sweep(&program, pause);
         self.program = Some(program);
@@ -567,7 +579,7 @@ impl Engine {
         if !state.is_live() {
             return None;
         }
-        let left = self.deadline(state, program).wrapping_sub(now).cast_signed();
+        let left = self.next_look(entry, program).wrapping_sub(now).cast_signed();
         let context = Context {
             id: u64::from(state.generation) << 32 | u64::from(self.worker) << 26 | u64::from(entry),
             port: initiator_port(state),

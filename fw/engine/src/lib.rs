@@ -24,6 +24,7 @@ mod outbox;
 pub mod packet;
 mod pool;
 mod prefetch;
+mod progress;
 pub mod reason;
 pub mod reflect;
 pub mod ruleset;

@@ -42,9 +42,9 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// Whether a frame more would find room.
-    pub(crate) const fn has_room(&self) -> bool {
-        self.waiting < FRAMES
+    /// Whether so many frames more would find room.
+    pub(crate) const fn has_room(&self, frames: usize) -> bool {
+        self.waiting + frames <= FRAMES
     }
 
     /// Queues the frame that `write` makes in the room it is given and tells the length of, with its
@@ -55,7 +55,7 @@ impl Outbox {
         port: PortIndex,
         write: impl FnOnce(&mut [u8; LONGEST]) -> Option<usize>,
     ) -> bool {
-        if !self.has_room() {
+        if !self.has_room(1) {
             return false;
         }
         let place = &mut self.frames[(self.first + self.waiting) % FRAMES];
@@ -82,7 +82,7 @@ impl Engine {
         port: PortIndex,
         write: impl FnOnce(&mut [u8; LONGEST]) -> Option<usize>,
     ) {
-        if !self.outbox.has_room() {
+        if !self.outbox.has_room(1) {
             self.note(Reason::OutputFull);
         } else if self.outbox.push(port, write) {
             self.counters.crafted += 1;

@@ -114,9 +114,11 @@ reasons! {
     MaxSrcStates, "max-src-states", "The source has as many states as max-src-states allows.";
     MaxSrcConn, "max-src-conn", "The source has as many connections as max-src-conn allows.";
     MaxSrcConnRate, "max-src-conn-rate", "The source connects faster than max-src-conn-rate allows.";
+    MaxIdle, "max-idle", "A TCP connection that has made no progress for as long as max-idle says: it was reset.";
+    MinRate, "min-rate", "A TCP connection that makes less progress than min-rate demands: it was reset.";
     Overloaded, "overload", "The source has exceeded a limit and is being put into the overload table.";
     SrcNodeLimit, "src-node-limit", "The table of sources is full.";
-    AfterReset, "after-reset", "A segment of a connection with limits after its RST, answered with another.";
+    AfterReset, "after-reset", "A segment of a connection after the RST of weir or of its client, answered with another.";
     // Output.
     OutputFull, "output-full", "The output queue of the port was full.";
     HandoverFull, "handover-full", "The ring to the worker that owns the flow was full.";

@@ -52,7 +52,7 @@ impl Engine {
                     self.end(entry, Ending::Over, round.tick);
                     return None;
                 }
-                let limited = state.has(flag::LIMITED);
+                let limited = state.has(flag::LIMITED | flag::PROGRESS);
                 // What the tracker sees of it.
                 let header = if state.has(flag::TRANSLATED) {
                     splice::own_space(&header, &state.peers[1 - from])
@@ -175,8 +175,8 @@ impl Engine {
         }
     }
 
-    /// Before a segment of a connection with limits is tracked: its verdict, if it ends here; else what
-    /// is left of it without Fast Open, if that was there.
+    /// Before a segment of a connection with limits, or whose progress is watched, is tracked: its
+    /// verdict, if it ends here; else what is left of it without Fast Open, if that was there.
     fn before_tracking<F: Frames>(
         &mut self,
         arrival: &Arrival<'_>,
@@ -220,7 +220,7 @@ impl Engine {
         self.log(arrival, frames, &event, log);
     }
 
-    /// A TCP segment of a connection with limits.
+    /// A TCP segment of a connection with limits, or whose progress is watched.
     fn track_limited<F: Frames>(
         &mut self,
         arrival: &Arrival<'_>,
@@ -229,13 +229,24 @@ impl Engine {
         entry: u32,
         from: usize,
     ) -> Tracked {
+        let (limited, watched) = {
+            let state = self.table.get(entry);
+            (state.has(flag::LIMITED), state.has(flag::PROGRESS))
+        };
+        if watched && let Err(reason) = self.judge_progress(arrival.round, entry) {
+            return Tracked::Refused(reason);
+        }
         let state = self.table.get_mut(entry);
         let before = state.peers;
         let tracked = track_tcp(state, from, arrival.packet, header, frames, arrival.i);
-        if let Tracked::Moves(_) = tracked
+        let Tracked::Moves(timeout) = tracked else { return tracked };
+        if limited
             && let Err(reason) = self.follow(arrival, frames, header, entry, from, &before)
         {
             return Tracked::Refused(reason);
+        }
+        if watched {
+            self.count_progress(arrival, header, (entry, from), &before, timeout);
         }
         tracked
     }
@@ -286,7 +297,7 @@ impl Engine {
     }
 
     /// Drops a packet that its state refuses, and tells of it if `set debug` says so.
-    fn refuse<F: Frames, L: LogSink>(
+    pub(crate) fn refuse<F: Frames, L: LogSink>(
         &mut self,
         arrival: &Arrival<'_>,
         frames: &F,
@@ -416,9 +427,14 @@ fn track_tcp<F: Frames>(
     if sloppy {
         return Tracked::Moves(tracker::track_sloppily(peers, from, &segment));
     }
-    if tracker::opens(header) && from == 0 && tracker::unanswered(peers) {
-        // The SYN again, or another attempt from the same port.
-        return Tracked::Moves(tracker::begin(peers, &segment));
+    if tracker::opens(header) {
+        if from == 0 && tracker::unanswered(peers) {
+            // The SYN again, or another attempt from the same port.
+            return Tracked::Moves(tracker::begin(peers, &segment));
+        }
+        if tracker::contradicts(peers, from, header) {
+            return Tracked::Refused(Reason::TcpBadSyn);
+        }
     }
     if tracker::resynchronises(peers, from, &segment) {
         if tracker::opens(header) {

@@ -307,6 +307,11 @@ impl Program {
             || self.rules.iter().any(|rule| rule.state == KeepState::Synproxy)
     }
 
+    /// Whether a rule says `max-idle` or `min-rate`.
+    pub(crate) fn demands_progress(&self) -> bool {
+        self.limits.values().any(|own| own.max_idle().is_some() || own.min_rate().is_some())
+    }
+
     /// By how much time-outs are shortened while there are so many states, over all workers.
     pub(crate) const fn pace(&self, states: u32) -> Pace {
         let start = self.ticks(Timeout::AdaptiveStart as u8);

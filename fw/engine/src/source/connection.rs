@@ -19,7 +19,7 @@ use weir_config::rules::Direction;
 use super::fast_open;
 use super::limits::RuleLimits;
 use super::node::Source;
-use crate::engine::{Ending, Engine, Shared, distinct};
+use crate::engine::{Engine, Shared, distinct};
 use crate::flow::Path;
 use crate::frame::{Checksum, Frames};
 use crate::judge::{Arrival, Round, Verdict};
@@ -27,6 +27,7 @@ use crate::packet::tcp::flags;
 use crate::packet::{Packet, Tcp, checksum, protocol};
 use crate::reason::Reason;
 use crate::reflect::{self, Towards};
+use crate::ruleset::Program;
 use crate::state::entry::{Entry, Links, NONE, Peer, flag};
 use crate::state::tcp as tracker;
 use crate::time::Instant;
@@ -157,8 +158,8 @@ impl Engine {
         }
     }
 
-    /// A segment of a connection with limits that was reset: by the limits, or by a client that the
-    /// server may not have heard. `None`: it is to be tracked.
+    /// A segment of a connection that was reset: by weir, or, where connections are limited, by a client
+    /// that the server may not have heard. `None`: it is to be tracked.
     pub(crate) fn shut_out<F: Frames>(
         &mut self,
         arrival: &Arrival<'_>,
@@ -170,8 +171,9 @@ impl Engine {
         let &Arrival { round, i, packet, .. } = arrival;
         let state = self.table.get(entry);
         let refused = state.has(flag::REFUSED);
+        let limited = state.has(flag::LIMITED);
         let resets = header.flags & flags::RST != 0;
-        if !tracker::is_reset(&state.peers) || !refused && (from == 0 || resets) {
+        if !tracker::is_reset(&state.peers) || !refused && (!limited || from == 0 || resets) {
             return None;
         }
         let dropped = self.block(packet, Direction::In, Reason::AfterReset);
@@ -292,13 +294,19 @@ impl Engine {
             reflect::reset_for(room, head, packet, Towards::Receiver, forward)
         });
         self.craft(here, |room| reflect::reset_for(room, head, packet, Towards::Sender, back));
+        self.refuse_further(entry, round.tick, round.program);
+    }
+
+    /// Both hosts of a connection were reset; from now on each of their segments is answered with
+    /// another RST.
+    pub(crate) fn refuse_further(&mut self, entry: u32, tick: u32, program: &Program) {
         self.disconnect(entry);
         let state = self.table.get_mut(entry);
         tracker::reset(&mut state.peers);
         state.flags |= flag::REFUSED;
         state.timeout = Timeout::TcpClosed as u8;
-        state.touched = round.tick;
-        let deadline = self.deadline(self.table.get(entry), round.program);
+        state.touched = tick;
+        let deadline = self.deadline(self.table.get(entry), program);
         self.table.reschedule(entry, deadline);
     }
 }

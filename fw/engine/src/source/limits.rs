@@ -9,15 +9,18 @@ use weir_config::options::{Options, Timeout};
 use weir_config::rules::{OverloadFlush, Rate, Rule, SourceTrack};
 
 use crate::reason::Reason;
+use crate::state::wheel::TICKS_PER_SECOND;
 
-/// The reasons that a rule counts by itself, in pf's order (`LCNT_*`).
-const REASONS: [Reason; 6] = [
+/// The reasons that a rule counts by itself, in pf's order (`LCNT_*`), and weir's own.
+const REASONS: [Reason; 8] = [
     Reason::MaxStates,
     Reason::MaxSrcStates,
     Reason::MaxSrcNodes,
     Reason::MaxSrcConn,
     Reason::MaxSrcConnRate,
     Reason::Overloaded,
+    Reason::MaxIdle,
+    Reason::MinRate,
 ];
 
 /// The limits of one rule.
@@ -30,6 +33,10 @@ pub struct RuleLimits {
     pub(super) rate: Option<Rate>,
     /// Who counts together; `None`: sources are not tracked.
     pub(super) track: Option<SourceTrack>,
+    /// Ticks without progress that end a connection.
+    max_idle: Option<u32>,
+    /// Bytes of progress that a connection must make, in how many seconds.
+    min_rate: Option<Rate>,
     /// What happens to the states of a source that goes into the table.
     overload: Option<OverloadFlush>,
     /// The rule's own `src.track`, in seconds.
@@ -43,7 +50,8 @@ impl RuleLimits {
     /// Those of a rule, if it has any.
     pub(crate) fn of(rule: &Rule) -> Option<Self> {
         let options = &rule.state_options;
-        if options.max.is_none() && options.source_track.is_none() {
+        let limited = options.max.is_some() || options.source_track.is_some();
+        if !limited && options.max_idle.is_none() && options.min_rate.is_none() {
             return None;
         }
         let own = options.timeouts.iter().find(|(timeout, _)| *timeout == Timeout::SrcTrack);
@@ -54,6 +62,8 @@ impl RuleLimits {
             max_src_conn: options.max_src_conn,
             rate: options.max_src_conn_rate,
             track: options.source_track,
+            max_idle: options.max_idle.map(|seconds| seconds.saturating_mul(TICKS_PER_SECOND)),
+            min_rate: options.min_rate,
             overload: options.overload.as_ref().map(|overload| overload.flush),
             src_track: own.map(|&(_, seconds)| seconds),
             states: AtomicU32::new(0),
@@ -65,6 +75,16 @@ impl RuleLimits {
     /// Whether it limits connections, so that each handshake is looked at.
     pub(crate) const fn counts_connections(&self) -> bool {
         self.max_src_conn.is_some() || self.rate.is_some()
+    }
+
+    /// `max-idle`, in ticks.
+    pub(crate) const fn max_idle(&self) -> Option<u32> {
+        self.max_idle
+    }
+
+    /// `min-rate`, in bytes.
+    pub(crate) const fn min_rate(&self) -> Option<Rate> {
+        self.min_rate
     }
 
     /// What `overload` says, if it stands there.

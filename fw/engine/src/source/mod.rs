@@ -333,16 +333,15 @@ impl Sources {
     /// it is not yet.
     pub(crate) fn report(&self, index: u32, rule: &Arc<RuleLimits>, reason: Reason) -> bool {
         let mut node = self.node(index).lock();
-        let connected = node.connect(rule, counted, now);
-        if let (Err(reason), Some(source), false) = (connected, &node.source, node.barred)
-            && rule.overload().is_some()
-        {
-            let address = source.address.to_ip(source.network);
-            let report = Overload { address, rule: Arc::clone(rule), reason, node: index };
-            // If there is no room the next surplus connection tells.
-            node.barred = self.reports.push(report).is_ok();
+        let Some(source) = node.source.as_ref().filter(|_| !node.barred) else { return false };
+        if rule.overload().is_none() {
+            return false;
         }
-        connected
+        let address = source.address.to_ip(source.network);
+        let report = Overload { address, rule: Arc::clone(rule), reason, node: index };
+        // If there is no room the next surplus connection tells.
+        node.barred = self.reports.push(report).is_ok();
+        node.barred
     }
 
     /// Counts a connection out.

@@ -88,12 +88,14 @@ pub(crate) mod flag {
     pub(crate) const LIMITED: u16 = 512;
     /// It counts as a connection of its source.
     pub(crate) const CONNECTED: u16 = 1024;
-    /// A limit has refused the connection: both ends were reset.
+    /// The connection was refused or given up, and both ends were reset.
     pub(crate) const REFUSED: u16 = 2048;
     /// The ends of the connection do not speak of the same numbers: see [`splice`](crate::splice).
     pub(crate) const TRANSLATED: u16 = 1 << 13;
     /// More is to be done with its packets than to count them and let them pass.
     pub(crate) const MORE_TO_DO: u16 = EFFECTS | NORMALISED | TRANSLATED | COUNTS_TABLES;
+    /// A rule of it has `max-idle` or `min-rate`, see [`progress`](crate::progress).
+    pub(crate) const PROGRESS: u16 = 1 << 14;
 }
 
 impl Entry {

@@ -140,7 +140,10 @@ impl Bridge {
     /// A round of a worker to which nothing comes.
     fn advance(&mut self, worker: usize) -> Vec<Judged> {
         let mut releases = Releases::default();
-        while self.engines[worker].advance(self.now) {}
+        while self.engines[worker].advance(self.now) {
+            // Else there might be no room for more.
+            take_crafted(&mut self.engines[worker], &mut self.crafted);
+        }
         self.engines[worker].take_releases(&mut releases);
         take_crafted(&mut self.engines[worker], &mut self.crafted);
         self.frames[worker].settle(&[], &releases)

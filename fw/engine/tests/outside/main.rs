@@ -14,6 +14,7 @@ mod judge;
 mod language;
 mod late;
 mod link;
+mod progress;
 mod random;
 mod reasons;
 mod recovery;

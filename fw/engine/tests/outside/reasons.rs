@@ -1,6 +1,7 @@
 //! Every drop reason is reached: a row each of [`ROWS`], with the rules and the frame that it takes.
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use weir_engine::frame::Owned;
 use weir_engine::packet::tcp::flags::{ACK, FIN, RST, SYN};
@@ -132,6 +133,8 @@ const ROWS: &[(Reason, Way)] = &[
         }
         bridge.send(WAN, &tcp_of(2, SYN))
     }),
+    (Reason::MaxIdle, || too_late("max-idle 5")),
+    (Reason::MinRate, || too_late("min-rate 500/5")),
     (Reason::SrcNodeLimit, || {
         let mut bridge = Bridge::new("set limit src-nodes 1\npass keep state (max-src-conn 9)\n");
         assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
@@ -205,6 +208,18 @@ fn second_connection(option: &str) -> Option<Reason> {
     let mut bridge = Bridge::new(&format!("pass keep state ({option})\n"));
     assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
     handshake(&mut bridge, (CLIENT.0, 2), SERVER)
+}
+
+/// Data of a client that falls silent, after it has sent a byte that was taken.
+fn too_late(option: &str) -> Option<Reason> {
+    let mut bridge = Bridge::new(&format!("pass keep state ({option})\n"));
+    assert_eq!(handshake(&mut bridge, CLIENT, SERVER), PASSES);
+    let data = |seq| tcp(ACK).seq(seq).ack(5001).payload(b"x").frame();
+    assert_eq!(bridge.send(WAN, &data(1001)), PASSES);
+    let taken = build::tcp(SERVER, CLIENT, ACK).seq(5001).ack(1002).frame();
+    assert_eq!(bridge.send(LAN, &taken), PASSES);
+    bridge.now = bridge.now.after(Duration::from_secs(6));
+    bridge.send(WAN, &data(1002))
 }
 
 fn syn() -> Vec<u8> {

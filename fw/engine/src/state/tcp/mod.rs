@@ -138,6 +138,24 @@ pub(crate) const fn reset(peers: &mut [Peer; 2]) {
     peers[1].state = TimeWait as u8;
 }
 
+/// Up to where a segment of peer `from` acknowledges what the other has sent, and not beyond. `None`:
+/// it says nothing of that.
+pub(crate) const fn acknowledged(peers: &[Peer; 2], from: usize, header: &Tcp) -> Option<u32> {
+    let other = &peers[1 - from];
+    if header.flags & flags::ACK == 0 || other.scale & HEARD == 0 {
+        return None;
+    }
+    let (ack, sent) = (Seq(header.ack), Seq(other.seq_lo));
+    Some(if ack.after(sent) { sent.0 } else { ack.0 })
+}
+
+/// Whether this window of an end may keep the other waiting: the other has to send at once where half of
+/// the largest window is free, or a segment's worth (RFC 9293, 3.8.6.2.1).
+pub(crate) const fn is_shut(peer: &Peer, window: u16) -> bool {
+    const SEGMENT: u32 = 1460;
+    2 * (window as u32) < peer.max_win as u32 && (window as u32) << (peer.scale & SHIFT) < SEGMENT
+}
+
 /// Whether this end has sent a FIN.
 pub(crate) const fn is_closing(peer: &Peer) -> bool {
     peer.state >= Closing as u8
