@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 mod admit;
+mod challenge;
 mod chance;
 pub mod classifier;
 pub mod counters;

@@ -97,9 +97,9 @@ reasons! {
     TcpOld, "tcp-old", "A TCP segment from more than a window ago.";
     TcpBadAck, "tcp-bad-ack", "A TCP segment that acknowledges what was never sent.";
     TcpOldAck, "tcp-old-ack", "A TCP segment that acknowledges what was acknowledged windows ago.";
-    TcpBadReset, "tcp-bad-reset", "A RST inside the window that is not exact (RFC 5961, 3.2).";
+    TcpBadReset, "tcp-bad-reset", "A RST inside the window that is not exact, answered with a challenge ACK (RFC 5961, 3.2).";
     TcpFarReset, "tcp-far-reset", "A RST outside the window, or that acknowledges what it cannot.";
-    TcpBadSyn, "tcp-bad-syn", "A SYN of the end that answers, on a connection that it has answered.";
+    TcpBadSyn, "tcp-bad-syn", "A SYN of the end that answers, or inside the window, on a connection that stands: answered with a challenge ACK (RFC 5961, 4.2).";
     TcpBadSynAck, "tcp-bad-syn-ack", "A SYN-ACK that answers no SYN, or a duplicate of long ago.";
     TcpForgotten, "tcp-forgotten", "A SYN-ACK for a connection that was believed alive: its state ends.";
     TcpTimestamp, "tcp-timestamp", "A TCP segment whose timestamps cannot be of its connection.";

@@ -14,7 +14,9 @@ use crate::frame::Frames;
 use crate::packet::checksum::{self, Sum};
 use crate::packet::ethernet;
 use crate::packet::tcp::flags;
-use crate::packet::{Address, Network, Packet, Transport, icmp, ipv4, ipv6, pppoe, protocol, tcp};
+use crate::packet::{
+    Address, Network, Packet, Tcp, Transport, icmp, ipv4, ipv6, pppoe, protocol, tcp,
+};
 use crate::reason::Reason;
 use crate::time::Instant;
 
@@ -88,7 +90,8 @@ pub fn reset<F: Frames + ?Sized>(
         (0, segment.seq.wrapping_add(occupied), flags::RST | flags::ACK)
     };
     let room = frames.room_mut(i);
-    let end = write_reset(room, packet, seq, ack, flags, ttl).ok_or(Reason::ReflectUnfit)?;
+    let fields = resetting(seq, ack, flags);
+    let end = write_bare(room, packet, &fields, ttl).ok_or(Reason::ReflectUnfit)?;
     frames.set_length(i, end);
     Ok(())
 }
@@ -131,25 +134,42 @@ pub(crate) fn reset_for(
             }
         }
     };
-    write_reset(room, &facing, seq, 0, flags::RST, None)
+    write_bare(room, &facing, &resetting(seq, 0, flags::RST), None)
 }
 
-/// Writes a RST over the frame of a packet that begins in `room`, for its sender. Returns its length.
-fn write_reset(
-    room: &mut [u8],
+/// Writes a bare ACK over frame `i`, a TCP segment whose checksum has been verified. Fails with
+/// [`Reason::ReflectUnfit`]; the frame is then as it was.
+pub(crate) fn acknowledge<F: Frames + ?Sized>(
+    frames: &mut F,
+    i: usize,
     packet: &Packet,
-    seq: u32,
-    ack: u32,
-    flags: u8,
-    ttl: Option<u8>,
-) -> Option<usize> {
+    header: &Tcp,
+) -> Result<(), Reason> {
+    if !is_between_hosts(packet, frames.head(i)) {
+        return Err(Reason::ReflectUnfit);
+    }
+    let room = frames.room_mut(i);
+    let end = write_bare(room, packet, header, None).ok_or(Reason::ReflectUnfit)?;
+    frames.set_length(i, end);
+    Ok(())
+}
+
+/// The header of a RST.
+const fn resetting(seq: u32, ack: u32, flags: u8) -> Tcp {
+    Tcp { seq, ack, window: 0, flags, header: tcp::HEADER as u8 }
+}
+
+/// Writes a segment without options or data over the frame of a packet that begins in `room`, for its
+/// sender. Returns its length.
+fn write_bare(room: &mut [u8], packet: &Packet, fields: &Tcp, ttl: Option<u8>) -> Option<usize> {
     let mut header = [0; tcp::HEADER];
     header[..2].copy_from_slice(&packet.destination_port.to_be_bytes());
     header[2..4].copy_from_slice(&packet.source_port.to_be_bytes());
-    header[4..8].copy_from_slice(&seq.to_be_bytes());
-    header[8..12].copy_from_slice(&ack.to_be_bytes());
+    header[4..8].copy_from_slice(&fields.seq.to_be_bytes());
+    header[8..12].copy_from_slice(&fields.ack.to_be_bytes());
     header[12] = (tcp::HEADER * 4) as u8;
-    header[13] = flags;
+    header[13] = fields.flags;
+    header[14..16].copy_from_slice(&fields.window.to_be_bytes());
     let mut sum = pseudo(packet, protocol::TCP, tcp::HEADER);
     sum.feed(&header);
     header[tcp::CHECKSUM..tcp::CHECKSUM + 2].copy_from_slice(&(!sum.folded()).to_be_bytes());

@@ -75,14 +75,20 @@ impl Engine {
                 } else {
                     Ok(())
                 };
-                match timely {
+                let mut tracked = match timely {
                     Ok(()) if limited => self.track_limited(arrival, frames, &header, entry, from),
                     Ok(()) => {
                         let state = self.table.get_mut(entry);
                         track_tcp(state, from, packet, &header, frames, i)
                     }
                     Err(reason) => Tracked::Refused(reason),
+                };
+                if let Tracked::Refused(Reason::TcpBadReset) = tracked
+                    && let Some(exact) = self.take_answer(arrival, frames, &header, (entry, from))
+                {
+                    tracked = self.track_limited(arrival, frames, &exact, entry, from);
                 }
+                tracked
             }
             Transport::Sctp(header) => {
                 if sctp::opens(&header) && sctp::is_over(&state.peers) {
@@ -109,6 +115,9 @@ impl Engine {
             Tracked::Moves(_) | Tracked::Stands | Tracked::Forgotten(None) => {
                 let moves = matches!(tracked, Tracked::Moves(_));
                 self.pass_tracked(arrival, frames, (entry, from), moves)
+            }
+            Tracked::Refused(reason @ (Reason::TcpBadReset | Reason::TcpBadSyn)) => {
+                self.challenge(arrival, frames, (entry, from), reason, log)
             }
             Tracked::Refused(reason) | Tracked::Forgotten(Some(reason)) => {
                 self.refuse(arrival, frames, entry, reason, log)

@@ -7,6 +7,8 @@ use crate::reason::Reason;
 
 /// Length of the header without options, in bytes.
 pub const HEADER: usize = 20;
+/// Where the sequence number stands in the header.
+pub const SEQ: usize = 4;
 /// Where the checksum stands in the header.
 pub const CHECKSUM: usize = 16;
 

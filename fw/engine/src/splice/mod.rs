@@ -75,6 +75,11 @@ impl Splices {
         self.records.get(entry as usize).copied().unwrap_or_default()
     }
 
+    /// A window of end `of` as the other end has to read it.
+    pub(crate) fn seen_window(&self, entry: u32, of: usize, window: u16) -> u16 {
+        rewrite::shifted(window, self.get(entry).window[of])
+    }
+
     /// The same, to be changed; `None` if no rule needs records.
     pub(crate) fn get_mut(&mut self, entry: u32) -> Option<&mut Splice> {
         self.records.get_mut(entry as usize)

@@ -109,7 +109,7 @@ impl Translation {
 
 /// A window for an end that scales it otherwise: never more than was meant, at most what the field
 /// holds.
-const fn shifted(window: u16, by: i8) -> u16 {
+pub(super) const fn shifted(window: u16, by: i8) -> u16 {
     let window = window as u32;
     let by_bits = if by.unsigned_abs() > 14 { 14 } else { by.unsigned_abs() };
     let window = if by < 0 { window >> by_bits } else { window << by_bits };

@@ -176,9 +176,11 @@ pub(crate) struct Links {
     pub(crate) effects: u64,
     /// Nodes of its source, one for each of its rules that tracks sources, if [`flag::LIMITED`].
     pub(crate) sources: [u32; 2],
+    /// Lower half of the tick of its last challenge ACK.
+    pub(crate) challenged: u16,
     /// Highest TTL of the initiator's packets of the handshake.
     pub(crate) ttl: u8,
-    pub(crate) spare: [u8; 7],
+    pub(crate) spare: [u8; 5],
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 use super::entry::{Entry, Links, NONE, flag};
 use super::index::{Bucket, Index};
-use super::wheel::{Wheel, is_due};
+use super::wheel::{TICKS_PER_SECOND, Wheel, is_due};
 use crate::flow::FlowKey;
 use crate::prefetch;
 
@@ -171,6 +171,18 @@ impl Table {
         *highest = ttl.max(*highest);
     }
 
+    /// Whether the connection may be challenged in this tick, which it is then: once a second. In one
+    /// second of 8,192 the last time may have been longer ago than it seems.
+    pub(crate) fn may_challenge(&mut self, entry: u32, tick: u32) -> bool {
+        let last = &mut self.links[entry as usize].challenged;
+        let passed = (tick as u16).wrapping_sub(*last);
+        let may = u32::from(passed) >= TICKS_PER_SECOND;
+        if may {
+            *last = tick as u16;
+        }
+        may
+    }
+
     /// Makes a state, unproven. `None` when every entry is taken.
     pub(crate) fn insert(
         &mut self,
@@ -197,6 +209,7 @@ impl Table {
         let links = &mut self.links[entry as usize];
         links.created = tick;
         links.sources = [NONE; 2];
+        links.challenged = (tick as u16).wrapping_sub(TICKS_PER_SECOND as u16);
         self.wheel.queue(self.links, entry, deadline);
         self.append_unproven(entry);
         self.live += 1;

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod bridge;
+mod challenge;
 mod classifier;
 mod effects;
 mod encapsulation;

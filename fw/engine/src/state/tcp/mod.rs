@@ -27,7 +27,9 @@ use crate::packet::Tcp;
 use crate::packet::tcp::flags;
 
 pub(crate) use self::late::{Late, Rest, Tail, either_closes};
-pub(crate) use self::recovery::{answers_anew, resets_late, resynchronises};
+pub(crate) use self::recovery::{
+    answers_anew, challenge, contradicts, resets_late, resynchronises,
+};
 pub(crate) use self::sloppy::track_sloppily;
 pub(crate) use self::states::PeerState;
 pub(crate) use self::window::{quotes, track};

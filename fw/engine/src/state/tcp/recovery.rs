@@ -3,9 +3,9 @@
 use super::seq::Seq;
 use super::states::{Closing, SynSent, TimeWait};
 use super::window::MAX_ACK_WINDOW;
-use super::{ASSUMED, SHIFT, Segment, opens, unanswered};
+use super::{ASSUMED, SHIFT, Segment, both_established, opens, unanswered};
 use crate::packet::Tcp;
-use crate::packet::tcp::flags;
+use crate::packet::tcp::{self, flags};
 use crate::state::entry::Peer;
 
 /// Whether a RST is one that the other end would believe, as far as can be seen from here.
@@ -48,6 +48,30 @@ pub(crate) const fn resynchronises(peers: &[Peer; 2], from: usize, segment: &Seg
     // the window scale, the SYN-ACK will tell.
     let skew = header.ack.wrapping_sub(peers[0].seq_lo).wrapping_add(MAX_ACK_WINDOW);
     kind == flags::ACK && (segment.payload == 0 || skew <= 2 * MAX_ACK_WINDOW)
+}
+
+/// Whether a SYN of peer `from` is one that a host of RFC 793 would end the connection for: it lies
+/// inside the window. Any other its receiver answers with an ACK of what that knows.
+pub(crate) const fn contradicts(peers: &[Peer; 2], from: usize, header: &Tcp) -> bool {
+    let seq = Seq(header.seq);
+    let inside =
+        seq.at_least(Seq(challenge(peers, from).ack)) && Seq(peers[from].seq_hi).at_least(seq);
+    both_established(peers) && inside
+}
+
+/// The ACK that challenges peer `from` in the name of the other end. It acknowledges nothing that this
+/// has not, since its window was never larger than the largest, and promises no more than was: a host
+/// whose connection it is loses nothing by it. Each number is that of its end's own.
+pub(crate) const fn challenge(peers: &[Peer; 2], from: usize) -> Tcp {
+    let (source, other) = (&peers[from], &peers[1 - from]);
+    let window = (other.max_win as u32) << (other.scale & SHIFT);
+    Tcp {
+        seq: other.seq_lo,
+        ack: source.seq_hi.wrapping_sub(window),
+        window: other.max_win,
+        flags: flags::ACK,
+        header: tcp::HEADER as u8,
+    }
 }
 
 /// Whether the responder answers a SYN that came when it was believed to have a connection, which it
