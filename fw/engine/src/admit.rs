@@ -23,7 +23,7 @@ use crate::state::entry::{NONE, Peer, flag};
 use crate::state::{datagram, sctp, tcp as tracker};
 use crate::table::{TableCounters, TableOp};
 use crate::time::Instant;
-use crate::track::{segment, verify};
+use crate::track::{segment, verify, verify_sctp};
 
 /// Code of "port unreachable" (RFC 792; RFC 4443, 3.1).
 const V4_PORT_UNREACHABLE: u8 = 3;
@@ -154,7 +154,10 @@ impl Engine {
                 tracker::begin(&mut peers, &segment(packet, header, frames.head(i)))
             }
             Transport::Sctp(header) if !sctp::opens(header) => return Err(Reason::SctpNoState),
-            Transport::Sctp(header) => sctp::begin(&mut peers, header),
+            Transport::Sctp(header) => {
+                verify_sctp(packet, header, frames, i)?;
+                sctp::begin(&mut peers, header)
+            }
             _ => datagram::begin(&mut peers, packet.protocol),
         };
         if self.whole_ticks(records, timeout as u8, program) == 0 {

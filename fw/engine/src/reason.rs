@@ -74,6 +74,7 @@ reasons! {
     UdpPort, "udp-port", "A UDP datagram to port 0.";
     TruncatedSctp, "truncated-sctp", "The packet ends inside the SCTP header.";
     SctpChunks, "sctp-chunks", "SCTP chunks that cannot be read, or that may not stand together.";
+    SctpChecksum, "sctp-checksum", "An SCTP packet that begins, moves or ends an association, with a wrong checksum.";
     TruncatedIcmp, "truncated-icmp", "The packet ends inside the ICMP header.";
     IcmpFamily, "icmp-family", "ICMP in an IPv6 packet or ICMPv6 in an IPv4 packet.";
     IcmpQuote, "icmp-quote", "An ICMP error whose quoted packet cannot be read.";

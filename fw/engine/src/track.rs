@@ -10,7 +10,7 @@ use crate::flow::{FlowKey, Path};
 use crate::frame::{Checksum, Frames};
 use crate::judge::{Arrival, Event, Round, Verdict, may_have_options};
 use crate::log::{LogSink, StateNote};
-use crate::packet::{Packet, Quote, Tcp, Transport, checksum, protocol, tcp};
+use crate::packet::{Packet, Quote, Sctp, Tcp, Transport, checksum, protocol, tcp};
 use crate::reason::Reason;
 use crate::splice;
 use crate::state::entry::{Entry, Peer, flag};
@@ -89,6 +89,9 @@ impl Engine {
                     tracked = self.track_limited(arrival, frames, &exact, entry, from);
                 }
                 tracked
+            }
+            Transport::Sctp(header) if verify_sctp(packet, &header, frames, i).is_err() => {
+                Tracked::Refused(Reason::SctpChecksum)
             }
             Transport::Sctp(header) => {
                 if sctp::opens(&header) && sctp::is_over(&state.peers) {
@@ -477,6 +480,19 @@ pub(crate) fn verify<F: Frames>(
     if matters && frames.meta(i).checksum != Checksum::Valid && !checksum::verify(packet, frames, i)
     {
         return Err(Reason::TcpChecksum);
+    }
+    Ok(())
+}
+
+/// So do SCTP packets that move an association (RFC 9260, 6.8).
+pub(crate) fn verify_sctp<F: Frames>(
+    packet: &Packet,
+    header: &Sctp,
+    frames: &F,
+    i: usize,
+) -> Result<(), Reason> {
+    if sctp::moves(header) && !checksum::verify(packet, frames, i) {
+        return Err(Reason::SctpChecksum);
     }
     Ok(())
 }

@@ -13,8 +13,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
 use super::checksum::{Sum, pseudo_v4, pseudo_v6, sum};
+use super::crc32c::Crc32c;
 use super::ethernet::{Ethernet, Mac, ethertype};
-use super::{Address, Network, icmp, ipv4, ipv6, pppoe, protocol};
+use super::{Address, Network, icmp, ipv4, ipv6, pppoe, protocol, sctp};
 use crate::frame::{Checksum, Meta, PortIndex};
 
 /// Source address of frames unless set: locally administered.
@@ -129,7 +130,7 @@ pub fn other(source: impl Into<IpAddr>, destination: impl Into<IpAddr>, protocol
     ip(source.into(), destination.into(), Layer::Other(protocol))
 }
 
-/// An SCTP packet with this verification tag and these chunks, its checksum left out.
+/// An SCTP packet with this verification tag and these chunks.
 pub fn sctp(
     source: impl Into<SocketAddr>,
     destination: impl Into<SocketAddr>,
@@ -141,6 +142,9 @@ pub fn sctp(
     bytes.extend(tag.to_be_bytes());
     bytes.extend([0; 4]);
     bytes.extend(chunks);
+    let mut crc = Crc32c::default();
+    crc.feed(&bytes);
+    bytes[sctp::CHECKSUM..sctp::HEADER].copy_from_slice(&crc.bytes());
     other(source.ip(), destination.ip(), protocol::SCTP).payload(&bytes)
 }
 

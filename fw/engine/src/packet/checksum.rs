@@ -1,7 +1,8 @@
 //! The Internet checksum (RFC 1071), whole and incremental (RFC 1624), over segments of any length.
 
 use super::bytes::be16;
-use super::{Network, Packet, Transport, ipv6, protocol, tcp, udp};
+use super::crc32c::Crc32c;
+use super::{Network, Packet, Transport, ipv6, protocol, sctp, tcp, udp};
 use crate::frame::{Checksum, Frames};
 
 /// A one's complement sum in progress: bytes are fed in order, in pieces of any length.
@@ -135,7 +136,7 @@ fn coverage(packet: &Packet, head: &[u8]) -> Option<Coverage> {
         (Transport::Tcp(_), _) => (from + tcp::CHECKSUM, to),
         // What is behind the UDP length is not part of the datagram.
         (Transport::Udp, _) => (from + udp::CHECKSUM, from + udp::HEADER + packet.payload as usize),
-        (Transport::Other | Transport::Fragment(_), _) => return None,
+        (Transport::Sctp(_) | Transport::Other | Transport::Fragment(_), _) => return None,
         (_, protocol::ICMP) => {
             return Some(Coverage { field: from + 2, from, to, pseudo: 0 });
         }
@@ -156,23 +157,51 @@ fn coverage(packet: &Packet, head: &[u8]) -> Option<Coverage> {
     Some(Coverage { field, from, to, pseudo })
 }
 
-/// Sums the bytes `from..to` of frame `i`, over all its segments.
+/// Sums the bytes `from..to` of frame `i`.
 fn sum_of_frame<F: Frames + ?Sized>(frames: &F, i: usize, from: usize, to: usize) -> Sum {
     let mut sum = Sum::default();
+    each_part(frames, i, from, to, |part| sum.feed(part));
+    sum
+}
+
+/// The checksum of the SCTP packet in frame `i`, as it has to be, its field taken for zero.
+fn crc_of_frame<F: Frames + ?Sized>(packet: &Packet, frames: &F, i: usize) -> [u8; 4] {
+    let from = usize::from(packet.transport_offset);
+    let to = usize::from(packet.network_offset) + packet.length as usize;
+    let mut crc = Crc32c::default();
+    each_part(frames, i, from, from + sctp::CHECKSUM, |part| crc.feed(part));
+    crc.feed(&[0; 4]);
+    each_part(frames, i, from + sctp::HEADER, to, |part| crc.feed(part));
+    crc.bytes()
+}
+
+/// The field of that, which lies in the first segment.
+fn crc_field<'a>(packet: &Packet, head: &'a [u8]) -> Option<&'a [u8; 4]> {
+    let at = usize::from(packet.transport_offset) + sctp::CHECKSUM;
+    head.get(at..)?.first_chunk()
+}
+
+/// The bytes `from..to` of frame `i`, over all its segments.
+fn each_part<F: Frames + ?Sized>(
+    frames: &F,
+    i: usize,
+    from: usize,
+    to: usize,
+    mut take: impl FnMut(&[u8]),
+) {
     let mut begin = 0;
     let mut k = 0;
     while begin < to
         && let Some(segment) = frames.segment(i, k)
     {
         let inside = from.saturating_sub(begin).min(segment.len())..(to - begin).min(segment.len());
-        sum.feed(segment.get(inside).unwrap_or_default());
+        take(segment.get(inside).unwrap_or_default());
         begin += segment.len();
         k += 1;
     }
-    sum
 }
 
-/// Whether the checksum of the TCP, UDP, ICMP or ICMPv6 packet in frame `i` is right, all segments
+/// Whether the checksum of the TCP, UDP, ICMP, ICMPv6 or SCTP packet in frame `i` is right, all segments
 /// read. True without reading if [`Checksum::Valid`] says so, the protocol has none, a UDP sender
 /// made none, or a routing header hides what it covers.
 pub fn verify<F: Frames + ?Sized>(packet: &Packet, frames: &F, i: usize) -> bool {
@@ -180,6 +209,9 @@ pub fn verify<F: Frames + ?Sized>(packet: &Packet, frames: &F, i: usize) -> bool
         return true;
     }
     let head = frames.head(i);
+    if let Transport::Sctp(_) = packet.transport {
+        return crc_field(packet, head) == Some(&crc_of_frame(packet, frames, i));
+    }
     let Some(coverage) = coverage(packet, head) else { return true };
     if packet.transport == Transport::Udp && field(head, coverage.field) == Some(0) {
         return true;
@@ -203,16 +235,19 @@ pub fn is_finished<F: Frames + ?Sized>(packet: &Packet, frames: &F, i: usize) ->
     sum.folded() == 0xffff
 }
 
-/// Finishes the TCP or UDP checksum of frame `i` if the sender left it to offload hardware: its
-/// field holds just the folded sum of the pseudo header. Costs one comparison if not; returns
-/// whether it was done.
+/// Finishes the TCP, UDP or SCTP checksum of frame `i` if the sender left it to offload hardware: its
+/// field holds just the folded sum of the pseudo header, or nothing for SCTP. Costs one comparison if
+/// not; returns whether it was done.
 ///
 /// A finished checksum looks like that once in 65,536 frames; finishing it again changes nothing.
 pub fn finish_partial<F: Frames + ?Sized>(packet: &Packet, frames: &mut F, i: usize) -> bool {
-    if frames.meta(i).checksum != Checksum::MaybePartial
-        || !matches!(packet.transport, Transport::Tcp(_) | Transport::Udp)
-    {
+    if frames.meta(i).checksum != Checksum::MaybePartial {
         return false;
+    }
+    match packet.transport {
+        Transport::Tcp(_) | Transport::Udp => {}
+        Transport::Sctp(_) => return finish_partial_crc(packet, frames, i),
+        _ => return false,
     }
     let head = frames.head(i);
     let Some(coverage) = coverage(packet, head) else { return false };
@@ -227,6 +262,16 @@ pub fn finish_partial<F: Frames + ?Sized>(packet: &Packet, frames: &mut F, i: us
         return false;
     };
     bytes.copy_from_slice(&checksum.to_be_bytes());
+    true
+}
+
+fn finish_partial_crc<F: Frames + ?Sized>(packet: &Packet, frames: &mut F, i: usize) -> bool {
+    if crc_field(packet, frames.head(i)) != Some(&[0; 4]) {
+        return false;
+    }
+    let crc = crc_of_frame(packet, frames, i);
+    let at = usize::from(packet.transport_offset) + sctp::CHECKSUM;
+    frames.head_mut(i)[at..at + crc.len()].copy_from_slice(&crc);
     true
 }
 
@@ -265,6 +310,34 @@ mod tests {
     #[test]
     fn example_of_rfc_1071() {
         assert_eq!(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
+    }
+
+    /// An ABORT whose checksum was worked out elsewhere.
+    #[test]
+    fn sctp_has_another_checksum_and_hardware_finishes_that_too() {
+        let abort = [0x13, 0x88, 0x0b, 0x59, 0, 0, 0, 5, 0xe3, 0xc7, 0xcf, 0x9d, 6, 0, 0, 4];
+        let frame = build::other([192, 0, 2, 1], [192, 0, 2, 2], 132).payload(&abort).frame();
+        let judge = |frame: &[u8], checksum: Checksum| {
+            let mut frames = Owned::new();
+            frames.push(PortIndex::LAN, frame);
+            frames.meta_mut(0).checksum = checksum;
+            let packet = Packet::parse(frames.head(0), &frames.meta(0)).unwrap();
+            let finished = finish_partial(&packet, &mut frames, 0);
+            (finished, verify(&packet, &frames, 0), frames.bytes(0))
+        };
+        assert_eq!(judge(&frame, Checksum::Unknown), (false, true, frame.clone()));
+        assert_eq!(judge(&frame, Checksum::MaybePartial), (false, true, frame.clone()));
+        for at in 34..50 {
+            let mut damaged = frame.clone();
+            damaged[at] ^= 4;
+            if !matches!(at, 46 | 48 | 49) {
+                assert!(!judge(&damaged, Checksum::Unknown).1, "byte {at}");
+            }
+        }
+        let mut partial = frame.clone();
+        partial[42..46].fill(0);
+        assert!(!judge(&partial, Checksum::Unknown).1);
+        assert_eq!(judge(&partial, Checksum::MaybePartial), (true, true, frame));
     }
 
     proptest! {

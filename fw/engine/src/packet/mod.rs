@@ -12,6 +12,7 @@ pub mod arp;
 pub mod build;
 pub(crate) mod bytes;
 pub mod checksum;
+pub mod crc32c;
 pub mod describe;
 pub mod ethernet;
 pub mod fragment;

@@ -325,6 +325,7 @@ fn damaged_frames_do_no_harm_and_meet_every_reason() {
     let others = [
         Reason::IpOptions,
         Reason::TcpChecksum,
+        Reason::SctpChecksum,
         Reason::FragDf,
         Reason::FragOverlap,
         Reason::FragDuplicate,

@@ -6,6 +6,8 @@ use crate::reason::Reason;
 
 /// Length of the common header, in bytes.
 pub const HEADER: usize = 12;
+/// Where the checksum stands in the common header, four bytes long.
+pub const CHECKSUM: usize = 8;
 /// Length of the header of a chunk, in bytes.
 const CHUNK: usize = 4;
 /// Chunks that are looked at; a packet of a host has a handful before its data.
@@ -23,12 +25,16 @@ pub mod chunk {
     pub const SACK: u8 = 3;
     /// Heartbeat request.
     pub const HEARTBEAT: u8 = 4;
+    /// Heartbeat acknowledgement.
+    pub const HEARTBEAT_ACK: u8 = 5;
     /// Abort.
     pub const ABORT: u8 = 6;
     /// Shutdown.
     pub const SHUTDOWN: u8 = 7;
     /// Shutdown acknowledgement.
     pub const SHUTDOWN_ACK: u8 = 8;
+    /// Operation error.
+    pub const ERROR: u8 = 9;
     /// State cookie.
     pub const COOKIE_ECHO: u8 = 10;
     /// Cookie acknowledgement.

@@ -27,6 +27,16 @@ pub(crate) const fn opens(packet: &Sctp) -> bool {
     packet.has(chunk::INIT)
 }
 
+/// Whether the packet may begin, move or end an association, so that its checksum is worth a look.
+pub(crate) const fn moves(packet: &Sctp) -> bool {
+    const STANDS: u16 = 1 << chunk::DATA
+        | 1 << chunk::SACK
+        | 1 << chunk::HEARTBEAT
+        | 1 << chunk::HEARTBEAT_ACK
+        | 1 << chunk::ERROR;
+    packet.chunks & !STANDS != 0
+}
+
 /// Starts with the INIT of peer 0. Returns the time-out that runs.
 pub(crate) const fn begin(peers: &mut [Peer; 2], packet: &Sctp) -> Timeout {
     peers[0].seq_lo = packet.initiate;

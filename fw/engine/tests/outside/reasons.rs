@@ -66,6 +66,11 @@ const ROWS: &[(Reason, Way)] = &[
     (Reason::UdpPort, || passing(&build::udp(CLIENT, (SERVER.0, 0)).frame())),
     (Reason::TruncatedSctp, || passing(&build::other(CLIENT.0, SERVER.0, 132).payload(&[0; 11]).frame())),
     (Reason::SctpChunks, || passing(&build::sctp(CLIENT, SERVER, 7, &[3, 0, 0, 3]).frame())),
+    (Reason::SctpChecksum, || {
+        let mut init = build::sctp(CLIENT, SERVER, 0, &SCTP_INIT).frame();
+        init[45] ^= 1;
+        passing(&init)
+    }),
     (Reason::TruncatedIcmp, || passing(&build::other(CLIENT.0, SERVER.0, 1).payload(&[8; 7]).frame())),
     (Reason::IcmpFamily, || passing(&build::other(CLIENT.0, SERVER.0, 58).payload(&[0; 8]).frame())),
     (Reason::IcmpQuote, || passing(&build::icmp(CLIENT.0, SERVER.0, icmp::v4::UNREACHABLE, 1)

@@ -123,6 +123,35 @@ fn a_host_that_knows_nothing_of_it_may_say_so_with_the_tag_it_was_given() {
     assert_eq!(state(&bridge), "CLOSED:CLOSED");
 }
 
+/// RFC 9260, 6.8. Byte 42 of a frame is the first of the checksum.
+#[test]
+fn what_moves_an_association_must_have_the_right_checksum() {
+    let damaged = |from: Host, to: Host, tag: u32, chunks: &[u8]| {
+        let mut frame = build::sctp(from, to, tag, chunks).frame();
+        frame[42] ^= 0x80;
+        frame
+    };
+    let checksum = Some(Reason::SctpChecksum);
+    let mut bridge = Bridge::new(RULES);
+    assert_eq!(bridge.send(WAN, &damaged(CLIENT, SERVER, 0, &init(1, 0xc))), checksum);
+    assert_eq!(bridge.listing(), [""; 0]);
+    assert_eq!(client(&mut bridge, 0, &init(1, 0xc)), PASSES);
+    assert_eq!(bridge.send(LAN, &damaged(SERVER, CLIENT, 0xc, &init(2, 0x5))), checksum);
+    associate(&mut bridge);
+    for chunks in [ABORT, ABORT_REFLECTED, SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE] {
+        assert_eq!(bridge.send(WAN, &damaged(CLIENT, SERVER, 0x5, chunks)), checksum);
+        assert_eq!(bridge.send(LAN, &damaged(SERVER, CLIENT, 0xc, chunks)), checksum);
+    }
+    assert_eq!(state(&bridge), "ESTABLISHED:ESTABLISHED");
+    // The host finds that out by itself.
+    assert_eq!(bridge.send(WAN, &damaged(CLIENT, SERVER, 0x5, DATA)), PASSES);
+    // An ABORT byte by byte, its checksum worked out elsewhere.
+    let abort = [0x13, 0x88, 0x0b, 0x59, 0, 0, 0, 5, 0xe3, 0xc7, 0xcf, 0x9d, 6, 0, 0, 4];
+    let abort = build::other(CLIENT.0, SERVER.0, 132).payload(&abort).frame();
+    assert_eq!(bridge.send(WAN, &abort), PASSES);
+    assert_eq!(state(&bridge), "CLOSED:CLOSED");
+}
+
 #[test]
 fn copies_of_the_handshake_and_a_refusal_pass() {
     let mut bridge = Bridge::new(RULES);
