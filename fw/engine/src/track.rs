@@ -70,25 +70,7 @@ impl Engine {
                         Err(verdict) => return Some(verdict),
                     }
                 }
-                let timely = if self.table.get(entry).has(flag::NORMALISED) {
-                    self.inspect(arrival, frames.head(i), &header, (entry, from))
-                } else {
-                    Ok(())
-                };
-                let mut tracked = match timely {
-                    Ok(()) if limited => self.track_limited(arrival, frames, &header, entry, from),
-                    Ok(()) => {
-                        let state = self.table.get_mut(entry);
-                        track_tcp(state, from, packet, &header, frames, i)
-                    }
-                    Err(reason) => Tracked::Refused(reason),
-                };
-                if let Tracked::Refused(Reason::TcpBadReset) = tracked
-                    && let Some(exact) = self.take_answer(arrival, frames, &header, (entry, from))
-                {
-                    tracked = self.track_limited(arrival, frames, &exact, entry, from);
-                }
-                tracked
+                self.track_segment(arrival, frames, &header, (entry, from), limited)
             }
             Transport::Sctp(header) if verify_sctp(packet, &header, frames, i).is_err() => {
                 Tracked::Refused(Reason::SctpChecksum)
@@ -135,6 +117,38 @@ impl Engine {
             self.log_tracked(arrival, frames, (records, from), (verdict, logged), log);
         }
         Some(verdict)
+    }
+
+    /// A TCP segment, its header in its end's own numbers.
+    #[inline]
+    fn track_segment<F: Frames>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        frames: &mut F,
+        header: &Tcp,
+        (entry, from): (u32, usize),
+        limited: bool,
+    ) -> Tracked {
+        let i = arrival.i;
+        let timely = if self.table.get(entry).has(flag::NORMALISED) {
+            self.inspect(arrival, frames.head(i), header, (entry, from))
+        } else {
+            Ok(())
+        };
+        let tracked = match timely {
+            Ok(()) if limited => self.track_limited(arrival, frames, header, entry, from),
+            Ok(()) => {
+                let state = self.table.get_mut(entry);
+                track_tcp(state, from, arrival.packet, header, frames, i)
+            }
+            Err(reason) => Tracked::Refused(reason),
+        };
+        if let Tracked::Refused(Reason::TcpBadReset) = tracked
+            && let Some(exact) = self.take_answer(arrival, frames, header, (entry, from))
+        {
+            return self.track_limited(arrival, frames, &exact, entry, from);
+        }
+        tracked
     }
 
     /// A packet that its state lets pass: counts it and does to it what the rules want.
@@ -252,9 +266,7 @@ impl Engine {
         let before = state.peers;
         let tracked = track_tcp(state, from, arrival.packet, header, frames, arrival.i);
         let Tracked::Moves(timeout) = tracked else { return tracked };
-        if limited
-            && let Err(reason) = self.follow(arrival, frames, header, entry, from, &before)
-        {
+        if limited && let Err(reason) = self.follow(arrival, frames, header, entry, from, &before) {
             return Tracked::Refused(reason);
         }
         if watched {

@@ -45,7 +45,7 @@ fn end(bridge: &Bridge) -> String {
 }
 
 /// Sends a segment that is answered; the answer.
-fn answered(bridge: &mut Bridge, port: PortIndex, segment: build::Build, why: Reason) -> Vec<u8> {
+fn answered(bridge: &mut Bridge, port: PortIndex, segment: &build::Build, why: Reason) -> Vec<u8> {
     assert_eq!(bridge.judge(port, &segment.frame()), Verdict::Reflect(why));
     bridge.frame.clone()
 }
@@ -59,7 +59,7 @@ fn a_reset_that_is_not_exact_is_answered_in_the_name_of_its_receiver() {
         (LAN, from_server(RST, 5900, 0), from_client(ACK, 1001, 5001)),
         (WAN, from_client(RST | ACK, 3000, 5001), from_server(ACK, 5001, 1001)),
     ] {
-        let answer = answered(&mut bridge, port, guess.clone(), Reason::TcpBadReset);
+        let answer = answered(&mut bridge, port, &guess, Reason::TcpBadReset);
         assert_eq!(answer, challenge.frame());
         // Once a second.
         assert_eq!(bridge.judge(port, &guess.frame()), Verdict::Drop(Reason::TcpBadReset));
@@ -80,7 +80,7 @@ fn a_host_that_has_forgotten_proves_it_by_its_answer() {
     let data = from_client(PSH | ACK, 1001, 5001).payload(&[1; 100]).frame();
     assert_eq!(bridge.send(WAN, &data), PASSES);
     let guess = from_client(RST, 1050, 0);
-    let challenge = answered(&mut bridge, WAN, guess, Reason::TcpBadReset);
+    let challenge = answered(&mut bridge, WAN, &guess, Reason::TcpBadReset);
     assert_eq!(challenge, from_server(ACK, 5001, 1001).frame());
     assert_eq!(bridge.send(WAN, &from_client(RST, 1001, 0).frame()), PASSES);
     assert_eq!(bridge.frame, from_client(RST, 1101, 0).frame(), "the server believes it");
@@ -135,7 +135,7 @@ fn a_challenge_says_nothing_that_its_host_has_not_said() {
                 continue;
             }
             let answer =
-                answered(&mut bridge, WAN, from_client(RST, inside, 0), Reason::TcpBadReset);
+                answered(&mut bridge, WAN, &from_client(RST, inside, 0), Reason::TcpBadReset);
             let number = |at: usize| u32::from_be_bytes(answer[at..at + 4].try_into().unwrap());
             let (seq, ack) = (number(38), number(42));
             let window = u32::from(u16::from_be_bytes([answer[48], answer[49]])) << shift;
@@ -187,14 +187,14 @@ fn a_syn_inside_the_window_is_not_passed_on() {
     ] {
         let mut bridge = connected("pass in on wan\n");
         let before = bridge.states()[0].peers;
-        let answer = answered(&mut bridge, port, inside, Reason::TcpBadSyn);
+        let answer = answered(&mut bridge, port, &inside, Reason::TcpBadSyn);
         assert_eq!(answer, challenge.frame());
         bridge.now = bridge.now.after(SECOND);
         if port == WAN {
             // Its receiver answers that itself.
             assert_eq!(bridge.send(WAN, &outside.frame()), PASSES);
         } else {
-            let answer = answered(&mut bridge, port, outside, Reason::TcpBadSyn);
+            let answer = answered(&mut bridge, port, &outside, Reason::TcpBadSyn);
             assert_eq!(answer, challenge.frame());
         }
         assert_eq!(bridge.states()[0].peers, before);
@@ -207,7 +207,7 @@ fn a_server_that_was_rebooted_may_connect_where_it_was_connected() {
     for (rules, passes) in [("pass\n", true), ("pass in on wan\nblock in on lan\n", false)] {
         let mut bridge = connected(rules);
         let syn = from_server(SYN, 3_000_000_000, 0);
-        let challenge = answered(&mut bridge, LAN, syn.clone(), Reason::TcpBadSyn);
+        let challenge = answered(&mut bridge, LAN, &syn, Reason::TcpBadSyn);
         assert_eq!(challenge, from_client(ACK, 1001, 5001).frame());
         // RFC 9293, 3.10.7.3: in SYN-SENT, for an ACK that acknowledges something else.
         let reset = from_server(RST, 5001, 0).frame();
@@ -227,4 +227,32 @@ fn a_server_that_was_rebooted_may_connect_where_it_was_connected() {
             );
         }
     }
+}
+
+/// The sequence number of a segment over IPv4 without options or tags.
+fn seq_of(frame: &[u8]) -> u32 {
+    u32::from_be_bytes(frame[38..42].try_into().unwrap())
+}
+
+/// With `modulate state` each host is challenged, and believes the other's RST, in the numbers that it
+/// knows.
+#[test]
+fn each_host_is_answered_in_the_numbers_that_it_knows() {
+    let mut bridge = Bridge::new("pass in on wan proto tcp modulate state\n");
+    assert_eq!(bridge.send(WAN, &from_client(SYN, 1000, 0).frame()), PASSES);
+    let client = seq_of(&bridge.frame).wrapping_sub(1000);
+    let answer = from_server(SYN | ACK, 5000, client.wrapping_add(1001));
+    assert_eq!(bridge.send(LAN, &answer.frame()), PASSES);
+    let server = seq_of(&bridge.frame).wrapping_sub(5000);
+    assert!(client != 0 && server != 0);
+    let data = from_client(PSH | ACK, 1001, server.wrapping_add(5001)).payload(&[1; 100]);
+    assert_eq!(bridge.send(WAN, &data.frame()), PASSES);
+    let challenge = answered(&mut bridge, LAN, &from_server(RST, 5900, 0), Reason::TcpBadReset);
+    assert_eq!(challenge, from_client(ACK, client.wrapping_add(1101), 5001).frame());
+    bridge.now = bridge.now.after(SECOND);
+    let challenge = answered(&mut bridge, WAN, &from_client(RST, 1050, 0), Reason::TcpBadReset);
+    assert_eq!(challenge, from_server(ACK, server.wrapping_add(5001), 1001).frame());
+    assert_eq!(bridge.send(WAN, &from_client(RST, 1001, 0).frame()), PASSES);
+    assert_eq!(bridge.frame, from_client(RST, client.wrapping_add(1101), 0).frame());
+    assert_eq!(end(&bridge), "TIME_WAIT:TIME_WAIT");
 }

@@ -320,22 +320,48 @@ fn a_connection_that_both_have_closed_is_left_alone() {
 
 #[test]
 fn the_frames_know_the_way_to_both_hosts() {
-    let mut bridge = Bridge::new("pass in proto tcp keep state (max-idle 5)\n");
-    let hosts = [1, 2].map(|n| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], 80)));
-    let tagged = |segment: build::Build| segment.vlan(7).vlan(9);
-    for (port, from, flags, seq, ack) in
-        [(LAN, 0, SYN, 1000, 0), (WAN, 1, SYN | ACK, 5000, 1001), (LAN, 0, ACK, 1001, 5001)]
-    {
+    type Wrap = fn(build::Build) -> build::Build;
+    let wraps: [Wrap; 3] =
+        [|frame| frame, |frame| frame.vlan(7).vlan(9), |frame| frame.vlan(7).pppoe(0x1234)];
+    for wrap in wraps {
+        let mut bridge = Bridge::new("pass in proto tcp keep state (max-idle 5)\n");
+        let hosts = [1, 2].map(|n| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], 80)));
         let macs = [build::SOURCE_MAC, build::DESTINATION_MAC];
-        let segment = build::tcp(hosts[from], hosts[1 - from], flags).seq(seq).ack(ack);
-        let segment = tagged(segment.macs(macs[from], macs[1 - from]));
-        assert_eq!(bridge.send(port, &segment.frame()), PASSES);
+        let segment = |from: usize, flags: u8| {
+            build::tcp(hosts[from], hosts[1 - from], flags).macs(macs[from], macs[1 - from])
+        };
+        for (port, from, flags, seq, ack) in
+            [(LAN, 0, SYN, 1000, 0), (WAN, 1, SYN | ACK, 5000, 1001), (LAN, 0, ACK, 1001, 5001)]
+        {
+            let frame = wrap(segment(from, flags).seq(seq).ack(ack)).frame();
+            assert_eq!(bridge.send(port, &frame), PASSES);
+        }
+        bridge.wait(Duration::from_secs(6));
+        let to_responder = wrap(segment(0, RST).seq(1001).window(0));
+        let to_initiator = wrap(segment(1, RST).seq(5001).window(0));
+        assert_eq!(made(&mut bridge), [(WAN, to_responder.frame()), (LAN, to_initiator.frame())],);
     }
+}
+
+#[test]
+fn translated_numbers_are_those_that_each_host_knows() {
+    let mut bridge = Bridge::new("pass in proto tcp modulate state (max-idle 5)\n");
+    let seq_of = |frame: &[u8]| u32::from_be_bytes(frame[38..42].try_into().unwrap());
+    let mut pair = Pair {
+        client: SocketAddr::from(([192, 0, 2, 1], 700)),
+        server: SocketAddr::from(([198, 51, 100, 2], 80)),
+        next: [1000, 5000],
+        taken: [0, 0],
+    };
+    assert_eq!(pair.client(&mut bridge, SYN, b""), PASSES);
+    pair.taken[1] = seq_of(&bridge.frame).wrapping_add(1);
+    assert_eq!(pair.server(&mut bridge, SYN | ACK, b""), PASSES);
+    pair.taken[0] = seq_of(&bridge.frame).wrapping_add(1);
+    assert_eq!(pair.client(&mut bridge, ACK, b""), PASSES);
+    pair.say(&mut bridge, 100);
+    assert!(pair.taken[0] != pair.next[1] && pair.taken[1] != pair.next[0]);
     bridge.wait(Duration::from_secs(6));
-    let to_responder = tagged(build::tcp(hosts[0], hosts[1], RST).seq(1001).window(0));
-    let to_initiator = tagged(build::tcp(hosts[1], hosts[0], RST).seq(5001).window(0));
-    let to_initiator = to_initiator.macs(build::DESTINATION_MAC, build::SOURCE_MAC);
-    assert_eq!(made(&mut bridge), [(WAN, to_responder.frame()), (LAN, to_initiator.frame())],);
+    assert_eq!(made(&mut bridge), pair.resets());
 }
 
 #[test]
