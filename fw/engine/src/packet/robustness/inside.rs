@@ -81,7 +81,10 @@ impl Around {
         packet.network_offset += more;
         packet.transport_offset += more;
         match &mut packet.transport {
-            Transport::IcmpError(_, quote) => quote.offset += more,
+            Transport::IcmpError(_, quote) => {
+                quote.offset += more;
+                quote.transport += more;
+            }
             Transport::Fragment(part) => part.data += more,
             _ => {}
         }
