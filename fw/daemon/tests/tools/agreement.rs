@@ -92,7 +92,7 @@ fn rule_set(random: &mut Random) -> RuleSet {
             "ether pass in tag blue\n",
             "ether pass vlan none\n",
             "ether block proto pppoe-session\n",
-            "ether block proto ip vlan none\n",
+            "ether block vlan none proto ip\n",
             "ether pass in quick from 02:00:00:00:00:0a tag red\n",
         ];
         let text: String = (0..2).map(|_| random.one_of(&lines)).collect();
