@@ -1,4 +1,4 @@
-//! See `weir_tests::fuzz::fragments`.
+//! See `weir_fuzz::fuzz::fragments`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_fuzz::run(weir_tests::fuzz::fragments, input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_fuzz::run(weir_fuzz::fuzz::fragments, input));

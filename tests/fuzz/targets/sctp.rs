@@ -1,4 +1,4 @@
-//! See `weir_tests::fuzz::sctp`.
+//! See `weir_fuzz::fuzz::sctp`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_fuzz::run(weir_tests::fuzz::sctp, input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_fuzz::run(weir_fuzz::fuzz::sctp, input));

@@ -1,4 +1,4 @@
-//! See `weir_tests::fuzz::session`.
+//! See `weir_fuzz::fuzz::session`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_fuzz::run(weir_tests::fuzz::session, input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_fuzz::run(weir_fuzz::fuzz::session, input));

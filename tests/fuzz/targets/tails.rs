@@ -1,4 +1,4 @@
-//! See `weir_tests::fuzz::tails`.
+//! See `weir_fuzz::fuzz::tails`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_fuzz::run(weir_tests::fuzz::tails, input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_fuzz::run(weir_fuzz::fuzz::tails, input));
