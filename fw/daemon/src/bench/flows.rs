@@ -2,7 +2,9 @@
 //! numbers, and the frames they send, TCP or UDP. Eight bytes a connection, so that the model of ten
 //! million of them does not get in the way of what is measured.
 
+use std::cell::Cell;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 use weir_engine::packet::tcp::flags;
 
@@ -46,9 +48,59 @@ pub(super) const MOST: u32 = 1 << 24;
 pub(super) struct Flows {
     /// Of each, the sequence number that the client sends next, and the server.
     next: Vec<[u32; 2]>,
+    /// What their ends know of each other's numbers, if the worker translates them.
+    differences: Option<Rc<Differences>>,
     random: u64,
     /// Identification of the last datagram in fragments.
     id: u16,
+}
+
+/// By how much the worker changes the sequence numbers of each connection's client and server: as seen
+/// in their SYNs.
+#[derive(Debug)]
+pub(super) struct Differences(Vec<[Cell<u32>; 2]>);
+
+impl Differences {
+    /// Of so many connections that have not begun.
+    pub(super) fn new(count: u32) -> Self {
+        Self((0..count).map(|_| <[Cell<u32>; 2]>::default()).collect())
+    }
+
+    /// Whether a segment left as it had to, its numbers translated and its checksum right.
+    pub(super) fn are_kept(&self, sent: &Bytes, left: &[u8]) -> bool {
+        let from = usize::from(sent[11] - 1);
+        let flow = field(sent, if from == 0 { IP + 12 } else { IP + 16 }) & (MOST - 1);
+        let Some(differences) = self.0.get(flow as usize).filter(|_| left.len() == LENGTH) else {
+            return false;
+        };
+        let set = sent[TRANSPORT + 13];
+        if set & flags::SYN != 0 {
+            let seen = field(left, TRANSPORT + 4).wrapping_sub(field(sent, TRANSPORT + 4));
+            differences[from].set(seen);
+        }
+        let mut expected = *sent;
+        let mut put = |at: usize, number: u32| {
+            expected[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        };
+        let seq = field(sent, TRANSPORT + 4).wrapping_add(differences[from].get());
+        put(TRANSPORT + 4, seq);
+        if set & flags::ACK != 0 {
+            let ack = field(sent, TRANSPORT + 8).wrapping_sub(differences[1 - from].get());
+            put(TRANSPORT + 8, ack);
+        }
+        expected[TRANSPORT + 16..TRANSPORT + 18].fill(0);
+        let end = IP + usize::from(u16::from_be_bytes([sent[IP + 2], sent[IP + 3]]));
+        let length = (end - TRANSPORT) as u32;
+        let pseudo = sum(&sent[IP + 12..IP + 20]) + u32::from(PROTOCOL_TCP) + length;
+        let checksum = finish(pseudo + sum(&expected[TRANSPORT..end]));
+        expected[TRANSPORT + 16..TRANSPORT + 18].copy_from_slice(&checksum.to_be_bytes());
+        left == expected
+    }
+}
+
+/// The 32-bit field at `at`.
+fn field(frame: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]])
 }
 
 impl Flows {
@@ -56,7 +108,13 @@ impl Flows {
     pub(super) fn new(count: u32) -> Self {
         assert!(count > 0 && count <= MOST);
         let next = (0..count).map(|flow| [mix(flow), mix(!flow)]).collect();
-        Self { next, random: 0x9e37_79b9_7f4a_7c15, id: 0 }
+        Self { next, differences: None, random: 0x9e37_79b9_7f4a_7c15, id: 0 }
+    }
+
+    /// The same, their numbers translated by the worker.
+    pub(super) fn translated(differences: &Rc<Differences>) -> Self {
+        let count = differences.0.len() as u32;
+        Self { differences: Some(Rc::clone(differences)), ..Self::new(count) }
     }
 
     /// How many there are.
@@ -130,6 +188,10 @@ impl Flows {
             End::Client => *next,
             End::Server => [next[1], next[0]],
         };
+        let difference = self.differences.as_ref();
+        let other = difference.map_or(other, |differences| {
+            other.wrapping_add(differences.0[flow as usize][1 - from as usize].get())
+        });
         let ack = if set & flags::ACK == 0 { 0 } else { other };
         let sent = payload as u32 + u32::from(set & (flags::SYN | flags::FIN) != 0);
         next[from as usize] = seq.wrapping_add(sent);
@@ -248,10 +310,6 @@ mod tests {
 
     fn sockets(flow: u32) -> [SocketAddr; 2] {
         endpoints(flow).map(SocketAddr::from)
-    }
-
-    fn field(frame: &Bytes, at: usize) -> u32 {
-        u32::from_be_bytes(frame[at..at + 4].try_into().unwrap())
     }
 
     #[test]

@@ -83,6 +83,8 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     for &count in flows {
         let name = format!("established TCP, {} connections", grouped(count));
         row(name, &|| rows::established(count, runs, frames))?;
+        let name = format!("translated TCP, {} connections", grouped(count));
+        row(name, &|| rows::translated(count, runs, frames))?;
     }
     let name = format!("established UDP, {} flows", grouped(MANY));
     row(name, &|| rows::datagrams(MANY, runs, frames))?;

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::Duration;
 
 use weir_engine::{Engine, Reason};
 
-use crate::bench::flows::{self, Bytes, End, Flows, PARTS, datagram};
+use crate::bench::flows::{self, Bytes, Differences, End, Flows, PARTS, datagram};
 use crate::bench::report::{Run, Stall};
-use crate::bench::rules::{blocking, limiting, passing};
+use crate::bench::rules::{blocking, limiting, modulating, passing};
 use crate::bench::stand::{Fate, Stand};
 
 /// Connections of a run that begin or close, where each does so once; a table for all runs of them
@@ -36,6 +37,24 @@ pub(super) fn established(count: u32, runs: u32, frames: u32) -> io::Result<Vec<
     expect("states", u64::from(after.states), u64::from(count))?;
     expect("states made", after.counters.inserts, u64::from(count))?;
     expect("drops", after.counters.reasons.iter().sum(), 0)?;
+    Ok(runs)
+}
+
+/// The same, their sequence numbers translated (`modulate state`).
+pub(super) fn translated(count: u32, runs: u32, frames: u32) -> io::Result<Vec<Run>> {
+    let mut stand = Stand::new(&modulating(count), count)?;
+    let differences = Rc::new(Differences::new(count));
+    let mut flows = Flows::translated(&differences);
+    // What is translated has to be seen to leave before it can be answered: a run for each round.
+    let rounds = 3 * count.div_ceil(Engine::BATCH as u32);
+    let fate = Fate::Translated(&differences);
+    greet(&mut stand, &mut flows, 0..count, (rounds, 1), fate)?;
+    let runs = measure(&mut stand, runs, frames.into(), fate, |batches| {
+        talk(&mut flows, count, batches);
+    })?;
+    let report = stand.report()?;
+    expect("states made", report.counters.inserts, u64::from(count))?;
+    expect("drops", report.counters.reasons.iter().sum(), 0)?;
     Ok(runs)
 }
 
@@ -218,7 +237,7 @@ fn measure(
     stand: &mut Stand,
     runs: u32,
     frames: u64,
-    fate: Fate,
+    fate: Fate<'_>,
     mut fill: impl FnMut(&mut Batches),
 ) -> io::Result<Vec<Run>> {
     let mut batches = Batches::default();
@@ -279,8 +298,19 @@ fn talk(flows: &mut Flows, count: u32, batches: &mut Batches) {
 /// Completes the handshake of some connections.
 fn connect(stand: &mut Stand, flows: &mut Flows, which: Range<u32>) -> io::Result<()> {
     let frames = 3 * u64::from(which.end - which.start);
+    greet(stand, flows, which, (1, frames), Fate::Forwarded)
+}
+
+/// The same in some runs of some frames.
+fn greet(
+    stand: &mut Stand,
+    flows: &mut Flows,
+    which: Range<u32>,
+    (runs, frames): (u32, u64),
+    fate: Fate<'_>,
+) -> io::Result<()> {
     let mut turns = Turns::new(which);
-    measure(stand, 1, frames, Fate::Forwarded, |batches| {
+    measure(stand, runs, frames, fate, |batches| {
         turns.take(batches, |turn, flow| match turn {
             0 => flows.syn(flow),
             1 => flows.syn_ack(flow),
@@ -323,7 +353,7 @@ mod tests {
 
     #[test]
     fn every_frame_of_established_flows_passes() {
-        for row in [established, datagrams, fragments] {
+        for row in [established, translated, datagrams, fragments] {
             let runs = row(300, 2, FRAMES).unwrap();
             assert_eq!(runs.len(), 2);
             let whole = |run: &Run| run.frames >= FRAMES.into() && run.time > Duration::ZERO;

@@ -13,7 +13,12 @@ pub(super) fn passing(states: u32) -> String {
     )
 }
 
-/// The same where no client may have more than ten connections.
+/// The same where the sequence numbers of TCP are changed.
+pub(super) fn modulating(states: u32) -> String {
+    passing(states).replace("S/SA keep state", "S/SA modulate state")
+}
+
+/// The same as the first where no client may have more than ten connections.
 pub(super) fn limiting(states: u32) -> String {
     let passing = passing(states).replace("S/SA keep state", "S/SA keep state (max-src-conn 10)");
     format!("set limit src-nodes {states}\n{passing}")

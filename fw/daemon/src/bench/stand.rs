@@ -14,7 +14,7 @@ use weir_hw::netmap::double::{Config, Double, Wire};
 use weir_hw::sys::region::region;
 use weir_hw::{Pool, Port};
 
-use crate::bench::flows::{Bytes, LENGTH};
+use crate::bench::flows::{Bytes, Differences, LENGTH};
 use crate::clock::Clock;
 use crate::handover::exchange;
 use crate::log::{self, RecordReceiver};
@@ -25,10 +25,12 @@ use crate::worker::{Parts, Worker};
 const ROLES: [&str; 2] = ["lan", "wan"];
 
 /// What becomes of frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fate<'a> {
     /// Every one leaves by the other port, as it was.
     Forwarded,
+    /// Every one leaves by the other port, with other sequence numbers.
+    Translated(&'a Differences),
     /// None leaves.
     Dropped,
 }
@@ -130,7 +132,7 @@ impl Stand {
     pub(super) fn step(
         &mut self,
         batches: &mut [Vec<Bytes>; 2],
-        fate: Fate,
+        fate: Fate<'_>,
     ) -> io::Result<Duration> {
         for (wire, batch) in self.wires.iter().zip(&*batches) {
             let put = wire.put_batch(0, batch.len(), LENGTH, |i, bytes| {
@@ -146,13 +148,16 @@ impl Stand {
         round.map_err(failed)?;
         for (port, wire) in self.wires.iter().enumerate() {
             let expected: &[Bytes] = match fate {
-                Fate::Forwarded => &self.waiting[1 - port],
+                Fate::Forwarded | Fate::Translated(_) => &self.waiting[1 - port],
                 Fate::Dropped => &[],
             };
             let mut seen = 0;
             let mut same = true;
             wire.drain(0, usize::MAX, |frame| {
-                same &= expected.get(seen).is_some_and(|expected| frame == expected);
+                same &= expected.get(seen).is_some_and(|expected| match fate {
+                    Fate::Translated(differences) => differences.are_kept(expected, frame),
+                    Fate::Forwarded | Fate::Dropped => frame == expected,
+                });
                 seen += 1;
             });
             if !same || seen != expected.len() {
@@ -175,7 +180,7 @@ impl Stand {
     ///
     /// # Errors
     /// As for [`Stand::step`].
-    pub(super) fn finish(&mut self, fate: Fate) -> io::Result<Duration> {
+    pub(super) fn finish(&mut self, fate: Fate<'_>) -> io::Result<Duration> {
         self.step(&mut [Vec::new(), Vec::new()], fate)
     }
 
