@@ -279,7 +279,7 @@ impl Bridge {
 pub fn left(judged: Judged) -> Option<Moving> {
     match judged.verdict {
         Verdict::Forward(port) => Some((port, judged.bytes)),
-        Verdict::Reflect(_) => Some((judged.port, judged.bytes)),
+        Verdict::Reflect(_) | Verdict::Answer => Some((judged.port, judged.bytes)),
         Verdict::Drop(_) | Verdict::Hold(_) | Verdict::Handover(_) => None,
     }
 }

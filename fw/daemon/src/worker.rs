@@ -287,7 +287,7 @@ impl Worker {
                 }
                 port.0 as usize
             }
-            Verdict::Reflect(_) => frame.port as usize,
+            Verdict::Reflect(_) | Verdict::Answer => frame.port as usize,
             Verdict::Drop(_) => {
                 self.pool.release(frame);
                 return;

@@ -1,6 +1,7 @@
 //! A packet that no state knows: what the rules decide about it, and what follows from that. A state
 //! is made, an answer is written in the place of the packet, counters and the log are told.
 
+use weir_config::options::Timeout;
 use weir_config::rules::{Direction, KeepState, Probability, Rate, Return};
 
 use crate::chance::Chance;
@@ -21,6 +22,7 @@ use crate::ruleset::records::Records;
 use crate::splice;
 use crate::state::entry::{NONE, Peer, flag};
 use crate::state::{datagram, sctp, tcp as tracker};
+use crate::synproxy::may_answer;
 use crate::table::{TableCounters, TableOp};
 use crate::time::Instant;
 use crate::track::{segment, verify, verify_sctp};
@@ -49,8 +51,10 @@ impl Engine {
         }
         // Taken out for the while; nothing else asks rules.
         let mut findings = self.findings.take().unwrap_or_default();
-        let decision = self.ask(arrival, &mut findings);
-        let (verdict, begun) = if decision.passes {
+        let decision = self.decide_new(arrival, &mut findings);
+        let (verdict, begun) = if flows && self.answers(round.program, packet, &decision) {
+            (self.answer_syn(arrival, frames, &decision), None)
+        } else if decision.passes {
             match self.pass(arrival, frames, flows, &decision) {
                 Ok(begun) => (self.forward(packet), begun),
                 Err(reason) => (self.block(packet, Direction::In, reason), None),
@@ -83,18 +87,44 @@ impl Engine {
         }
     }
 
-    /// Both evaluations.
-    fn ask(&mut self, arrival: &Arrival<'_>, findings: &mut Findings) -> Decision {
+    /// Both evaluations. A SYN that weir answers itself spends nothing of `once` and `max-pkt-rate`
+    /// rules: the ACK that completes its handshake does.
+    fn decide_new(&mut self, arrival: &Arrival<'_>, findings: &mut Findings) -> Decision {
+        let program = arrival.round.program;
+        if program.has_meters() && may_answer(program, arrival.packet) {
+            let decision = self.ask(arrival, findings, Spending::Nothing);
+            if self.answers(program, arrival.packet, &decision) {
+                return decision;
+            }
+        }
+        self.ask(arrival, findings, Spending::All)
+    }
+
+    /// Both evaluations. Where SYNs may be answered the dice fall for a SYN as for what it is rebuilt as.
+    pub(crate) fn ask(
+        &mut self,
+        arrival: &Arrival<'_>,
+        findings: &mut Findings,
+        spending: Spending,
+    ) -> Decision {
         let &Arrival { round, i, lane, packet } = arrival;
         let program = round.program;
+        let mut of_connection = match &packet.transport {
+            Transport::Tcp(header) if may_answer(program, packet) => {
+                Some(self.chance.of(lane.hash ^ u64::from(header.seq)))
+            }
+            _ => None,
+        };
         let Self { records, table_counters, chance, answers, .. } = self;
+        let chance = of_connection.as_mut().unwrap_or(chance);
         let around = Around {
             tables: round.tables,
             reverse_path: &program.reverse_path,
             now: round.now,
             answers: lane.is_new().then(|| &answers[i % DEPTH]),
         };
-        let mut watcher = Counting { now: round.now, program, records, table_counters, chance };
+        let now = round.now;
+        let mut watcher = Counting { now, program, records, table_counters, chance, spending };
         program.judge(packet, lane.link_tag, around, findings, &mut watcher)
     }
 
@@ -136,9 +166,7 @@ impl Engine {
         frames: &mut F,
         decision: &Decision,
     ) -> Result<Option<Begun>, Reason> {
-        let &Arrival { round, i, lane, packet } = arrival;
-        let records = decision.rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)));
-        let program = round.program;
+        let &Arrival { i, packet, .. } = arrival;
         let mut peers = <[Peer; 2]>::default();
         let mut stripped = None;
         let mut modulated = false;
@@ -146,7 +174,7 @@ impl Engine {
             Transport::Tcp(header) => {
                 verify(packet, header, frames, i)?;
                 if tracker::opens(header) {
-                    stripped = self.strip_fast_open(frames, i, packet, records);
+                    stripped = self.strip_fast_open(frames, i, packet, self.records_of(decision));
                 }
                 let packet = stripped.as_ref().unwrap_or(packet);
                 modulated = decision.keeps == KeepState::Modulate
@@ -160,6 +188,28 @@ impl Engine {
             }
             _ => datagram::begin(&mut peers, packet.protocol),
         };
+        let beginning = Beginning { peers, timeout, modulated, proxied: false };
+        let entry = self.begin_state(arrival, decision, &beginning, frames.head(i))?;
+        Ok(entry.map(|entry| Begun { entry, stripped }))
+    }
+
+    /// The records of the deciding rules.
+    fn records_of(&self, decision: &Decision) -> [u32; 2] {
+        decision.rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)))
+    }
+
+    /// Makes the state of a new flow, if its limits allow it; `head` is the packet's frame. `None`: it would end at once.
+    pub(crate) fn begin_state(
+        &mut self,
+        arrival: &Arrival<'_>,
+        decision: &Decision,
+        beginning: &Beginning,
+        head: &[u8],
+    ) -> Result<Option<u32>, Reason> {
+        let &Arrival { round, lane, packet, .. } = arrival;
+        let &Beginning { mut peers, timeout, modulated, proxied } = beginning;
+        let records = self.records_of(decision);
+        let program = round.program;
         if self.whole_ticks(records, timeout as u8, program) == 0 {
             // A time-out of 0: the state would end at once.
             return Ok(None);
@@ -185,7 +235,7 @@ impl Engine {
             (deciding().any(|rule| program.compiled(rule).names_tables()), flag::COUNTS_TABLES),
             (self.records.have_own(records), flag::OWN_TIMEOUTS),
             (normalised, flag::NORMALISED),
-            (modulated || normalised, flag::TRANSLATED),
+            (modulated || normalised || proxied, flag::TRANSLATED),
             (packet.is_tcp() && self.demands_progress(records), flag::PROGRESS),
         ] {
             flags |= if wanted { flag } else { 0 };
@@ -208,21 +258,21 @@ impl Engine {
         if normalised {
             self.normaliser.begin(entry);
         }
-        if modulated || normalised {
+        if modulated || normalised || proxied {
             self.splices.begin(entry);
         }
         if self.table.get(entry).has(flag::PROGRESS) {
-            self.watched.begin(entry, packet, frames.head(i));
+            self.watched.begin(entry, packet, head);
         }
         if self.table.get(entry).has(flag::OWN_TIMEOUTS) {
             let deadline = self.deadline(self.table.get(entry), program);
             self.table.reschedule(entry, deadline);
         }
-        Ok(Some(Begun { entry, stripped }))
+        Ok(Some(entry))
     }
 
     /// Counts the packet for its rules and their tables, and logs it for those that want that.
-    fn tell<F: Frames, L: LogSink>(
+    pub(crate) fn tell<F: Frames, L: LogSink>(
         &mut self,
         arrival: &Arrival<'_>,
         frames: &F,
@@ -233,6 +283,8 @@ impl Engine {
     ) {
         let &Arrival { round, packet, .. } = arrival;
         let Path { from, to } = Path::across(packet.port);
+        // A SYN that weir answers is logged when its client has shown itself.
+        let logs = verdict != Verdict::Answer;
         let event = |rule, direction| {
             let port = if direction == Direction::In { from } else { to };
             let rule = Some(rule);
@@ -242,7 +294,7 @@ impl Engine {
             self.records.count(self.records.of(rule), direction as usize, packet.length);
             self.count_rule_tables(round, packet, rule, direction, TableOp::Match);
         }
-        for &(rule, direction) in &findings.logs {
+        for &(rule, direction) in findings.logs.iter().filter(|_| logs) {
             self.log(arrival, frames, &event(rule, direction), log);
         }
         for (side, rule) in decision.rules.into_iter().enumerate() {
@@ -255,7 +307,7 @@ impl Engine {
             self.records.count(self.records.of(rule), side, packet.length);
             let op = if decision.passes { TableOp::Pass } else { TableOp::Block };
             self.count_rule_tables(round, packet, rule, direction, op);
-            if round.program.compiled(rule).log {
+            if logs && round.program.compiled(rule).log {
                 self.log(arrival, frames, &event(rule, direction), log);
             }
         }
@@ -329,7 +381,7 @@ impl Engine {
     }
 
     /// Makes a blocked packet into the answer that the rule wants, if it wants one.
-    fn answer<F: Frames>(
+    pub(crate) fn answer<F: Frames>(
         &mut self,
         arrival: &Arrival<'_>,
         frames: &mut F,
@@ -372,6 +424,26 @@ impl Engine {
     }
 }
 
+/// What the first packet of a state says about it.
+pub(crate) struct Beginning {
+    pub(crate) peers: [Peer; 2],
+    /// The time-out that runs.
+    pub(crate) timeout: Timeout,
+    /// Its sequence numbers are changed (`modulate state`).
+    pub(crate) modulated: bool,
+    /// Its server is to be asked (`synproxy state`).
+    pub(crate) proxied: bool,
+}
+
+/// Whether rules that remember something remember this packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spending {
+    /// They do, and evaluations are counted.
+    All,
+    /// It will be asked about again.
+    Nothing,
+}
+
 /// A state that was made for a packet.
 struct Begun {
     entry: u32,
@@ -390,6 +462,7 @@ struct Counting<'a> {
     records: &'a mut Records,
     table_counters: &'a mut TableCounters,
     chance: &'a mut Chance,
+    spending: Spending,
 }
 
 impl Counting<'_> {
@@ -411,11 +484,17 @@ impl Counting<'_> {
 
 impl Watcher for Counting<'_> {
     fn once(&mut self, meter: &Meter) -> bool {
-        meter.spend()
+        match self.spending {
+            Spending::All => meter.spend(),
+            Spending::Nothing => !meter.is_spent(),
+        }
     }
 
     fn rate(&mut self, meter: &Meter, limit: Rate) -> bool {
-        meter.admit(limit, self.now)
+        match self.spending {
+            Spending::All => meter.admit(limit, self.now),
+            Spending::Nothing => meter.would_admit(limit, self.now),
+        }
     }
 
     fn dice(&mut self, probability: Probability) -> bool {
@@ -435,6 +514,8 @@ impl Watcher for Counting<'_> {
     }
 
     fn ended(&mut self, step: u32) {
-        self.records.count_evaluation(step);
+        if self.spending == Spending::All {
+            self.records.count_evaluation(step);
+        }
     }
 }

@@ -20,6 +20,13 @@ impl Chance {
         Self { key, drawn: u64::from(stream) << 48 }
     }
 
+    /// Another stream, the same for the same seed.
+    pub(crate) const fn of(&self, seed: u64) -> Self {
+        let mut key = self.key;
+        key[1] ^= 0x5a;
+        Self { key, drawn: seed }
+    }
+
     /// The next number.
     pub(crate) fn next(&mut self) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.key);

@@ -35,6 +35,43 @@ pub struct PortCounters {
     pub traffic: [[[Tally; 2]; 2]; 3],
 }
 
+/// What became of connections whose handshakes weir makes itself (`synproxy state`, `set syncookies`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SynproxyCounters {
+    /// SYNs answered with a cookie.
+    pub sent: u64,
+    /// The same SYN-ACKs sent again, because no ACK came.
+    pub resent: u64,
+    /// ACKs with a right cookie.
+    pub valid: u64,
+    /// ACKs with a wrong one, where one was sent.
+    pub invalid: u64,
+    /// ACKs whose cookie was right once.
+    pub expired: u64,
+    /// Clients that got a RST because a limit was reached.
+    pub surplus: u64,
+    /// Clients that got a RST because their server refused them.
+    pub refused: u64,
+    /// Clients that got a RST because their server was silent.
+    pub silent: u64,
+    /// Clients and servers that got a RST because the server lacks an option that it had.
+    pub lacking: u64,
+}
+
+impl SynproxyCounters {
+    fn merge(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.resent += other.resent;
+        self.valid += other.valid;
+        self.invalid += other.invalid;
+        self.expired += other.expired;
+        self.surplus += other.surplus;
+        self.refused += other.refused;
+        self.silent += other.silent;
+        self.lacking += other.lacking;
+    }
+}
+
 /// Everything a worker counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counters {
@@ -60,6 +97,8 @@ pub struct Counters {
     pub reflected: u64,
     /// Other frames of the engine's own.
     pub crafted: u64,
+    /// SYNs that were answered in the names of their servers.
+    pub synproxy: SynproxyCounters,
     /// Frames passed unjudged while the filter was disabled.
     pub unfiltered: u64,
     /// Transport checksums that were left to hardware and finished here.
@@ -80,6 +119,7 @@ impl Default for Counters {
             judged: 0,
             reflected: 0,
             crafted: 0,
+            synproxy: SynproxyCounters::default(),
             unfiltered: 0,
             finished_checksums: 0,
         }
@@ -108,6 +148,7 @@ impl Counters {
         self.judged += other.judged;
         self.reflected += other.reflected;
         self.crafted += other.crafted;
+        self.synproxy.merge(&other.synproxy);
         self.unfiltered += other.unfiltered;
         self.finished_checksums += other.finished_checksums;
     }

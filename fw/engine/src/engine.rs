@@ -33,6 +33,7 @@ use crate::state::tail::Tails;
 use crate::state::tcp::{self, Rest, Tail};
 use crate::state::view::{Context, StateView};
 use crate::state::wheel::{TICK_NANOS, TICKS_PER_SECOND, is_due};
+use crate::synproxy::{Learned, Mode, Synproxy};
 use crate::table::{Pages, Retired, TableCounters, Tables};
 use crate::time::Instant;
 
@@ -75,6 +76,8 @@ pub struct Shared {
     evicted: AtomicU64,
     refused: AtomicU64,
     sources: Sources,
+    learned: Learned,
+    mode: Mode,
     /// Counts how often states of single rules began to live shorter.
     pressed: AtomicU64,
 }
@@ -96,6 +99,26 @@ impl Shared {
     /// The sources that rules limit.
     pub const fn sources(&self) -> &Sources {
         &self.sources
+    }
+
+    /// What is known of servers.
+    pub(crate) const fn learned(&self) -> &Learned {
+        &self.learned
+    }
+
+    /// Whether SYNs are answered with cookies, for `set syncookies adaptive`.
+    pub(crate) const fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    /// Whether SYNs that would make a state are answered with cookies now (`set syncookies`).
+    pub fn uses_syncookies(&self) -> bool {
+        self.mode.is_active()
+    }
+
+    /// TCP states whose handshake is not complete.
+    pub fn half_open(&self) -> u32 {
+        self.mode.half_open()
     }
 
     /// Makes room for what a program allows. It may allocate: the control thread does it before the
@@ -162,6 +185,7 @@ pub struct Engine {
     pub(crate) normaliser: Normaliser,
     pub(crate) splices: Splices,
     pub(crate) watched: Watched,
+    pub(crate) synproxy: Synproxy,
     /// By how much the time-outs of the rule set are shortened in this round.
     pace: Pace,
     /// The pace that every place in the wheel takes into account.
@@ -233,6 +257,7 @@ impl Engine {
             normaliser: Normaliser::default(),
             splices: Splices::default(),
             watched: Watched::default(),
+            synproxy: Synproxy::new(HashKey::new(setup.key), setup.now),
             pace: Pace::FULL,
             swept: Pace::FULL,
             pressed: 0,
@@ -268,6 +293,7 @@ impl Engine {
         if program.reassembles_tcp() {
             self.normaliser.reserve(self.table.capacity());
         }
+        self.synproxy.reserve(&program, self.table.capacity());
         if program.splices() {
             self.splices.reserve(self.table.capacity());
         }
@@ -339,6 +365,7 @@ impl Engine {
             self.pooled_tails = self.tails.len();
         }
         let more = self.drain(program.options().limits.states, budget, now) || more;
+        self.settle_synproxy(&program, at, now);
         let mut looks = 0;
         while looks < budget
             && let Some(entry) = self.table.next_due(now)
@@ -349,6 +376,9 @@ impl Engine {
                 self.end(entry, Ending::TimedOut, now);
                 // Fewer states live longer: no more end than have to.
                 self.set_pace(&program);
+            } else if self.is_asking(entry) {
+                let next = self.look_again(entry, deadline, now);
+                self.table.requeue(entry, next);
             } else if state.has(flag::PROGRESS) {
                 if !self.look_at_progress(entry, now, &program) {
                     // Once the worker has taken what was made.
@@ -420,6 +450,7 @@ impl Engine {
 
     /// Ends a state.
     pub(crate) fn end(&mut self, entry: u32, ending: Ending, now: u32) {
+        self.give_up_asking(entry, ending);
         let (state, links) = self.table.with_links(entry);
         let hash = state.key().hash(self.key);
         account_end(state, links, &mut self.records, &self.shared, self.advanced);

@@ -44,6 +44,12 @@ impl HashKey {
         let key = u128::from_le_bytes(bytes);
         Self(key as u64, (key >> 64) as u64)
     }
+
+    /// Another key, which says nothing about this one. Hashes of three words or more are made of other
+    /// inputs.
+    pub(crate) const fn derived(self, purpose: u64, number: u64) -> Self {
+        Self(keyed(self, [purpose << 8, number]), keyed(self, [purpose << 8 | 1, number]))
+    }
 }
 
 /// One way through the bridge: where a frame comes in and where it leaves.
@@ -266,6 +272,18 @@ pub(crate) fn hash_source(key: HashKey, source: Address, tracker: u64) -> u64 {
     let [high, low] = halves(source);
     for word in [high, low, tracker, 24 << 56] {
         sip.word(word);
+    }
+    sip.finish()
+}
+
+/// Hash of a few numbers. How many they are is not hashed: one key is for one length.
+#[inline]
+pub(crate) const fn keyed<const N: usize>(key: HashKey, words: [u64; N]) -> u64 {
+    let mut sip = Sip::new(key);
+    let mut i = 0;
+    while i < N {
+        sip.word(words[i]);
+        i += 1;
     }
     sip.finish()
 }

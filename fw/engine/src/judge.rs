@@ -43,6 +43,9 @@ pub enum Verdict {
     /// It was made into an answer, in place, and leaves by the port it came in by. The packet that
     /// it was is dropped for this reason.
     Reflect(Reason),
+    /// It was made into an answer of its receiver's, in place, and leaves by the port it came in by;
+    /// nothing was dropped.
+    Answer,
     /// Its flow belongs to another worker, which is to judge it.
     Handover(u16),
     /// It waits for the rest of its datagram in this slot, below [`Engine::FRAGMENTS`], until
@@ -412,7 +415,7 @@ impl Engine {
         match verdict {
             Verdict::Drop(reason) | Verdict::Reflect(reason) => self.note(reason),
             Verdict::Handover(_) => self.counters.handed_over += 1,
-            Verdict::Forward(_) | Verdict::Hold(_) => {}
+            Verdict::Forward(_) | Verdict::Answer | Verdict::Hold(_) => {}
         }
         verdict
     }
@@ -426,6 +429,11 @@ impl Engine {
     ) -> Verdict {
         self.counters.searches += 1;
         let entry = self.find_live(arrival.round, arrival.lane);
+        if entry.is_none()
+            && let Some(verdict) = self.complete_handshake(arrival, frames, log)
+        {
+            return verdict;
+        }
         if entry.is_none()
             && let Some(verdict) = self.judge_late(arrival, frames)
         {
@@ -529,7 +537,7 @@ impl Engine {
         let (action, reason) = match verdict {
             _ if rule.is_some_and(|rule| round.program.is_match(rule)) => (LogAction::Match, None),
             Verdict::Drop(reason) | Verdict::Reflect(reason) => (LogAction::Block, Some(reason)),
-            Verdict::Forward(_) | Verdict::Handover(_) | Verdict::Hold(_) => {
+            Verdict::Forward(_) | Verdict::Answer | Verdict::Handover(_) | Verdict::Hold(_) => {
                 (LogAction::Pass, None)
             }
         };
@@ -594,7 +602,7 @@ pub(crate) fn may_have_options(packet: &Packet, head: &[u8]) -> bool {
     reports_members && packet.has_router_alert_only(head)
 }
 
-const fn family(packet: &Packet) -> usize {
+pub(crate) const fn family(packet: &Packet) -> usize {
     match packet.network {
         Network::Ipv4 => 0,
         Network::Ipv6 => 1,

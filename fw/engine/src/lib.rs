@@ -32,6 +32,7 @@ pub mod ruleset;
 pub mod source;
 mod splice;
 mod state;
+mod synproxy;
 pub mod table;
 pub mod time;
 mod track;

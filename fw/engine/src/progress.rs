@@ -329,9 +329,10 @@ impl Engine {
         if reason == Reason::MinRate {
             let rules = self.table.get(entry).rules;
             let nodes = distinct(rules).zip(self.table.sources(entry));
+            let sure = !self.table.get(entry).has(flag::UNHEARD);
             for (record, node) in nodes.filter(|&(_, node)| node != NONE) {
                 if self.records.limits(record).is_some_and(|own| Arc::ptr_eq(own, limits)) {
-                    self.reported |= self.shared.sources().report(node, limits, reason);
+                    self.reported |= self.shared.sources().report(node, limits, reason, sure);
                 }
             }
         }

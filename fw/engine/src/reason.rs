@@ -120,6 +120,9 @@ reasons! {
     Overloaded, "overload", "The source has exceeded a limit and is being put into the overload table.";
     SrcNodeLimit, "src-node-limit", "The table of sources is full.";
     AfterReset, "after-reset", "A segment of a connection after the RST of weir or of its client, answered with another.";
+    SynproxyUnfit, "synproxy-unfit", "A packet of a handshake that weir makes itself, but with IP options, in fragments, or not between two hosts.";
+    SynproxyWait, "synproxy-wait", "What a client sends before its server has answered weir: it will come again.";
+    SynproxyServer, "synproxy-server", "A server's segment that does not answer the SYN that it got from weir.";
     // Output.
     OutputFull, "output-full", "The output queue of the port was full.";
     HandoverFull, "handover-full", "The ring to the worker that owns the flow was full.";

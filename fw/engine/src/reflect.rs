@@ -252,7 +252,7 @@ fn fit<F: Frames + ?Sized>(frames: &mut F, i: usize, packet: &Packet) -> Result<
 }
 
 /// Whether both ends of a packet are single hosts.
-fn is_between_hosts(packet: &Packet, head: &[u8]) -> bool {
+pub(crate) fn is_between_hosts(packet: &Packet, head: &[u8]) -> bool {
     let unicast = match packet.network {
         Network::Ipv4 => is_host_v4(packet.source) && is_host_v4(packet.destination),
         _ => is_host_v6(packet.source) && is_host_v6(packet.destination),
@@ -276,7 +276,7 @@ fn ip_header(packet: &Packet) -> usize {
 }
 
 /// The pseudo header of the answer, which is the same in both directions; none for ICMP.
-fn pseudo(packet: &Packet, number: u8, length: usize) -> Sum {
+pub(crate) fn pseudo(packet: &Packet, number: u8, length: usize) -> Sum {
     let (source, destination) = (packet.source.0, packet.destination.0);
     let mut sum = Sum::default();
     if packet.network == Network::Ipv6 {
@@ -289,7 +289,7 @@ fn pseudo(packet: &Packet, number: u8, length: usize) -> Sum {
 
 /// Writes the IP header from the packet's destination to its source, for an answer that fills
 /// `room`, turns the Ethernet header round and tells the length of a PPPoE session's payload.
-fn write_ip(room: &mut [u8], packet: &Packet, number: u8, ttl: u8) {
+pub(crate) fn write_ip(room: &mut [u8], packet: &Packet, number: u8, ttl: u8) {
     ethernet::swap_addresses(room);
     pppoe::set_length(room, packet);
     let ip = &mut room[usize::from(packet.network_offset)..];

@@ -27,6 +27,9 @@ impl Engine {
         entry: u32,
         log: &mut L,
     ) -> Option<Verdict> {
+        if self.is_asking(entry) {
+            return self.track_asking(arrival, frames, entry, log);
+        }
         let &Arrival { round, i, lane, packet } = arrival;
         let state = self.table.get_mut(entry);
         let from = lane.sender(state);
@@ -93,6 +96,7 @@ impl Engine {
         if let Tracked::Moves(timeout) = tracked {
             state.touched = round.tick;
             if state.timeout != timeout as u8 || !state.has(flag::PROVEN) {
+                self.learn(arrival, frames.head(i), from);
                 ends = !self.change_phase(round, entry, packet.protocol, timeout);
             }
         }

@@ -79,6 +79,11 @@ impl Stand {
                     assert_ne!(out, *port, "a bridge never sends a frame back");
                     self.seen.passed += 1;
                 }
+                Verdict::Answer => {
+                    self.seen.passed += 1;
+                    self.seen.answers += 1;
+                    assert_well_formed(bytes);
+                }
                 Verdict::Drop(reason) => {
                     self.seen.dropped += 1;
                     self.seen.reasons |= 1 << reason as u32;

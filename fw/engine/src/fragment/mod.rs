@@ -242,7 +242,8 @@ impl Engine {
                 self.counters.reasons[reason as usize] += others;
             }
             Verdict::Handover(_) => self.counters.handed_over += others,
-            Verdict::Hold(_) => {}
+            // Datagrams in fragments are not answered.
+            Verdict::Hold(_) | Verdict::Answer => {}
         }
         let Fragments { cache, releases, .. } = &mut self.fragments;
         let slots = cache.arrivals(datagram);

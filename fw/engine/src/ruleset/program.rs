@@ -117,6 +117,7 @@ pub struct Program {
     pub(crate) skipped: u8,
     link: LinkRules,
     timeouts: [u32; Timeout::ALL.len()],
+    answers_syns: bool,
 }
 
 /// A rule as packets meet it.
@@ -225,6 +226,8 @@ impl Program {
             reverse_path: ReversePath::new(ports),
             skipped: set.options.skip.iter().fold(0, |mask, name| mask | ports.mask(name)),
             link,
+            answers_syns: set.options.syncookies != Syncookies::Never
+                || sequence::places(set).any(|place| place.rule.state == KeepState::Synproxy),
             timeouts: Timeout::ALL.map(|timeout| ticks(timeout, set.options.timeouts.get(timeout))),
             source: set.clone(),
         })
@@ -302,9 +305,13 @@ impl Program {
     /// Whether a rule or an option may make states of which more than sequence numbers is translated:
     /// their records are needed beside the state table.
     pub(crate) fn splices(&self) -> bool {
-        self.reassembles_tcp()
-            || self.source.options.syncookies != Syncookies::Never
-            || self.rules.iter().any(|rule| rule.state == KeepState::Synproxy)
+        self.reassembles_tcp() || self.answers_syns
+    }
+
+    /// Whether SYNs may be answered in the names of their servers.
+    #[inline]
+    pub(crate) const fn answers_syns(&self) -> bool {
+        self.answers_syns
     }
 
     /// Whether a rule says `max-idle` or `min-rate`.

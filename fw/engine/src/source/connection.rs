@@ -209,6 +209,13 @@ impl Engine {
         before: &[Peer; 2],
     ) -> Result<(), Reason> {
         let &Arrival { round, i, packet, .. } = arrival;
+        let unheard = self.table.get(entry).has(flag::UNHEARD);
+        if from == 0 && unheard && self.acknowledges_data(entry, header) {
+            self.table.get_mut(entry).flags &= !flag::UNHEARD;
+            for node in self.table.sources(entry).into_iter().filter(|&node| node != NONE) {
+                self.reported |= self.shared.sources().hear(node);
+            }
+        }
         let state = self.table.get_mut(entry);
         if tracker::is_proven(before) || !tracker::is_proven(&state.peers) {
             let closed = if header.flags & flags::RST == 0 {
@@ -237,9 +244,9 @@ impl Engine {
     }
 
     /// Counts a connection in for all of its rules, or for none.
-    fn connect(&mut self, round: &Round<'_>, entry: u32) -> Result<(), Reason> {
+    pub(crate) fn connect(&mut self, round: &Round<'_>, entry: u32) -> Result<(), Reason> {
         let state = self.table.get_mut(entry);
-        let counted = state.has(flag::CONNECTED);
+        let (counted, sure) = (state.has(flag::CONNECTED), !state.has(flag::UNHEARD));
         let rules = state.rules;
         let nodes = self.table.sources(entry);
         let sources = self.shared.sources();
@@ -249,7 +256,7 @@ impl Engine {
             };
             if let Err(reason) = sources.connect(node, limits, counted, round.now) {
                 limits.refuse(reason);
-                self.reported |= sources.report(node, limits, reason);
+                self.reported |= sources.report(node, limits, reason, sure);
                 if at == 1 && nodes[0] != NONE && !counted {
                     sources.disconnect(nodes[0]);
                 }

@@ -329,16 +329,39 @@ impl Sources {
         self.node(index).lock().connect(rule, counted, now)
     }
 
-    /// A source goes beyond what a rule allows it. Whether it is reported now: the rule wants that, and
-    /// it is not yet.
-    pub(crate) fn report(&self, index: u32, rule: &Arc<RuleLimits>, reason: Reason) -> bool {
+    /// A source goes beyond what a rule allows it. `sure`: a server has taken part in the handshake;
+    /// else the source is not reported before [`Sources::hear`]. Whether it is reported now: the rule
+    /// wants that, and it is not yet.
+    pub(crate) fn report(
+        &self,
+        index: u32,
+        rule: &Arc<RuleLimits>,
+        reason: Reason,
+        sure: bool,
+    ) -> bool {
         let mut node = self.node(index).lock();
-        let Some(source) = node.source.as_ref().filter(|_| !node.barred) else { return false };
-        if rule.overload().is_none() {
+        if node.barred || rule.overload().is_none() {
             return false;
         }
+        node.surplus = Some((Arc::clone(rule), reason));
+        node.heard |= sure;
+        self.tell(index, &mut node)
+    }
+
+    /// A connection of the source has acknowledged what its server has sent. Whether it is reported
+    /// now.
+    fn hear(&self, index: u32) -> bool {
+        let mut node = self.node(index).lock();
+        node.heard = true;
+        self.tell(index, &mut node)
+    }
+
+    /// Reports a source that has gone beyond a limit, once it was heard.
+    fn tell(&self, index: u32, node: &mut Node) -> bool {
+        let Some(source) = node.source.as_ref().filter(|_| node.heard) else { return false };
         let address = source.address.to_ip(source.network);
-        let report = Overload { address, rule: Arc::clone(rule), reason, node: index };
+        let Some((rule, reason)) = node.surplus.take() else { return false };
+        let report = Overload { address, rule, reason, node: index };
         // If there is no room the next surplus connection tells.
         node.barred = self.reports.push(report).is_ok();
         node.barred

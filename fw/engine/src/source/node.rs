@@ -48,6 +48,7 @@ impl PartialEq for Source {
 
 /// A place for a source.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct Node {
     /// `None`: the place is free.
     pub(super) source: Option<Source>,
@@ -58,6 +59,10 @@ pub(super) struct Node {
     pub(super) linked: bool,
     /// It was reported for `overload`, and nothing of it is admitted until that is done.
     pub(super) barred: bool,
+    /// One of its connections has acknowledged what its server has sent.
+    pub(super) heard: bool,
+    /// The limit that it has exceeded, if that was not reported.
+    pub(super) surplus: Option<(Arc<RuleLimits>, Reason)>,
     /// It has completed a handshake.
     pub(super) connected: bool,
     pub(super) states: u32,
@@ -82,6 +87,8 @@ impl Node {
             next: NONE,
             linked: false,
             barred: false,
+            heard: false,
+            surplus: None,
             connected: false,
             states: 0,
             connections: 0,
@@ -141,6 +148,7 @@ impl Node {
             // Its time was over, but nobody has come by to see that.
             (self.created, self.meter, self.connected) = (now, Meter::default(), false);
             (self.packets, self.bytes) = (0, 0);
+            (self.heard, self.surplus) = (false, None);
         }
         self.states += 1;
         self.connections += u32::from(half_open);

@@ -92,6 +92,9 @@ pub(crate) mod flag {
     pub(crate) const REFUSED: u16 = 2048;
     /// The ends of the connection do not speak of the same numbers: see [`splice`](crate::splice).
     pub(crate) const TRANSLATED: u16 = 1 << 13;
+    /// A connection whose handshake weir has made: its client has acknowledged nothing yet that the
+    /// server has sent.
+    pub(crate) const UNHEARD: u16 = 1 << 15;
     /// More is to be done with its packets than to count them and let them pass.
     pub(crate) const MORE_TO_DO: u16 = EFFECTS | NORMALISED | TRANSLATED | COUNTS_TABLES;
     /// A rule of it has `max-idle` or `min-rate`, see [`progress`](crate::progress).

@@ -6,6 +6,7 @@ use super::entry::{Entry, Links, NONE, flag};
 use super::index::{Bucket, Index};
 use super::wheel::{TICKS_PER_SECOND, Wheel, is_due};
 use crate::flow::FlowKey;
+use crate::packet::protocol;
 use crate::prefetch;
 
 /// Index, entries and wheel, over memory that outlives it.
@@ -20,6 +21,8 @@ pub(crate) struct Table {
     /// Entries from here on were never used.
     fresh: u32,
     live: u32,
+    /// Unproven ones of TCP.
+    half_open: u32,
     /// Those of them whose key leaves the ports of the bridge out.
     floating: u32,
     high_water: u32,
@@ -57,6 +60,7 @@ impl Table {
             free: NONE,
             fresh: 0,
             live: 0,
+            half_open: 0,
             floating: 0,
             high_water: 0,
             oldest: NONE,
@@ -67,6 +71,11 @@ impl Table {
     /// States in the table.
     pub(crate) const fn len(&self) -> u32 {
         self.live
+    }
+
+    /// Connections of TCP whose handshake is not complete.
+    pub(crate) const fn half_open(&self) -> u32 {
+        self.half_open
     }
 
     /// The most there ever were.
@@ -212,6 +221,7 @@ impl Table {
         links.challenged = (tick as u16).wrapping_sub(TICKS_PER_SECOND as u16);
         self.wheel.queue(self.links, entry, deadline);
         self.append_unproven(entry);
+        self.half_open += u32::from(key.protocol() == protocol::TCP);
         self.live += 1;
         self.floating += u32::from(key.is_floating());
         self.high_water = self.high_water.max(self.live);
@@ -228,6 +238,7 @@ impl Table {
         self.index.remove(hash, entry);
         if !proven {
             self.unlink_unproven(entry);
+            self.half_open -= u32::from(flow.protocol() == protocol::TCP);
         }
         self.links[entry as usize].wheel_next = self.free;
         self.free = entry;
@@ -240,6 +251,7 @@ impl Table {
         let state = &mut self.entries[entry as usize];
         if !state.has(flag::PROVEN) {
             state.flags |= flag::PROVEN;
+            self.half_open -= u32::from(state.key().protocol() == protocol::TCP);
             self.unlink_unproven(entry);
         }
     }

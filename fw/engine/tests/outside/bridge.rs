@@ -204,6 +204,7 @@ impl Bridge {
                 None
             }
             Verdict::Drop(reason) | Verdict::Reflect(reason) => Some(reason),
+            Verdict::Answer => panic!("weir answers for the receiver"),
             Verdict::Handover(_) => unreachable!("`judge` follows handovers"),
             Verdict::Hold(_) => panic!("a fragment of a datagram that is not whole"),
         }

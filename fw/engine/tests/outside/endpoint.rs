@@ -38,7 +38,7 @@ impl Segment {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent traits of a host")]
 pub(crate) struct Endpoint {
     initiates: bool,
@@ -111,6 +111,28 @@ impl Endpoint {
     /// Everything was sent and acknowledged, and all of the peer was received.
     pub(crate) fn is_done(&self) -> bool {
         self.unacknowledged > self.last && self.peer_fin.is_some_and(|fin| self.expected > fin)
+    }
+
+    /// Whether it waits to be spoken to.
+    pub(crate) fn is_server(&self) -> bool {
+        !self.initiates
+    }
+
+    /// Whether its handshake is complete.
+    pub(crate) fn is_synchronised(&self) -> bool {
+        self.synchronised
+    }
+
+    /// It sends no data with its SYN, and more than fits a closed window with it.
+    pub(crate) fn opens_plainly(&mut self) {
+        self.fast_open = 0;
+        self.last = self.last.max(100);
+    }
+
+    /// Says with which window scale it opens.
+    pub(crate) fn offer(&mut self, scale: Option<u8>) {
+        self.offered = scale;
+        self.buffer = self.buffer.min(65_535 << scale.unwrap_or(0)).max(2 << scale.unwrap_or(0));
     }
 
     pub(crate) fn acknowledged(&self) -> u64 {

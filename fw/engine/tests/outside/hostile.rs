@@ -72,6 +72,7 @@ fn every_frame_is_judged_counted_and_bounded() {
             }
             Verdict::Drop(_) | Verdict::Reflect(_) => dropped += 1,
             Verdict::Handover(_) => unreachable!(),
+            Verdict::Answer => unreachable!("no rule says so"),
             Verdict::Hold(_) => held += 1,
         }
         assert!(bridge.shared.states() <= 40);

@@ -151,6 +151,10 @@ const ROWS: &[(Reason, Way)] = &[
         assert_eq!(bridge.send(WAN, &tcp(RST).seq(1001).frame()), PASSES);
         bridge.send(LAN, &build::tcp(SERVER, CLIENT, ACK).seq(5001).ack(1001).frame())
     }),
+    (Reason::SynproxyUnfit, || alone("pass proto tcp allow-opts synproxy state\n", WAN,
+        &tcp(SYN).ip_options(&[7, 7, 4, 0, 0, 0, 0]).frame())),
+    (Reason::SynproxyWait, || crate::synproxy::dropped_while_asking(WAN, ACK)),
+    (Reason::SynproxyServer, || crate::synproxy::dropped_while_asking(LAN, SYN)),
     (Reason::ReflectLimit, reflect_limit),
     (Reason::ReflectUnfit, || alone("block return\n", WAN, &tcp(RST).frame())),
 ];

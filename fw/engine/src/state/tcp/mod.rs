@@ -9,6 +9,7 @@
 //! of a connection when its state has ended in `late`.
 
 mod late;
+mod proxy;
 mod recovery;
 mod seq;
 mod sloppy;
@@ -27,6 +28,7 @@ use crate::packet::Tcp;
 use crate::packet::tcp::flags;
 
 pub(crate) use self::late::{Late, Rest, Tail, either_closes};
+pub(crate) use self::proxy::{End, ask, asks, establish};
 pub(crate) use self::recovery::{
     answers_anew, challenge, contradicts, resets_late, resynchronises,
 };

@@ -22,13 +22,19 @@ pub(crate) enum PeerState {
     FinWait2,
     /// One of the two has reset the connection.
     TimeWait,
+    /// Weir makes the handshakes. Of the responder, that it has not answered; read together with the
+    /// initiator's, as pf prints it.
+    Proxy,
+    /// The initiator has completed its handshake, that with the destination is to come.
+    Destination,
 }
 
 pub(super) use PeerState::{Closed, Closing, Established, FinWait2, SynSent, TimeWait};
 
 impl PeerState {
     /// Every state, by its number.
-    pub(crate) const ALL: [Self; 6] = [Closed, SynSent, Established, Closing, FinWait2, TimeWait];
+    pub(crate) const ALL: [Self; 8] =
+        [Closed, SynSent, Established, Closing, FinWait2, TimeWait, Self::Proxy, Self::Destination];
 
     /// As pfctl prints it.
     pub(crate) const fn name(self) -> &'static str {
@@ -39,11 +45,14 @@ impl PeerState {
             Closing => "CLOSING",
             FinWait2 => "FIN_WAIT_2",
             TimeWait => "TIME_WAIT",
+            Self::Proxy => "PROXY",
+            Self::Destination => "DST",
         }
     }
 
+    /// The state of an end that is tracked: a handshake that weir makes itself is not.
     pub(super) const fn of(peer: &Peer) -> Self {
-        Self::ALL[if peer.state < 6 { peer.state as usize } else { 0 }]
+        Self::ALL[if peer.state <= TimeWait as u8 { peer.state as usize } else { 0 }]
     }
 }
 

@@ -1,0 +1,387 @@
+//! The handshake with the server: the state is in the phase that pf calls PROXY:DST.
+//!
+//! A server that is not [known](super::learned) is asked first: a SYN offers it every option, whatever
+//! the client was told. Its answer is reset and says what it knows, and the SYN with the client's
+//! options follows. The first SYN has a sequence number far from the client's, so that a RST for what
+//! it has begun, late or twice, does nothing to the connection, and a server that has not seen the RST
+//! answers the second SYN with what it still has (RFC 9293, 3.10.7.4), which gets another one.
+
+use std::ops::ControlFlow;
+
+use weir_config::options::Timeout;
+use weir_config::rules::Direction;
+
+use super::answer::Offer;
+use super::learned::{Server, Traits};
+use super::pending::Pending;
+use super::segment::{Segment, TcpOptions, is_plain};
+use crate::effects::Effects;
+use crate::engine::{Ending, Engine};
+use crate::frame::Frames;
+use crate::judge::{Arrival, Round, Verdict};
+use crate::log::LogSink;
+use crate::packet::tcp::flags;
+use crate::packet::{Packet, Tcp, Transport};
+use crate::reason::Reason;
+use crate::reflect::Towards;
+use crate::state::entry::flag;
+use crate::state::tcp as tracker;
+use crate::state::wheel::{TICKS_PER_SECOND, is_due};
+use crate::track::verify;
+
+/// SYNs that a server gets at most.
+const SYNS: u8 = 5;
+/// How far from the beginning of its connection a client's segment may lie that is dropped because the
+/// server is not there: no more than it may have in flight.
+const NEAR: u32 = 1 << 20;
+
+impl Engine {
+    /// Whether the server of a state has not answered yet.
+    #[inline]
+    pub(crate) fn is_asking(&self, entry: u32) -> bool {
+        let state = self.table.get(entry);
+        state.has(flag::TRANSLATED) && tracker::asks(&state.peers)
+    }
+
+    /// A segment of a connection whose server has not answered yet. `None`: it ended the state and is
+    /// to be judged as a new flow's.
+    pub(crate) fn track_asking<F: Frames, L: LogSink>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        frames: &mut F,
+        entry: u32,
+        log: &mut L,
+    ) -> Option<Verdict> {
+        let &Arrival { i, lane, packet, .. } = arrival;
+        let from = lane.sender(self.table.get(entry));
+        let known = self.synproxy.pending.get(entry as usize).copied();
+        let (Transport::Tcp(header), Some(pending)) = (packet.transport, known) else {
+            return Some(self.block(packet, Direction::In, Reason::SynproxyUnfit));
+        };
+        if let Err(reason) = verify(packet, &header, frames, i) {
+            return Some(self.block(packet, Direction::In, reason));
+        }
+        if !is_plain(packet, frames.head(i)) {
+            return Some(self.block(packet, Direction::In, Reason::SynproxyUnfit));
+        }
+        if from == 0 {
+            self.hear_client(arrival, frames, &header, (entry, pending), log)
+        } else {
+            let heard = self.hear_server(arrival, frames, &header, entry, pending);
+            Some(heard.unwrap_or_else(|reason| self.block(packet, Direction::In, reason)))
+        }
+    }
+
+    fn hear_client<F: Frames, L: LogSink>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        frames: &mut F,
+        header: &Tcp,
+        (entry, pending): (u32, Pending),
+        log: &mut L,
+    ) -> Option<Verdict> {
+        let &Arrival { round, i, lane, packet } = arrival;
+        let next = pending.seq.wrapping_add(1);
+        if header.flags & flags::RST != 0 {
+            if header.seq != next {
+                return Some(self.block(packet, Direction::In, Reason::TcpBadReset));
+            }
+            // Without the acknowledgement of what the server never said.
+            let written = pending.reset_server().over(frames, i, packet, Towards::Receiver);
+            self.end(entry, Ending::Over, round.tick);
+            return Some(self.forward(&written.unwrap_or(*packet)));
+        }
+        if tracker::opens(header) {
+            if header.seq == pending.seq {
+                return Some(self.block(packet, Direction::In, Reason::SynproxyWait));
+            }
+            self.end(entry, Ending::Over, round.tick);
+            return None;
+        }
+        let near = header.seq.wrapping_sub(next).wrapping_add(NEAR) <= 2 * NEAR;
+        if !near
+            && self.synproxy.expected.has(lane.hash)
+            && let Some(proven) = self.prove(arrival, frames, header)
+        {
+            // Another connection from the same port.
+            self.end(entry, Ending::Over, round.tick);
+            return Some(self.admit_proven(arrival, frames, header, &proven, log));
+        }
+        let stamps = Offer::of(packet, frames.head(i)).stamps;
+        if near && let Some(place) = self.synproxy.pending.get_mut(entry as usize) {
+            place.window = header.window;
+            if let Some([value, _]) = stamps
+                && value.wrapping_sub(place.client_stamp).cast_signed() > 0
+            {
+                place.client_stamp = value;
+            }
+        }
+        Some(self.block(packet, Direction::In, Reason::SynproxyWait))
+    }
+
+    fn hear_server<F: Frames>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        frames: &mut F,
+        header: &Tcp,
+        entry: u32,
+        pending: Pending,
+    ) -> Result<Verdict, Reason> {
+        let &Arrival { round, i, packet, .. } = arrival;
+        let set = header.flags & (flags::SYN | flags::ACK | flags::RST);
+        let acknowledges = header.flags & flags::ACK != 0;
+        let exact = acknowledges && header.ack == pending.next();
+        if set & flags::RST != 0 {
+            if !exact {
+                return Err(Reason::SynproxyServer);
+            }
+            self.counters.synproxy.refused += 1;
+            let written = pending
+                .reset_client()
+                .over(frames, i, packet, Towards::Receiver)
+                .ok_or(Reason::SynproxyUnfit)?;
+            self.end(entry, Ending::Over, round.tick);
+            return Ok(self.forward(&written));
+        }
+        if acknowledges && !exact {
+            // It has a connection of before: as RFC 9293, 3.10.7.3 wants it.
+            let answer = Segment::reset(header.ack)
+                .over(frames, i, packet, Towards::Sender)
+                .ok_or(Reason::SynproxyUnfit)?;
+            self.ask_again(entry, round.tick.wrapping_add(1));
+            return Ok(self.answered(packet, &answer));
+        }
+        if set != flags::SYN | flags::ACK {
+            return Err(Reason::SynproxyServer);
+        }
+        let offer = Offer::of(packet, frames.head(i));
+        match self.compare(round, packet, &pending, &offer) {
+            ControlFlow::Continue(()) => {
+                self.establish(arrival, frames, header, (entry, pending), &offer)
+            }
+            ControlFlow::Break(lacks) => {
+                let reset = pending.reset_server();
+                if lacks {
+                    self.counters.synproxy.lacking += 1;
+                    self.craft_pending(entry, Towards::Sender, &pending.reset_client());
+                    self.end(entry, Ending::Over, round.tick);
+                } else if let Some(place) = self.synproxy.pending.get_mut(entry as usize) {
+                    place.has_asked();
+                    let syn = place.syn();
+                    self.craft_pending(entry, Towards::Receiver, &syn);
+                    self.ask_again(entry, round.tick.wrapping_add(TICKS_PER_SECOND + 1));
+                }
+                let answer =
+                    reset.over(frames, i, packet, Towards::Sender).ok_or(Reason::SynproxyUnfit)?;
+                Ok(self.answered(packet, &answer))
+            }
+        }
+    }
+
+    /// Learns what the server has answered, and says whether that is what its client was told. If not: is
+    /// something lacking, or was it only asked?
+    fn compare(
+        &self,
+        round: &Round<'_>,
+        packet: &Packet,
+        pending: &Pending,
+        offer: &Offer,
+    ) -> ControlFlow<bool> {
+        let key = self.key;
+        let server = Server::new(key, packet.tags, packet.source, packet.source_port);
+        let terms = pending.terms();
+        let learned = self.shared.learned();
+        let seen = Traits {
+            mss: offer.mss(packet.network),
+            scale: offer.scale,
+            former: None,
+            sack: offer.sack,
+            stamps: offer.stamps.is_some(),
+        };
+        if pending.asks() {
+            learned.learn(server, seen, round.now);
+            return ControlFlow::Break(false);
+        }
+        let lacks = terms.sack && !seen.sack
+            || terms.stamps && !seen.stamps
+            || terms.scales.is_some() && seen.scale.is_none();
+        if lacks {
+            learned.forget(server);
+            return ControlFlow::Break(true);
+        }
+        // What was not offered now is as it was.
+        if let Some(known) = learned.get(server, round.now) {
+            let scale = if terms.scales.is_some() { seen.scale } else { known.scale };
+            learned.learn(server, Traits { scale, mss: seen.mss, ..known }, round.now);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Learns from the SYN-ACK of a connection that two hosts have opened by themselves. What it does not
+    /// say the client may not have asked for.
+    pub(crate) fn learn(&self, arrival: &Arrival<'_>, head: &[u8], from: usize) {
+        const SYN_ACK: u8 = flags::SYN | flags::ACK;
+        let &Arrival { round, packet, .. } = arrival;
+        let is_syn_ack = matches!(packet.transport, Transport::Tcp(header)
+            if header.flags & SYN_ACK == SYN_ACK);
+        if from == 0 || !round.program.answers_syns() || !is_syn_ack {
+            return;
+        }
+        let server = Server::new(self.key, packet.tags, packet.source, packet.source_port);
+        let offer = Offer::of(packet, head);
+        let mss = offer.mss(packet.network);
+        let learned = self.shared.learned();
+        let seen = match learned.get(server, round.now) {
+            Some(known) => Traits {
+                mss,
+                scale: offer.scale.or(known.scale),
+                sack: known.sack || offer.sack,
+                stamps: known.stamps || offer.stamps.is_some(),
+                ..known
+            },
+            None if offer.scale.is_some() && offer.sack && offer.stamps.is_some() => {
+                Traits { mss, scale: offer.scale, former: None, sack: true, stamps: true }
+            }
+            None => return,
+        };
+        learned.learn(server, seen, round.now);
+    }
+
+    /// The server is there: it gets its ACK, and the client the server's window.
+    fn establish<F: Frames>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        frames: &mut F,
+        header: &Tcp,
+        (entry, pending): (u32, Pending),
+        offer: &Offer,
+    ) -> Result<Verdict, Reason> {
+        let &Arrival { round, i, packet, .. } = arrival;
+        let terms = pending.terms();
+        let server_stamp = offer.stamps.map_or(0, |[value, _]| value);
+        let client_scale = terms.scales.map(|(client, _)| client);
+        let promised = terms.scales.map_or(0, |(_, server)| server);
+        let scale = offer.scale.unwrap_or(0);
+        if let Some(splice) = self.splices.get_mut(entry) {
+            splice.window[1] = scale.cast_signed() - promised.cast_signed();
+            if terms.stamps {
+                splice.clock[1] = pending.stamp.wrapping_sub(server_stamp);
+            }
+        }
+        if self.table.get(entry).has(flag::NORMALISED) {
+            self.normalise(arrival, frames, (entry, 1), true);
+        }
+        let window = u32::from(header.window) >> promised;
+        let update = Segment {
+            seq: pending.cookie.wrapping_add(1),
+            ack: header.ack,
+            flags: flags::ACK,
+            window: window as u16,
+            options: TcpOptions::of_ack(
+                terms.stamps.then_some([pending.stamp, pending.client_stamp]),
+            ),
+            ttl: packet.ttl,
+        };
+        self.craft_pending(entry, Towards::Receiver, &pending.ack(header.seq, server_stamp));
+        let written =
+            update.over(frames, i, packet, Towards::Receiver).ok_or(Reason::SynproxyUnfit)?;
+
+        let state = self.table.get_mut(entry);
+        state.peers[1].seq_diff = pending.cookie.wrapping_sub(header.seq);
+        tracker::establish(
+            &mut state.peers,
+            [
+                tracker::End {
+                    next: pending.seq.wrapping_add(1),
+                    window: u32::from(pending.window) << client_scale.unwrap_or(0),
+                    scale: client_scale,
+                },
+                tracker::End {
+                    next: header.seq.wrapping_add(1),
+                    window: header.window.into(),
+                    scale: offer.scale,
+                },
+            ],
+        );
+        state.timeout = Timeout::TcpEstablished as u8;
+        state.touched = round.tick;
+        state.packets[1] += 1;
+        state.bytes[1] += u64::from(written.length);
+        let (records, changed) = (state.rules, state.has(flag::EFFECTS));
+        self.records.count(records[0], 1, written.length);
+        self.records.count(records[1], 0, written.length);
+        if let Some(place) = self.synproxy.pending.get_mut(entry as usize) {
+            place.server_next = header.seq.wrapping_add(1);
+        }
+        self.table.prove(entry);
+        let due = self.next_look(entry, round.program);
+        self.table.requeue(entry, due);
+        if changed {
+            let effects = Effects::unpack(self.table.effects(entry));
+            self.apply(effects, &written, frames, i);
+        }
+        Ok(self.forward(&written))
+    }
+
+    /// Whether the client of a connection whose handshake weir has made acknowledges what its server
+    /// has sent since.
+    pub(crate) fn acknowledges_data(&self, entry: u32, header: &Tcp) -> bool {
+        let Some(pending) = self.synproxy.pending.get(entry as usize) else { return false };
+        let sent = self.table.get(entry).peers[1].seq_lo.wrapping_sub(pending.server_next);
+        let acknowledged = header.ack.wrapping_sub(pending.server_next);
+        header.flags & flags::ACK != 0 && (1..=sent).contains(&acknowledged)
+    }
+
+    /// The SYN goes out again in this tick.
+    fn ask_again(&mut self, entry: u32, tick: u32) {
+        if let Some(pending) = self.synproxy.pending.get_mut(entry as usize) {
+            pending.due = tick;
+            self.table.requeue(entry, tick);
+        }
+    }
+
+    /// The wheel has come to a state that is not over: when is it to look again? Until a server has
+    /// answered it gets its SYN again.
+    pub(crate) fn look_again(&mut self, entry: u32, deadline: u32, tick: u32) -> u32 {
+        let Some(pending) = self.synproxy.pending.get_mut(entry as usize) else { return deadline };
+        if is_due(pending.due, tick) {
+            if pending.sent >= SYNS {
+                return deadline;
+            }
+            pending.due = tick.wrapping_add(TICKS_PER_SECOND << pending.sent);
+            pending.sent += 1;
+            let syn = pending.syn();
+            self.craft_pending(entry, Towards::Receiver, &syn);
+        }
+        let due = self.synproxy.pending[entry as usize].due;
+        if is_due(deadline, due) { deadline } else { due }
+    }
+
+    /// A state ends before its server has answered: both ends hear of it, unless they have said so
+    /// themselves.
+    pub(crate) fn give_up_asking(&mut self, entry: u32, ending: Ending) {
+        if ending == Ending::Over || !self.is_asking(entry) {
+            return;
+        }
+        let Some(pending) = self.synproxy.pending.get(entry as usize).copied() else { return };
+        if ending == Ending::TimedOut {
+            self.counters.synproxy.silent += 1;
+        }
+        self.craft_pending(entry, Towards::Sender, &pending.reset_client());
+        self.craft_pending(entry, Towards::Receiver, &pending.reset_server());
+    }
+
+    /// Queues a segment for the server of a pending state (the receiver of its SYN), or for its client.
+    fn craft_pending(&mut self, entry: u32, towards: Towards, segment: &Segment) {
+        let Some(pending) = self.synproxy.pending.get(entry as usize).copied() else { return };
+        let path = pending.path();
+        let port = if towards == Towards::Sender { path.from } else { path.to };
+        let Self { table, outbox, counters, .. } = self;
+        let state = table.get(entry);
+        if !outbox.has_room(1) {
+            self.note(Reason::OutputFull);
+        } else if outbox.push(port, |room| pending.write(state, segment, towards, room)) {
+            counters.crafted += 1;
+        }
+    }
+}
