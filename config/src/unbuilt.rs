@@ -2,8 +2,8 @@
 //! looked at and is refused when it would be put in force: a limit that limits nothing would be worse
 //! than an error.
 
-use crate::options::{Limit, Limits, Named, Options, Syncookies};
-use crate::rules::{KeepState, Rule, RuleSet, Source};
+use crate::options::{Limit, Limits, Named, Options};
+use crate::rules::{Rule, RuleSet, Source};
 
 /// Everything in the rule set that this version does not do: the place and one sentence for each
 /// option and each rule as written, in the order options, rules, anchors by path.
@@ -35,11 +35,6 @@ fn options(options: &Options) -> Vec<(Source, String)> {
             "operating systems are not told apart yet",
         ),
         ("hostid", options.host_id.is_some(), "states are not shared between firewalls yet"),
-        (
-            "syncookies",
-            options.syncookies != Syncookies::Never,
-            "SYNs are not answered with cookies yet",
-        ),
     ];
     let others = others
         .into_iter()
@@ -61,7 +56,6 @@ fn of_rule(rule: &Rule) -> Option<String> {
     let words = [
         (rule.from.os.is_some(), "os"),
         (rule.log.is_some_and(|log| log.to != 0), "log (to ...)"),
-        (rule.state == KeepState::Synproxy, "synproxy state"),
         (options.pflow, "pflow"),
     ];
     let words: Vec<_> = words.into_iter().filter(|(used, _)| *used).map(|(_, word)| word).collect();

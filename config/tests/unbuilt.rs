@@ -20,7 +20,7 @@ set block-policy return
 set state-policy floating
 set skip on lo
 set reassemble yes no-df
-set syncookies never
+set syncookies adaptive (start 20%, end 10%)
 set src-conn-count all
 set limit tails 1000
 match in scrub (reassemble tcp no-df random-id min-ttl 5 max-mss 1400) set (prio 3, tos 4)
@@ -33,6 +33,7 @@ pass in keep state (source-track rule)
 pass in proto tcp keep state (if-bound, tcp.established 60, adaptive.start 5, adaptive.end 9)
 pass in proto udp keep state (floating, udp.first 5)
 pass in proto tcp modulate state (max-src-conn 5)
+pass in proto tcp synproxy state (max-src-conn 5)
 pass out tagged x received-on lan probability 5% max-pkt-rate 5/1 prio 2 tos 8 allow-opts once
 ";
     assert_eq!(lacking(text), []);
@@ -48,21 +49,20 @@ fn every_option_of_a_rule_is_named() {
     for (text, word) in [
         ("pass proto tcp from any os Linux", "os"),
         ("pass log (to pflog1)", "log (to ...)"),
-        ("pass synproxy state", "synproxy state"),
         ("pass keep state (pflow)", "pflow"),
     ] {
         assert_eq!(one(text), format!("`{word}` is not built yet"));
     }
     assert_eq!(
-        one("pass log (to pflog1) proto tcp synproxy state (max-src-conn 5, pflow)"),
-        "`log (to ...)`, `synproxy state` and `pflow` are not built yet"
+        one("pass log (to pflog1) proto tcp from any os Linux keep state (max-src-conn 5, pflow)"),
+        "`os`, `log (to ...)` and `pflow` are not built yet"
     );
 }
 
 #[test]
 fn options_are_named_with_their_lines() {
     let text = "\
-set syncookies adaptive
+set block-policy drop
 
 set limit { states 5, src-nodes 5 }
 
@@ -76,7 +76,6 @@ pass
 pass in proto { tcp udp } keep state (pflow)
 ";
     let expected = [
-        (1, "`set syncookies` is not built yet: SYNs are not answered with cookies yet"),
         (8, "`set hostid` is not built yet: states are not shared between firewalls yet"),
         (9, "`set fingerprints` is not built yet: operating systems are not told apart yet"),
         // One line, though it expands to two rules.

@@ -356,7 +356,7 @@ fn files_that_were_not_sent_and_rules_that_cannot_run_change_nothing() {
         ("include \"/etc/hostname\"\n", "test.conf:1:9: /etc/hostname: no such file"),
         ("table <t> file \"/etc/hosts\"\npass\n", "/etc/hosts: no such file"),
         ("load anchor a from \"/etc/hosts\"\nanchor a\n", "/etc/hosts: no such file"),
-        ("pass in proto tcp synproxy state\n", "test.conf:1:1: "),
+        ("pass in keep state (pflow)\n", "test.conf:1:1: "),
         ("include \"test.conf\"\n", "test.conf:1:9: `test.conf` names itself"),
     ] {
         let said = refused(client.end(load(text)));

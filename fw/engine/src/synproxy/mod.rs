@@ -37,9 +37,9 @@ mod segment;
 mod server;
 
 pub(crate) use self::adaptive::Mode;
+pub(crate) use self::answer::may_answer;
 use self::cookie::Secrets;
 use self::expected::Expected;
-pub(crate) use self::answer::may_answer;
 pub(crate) use self::learned::Learned;
 use self::pending::Pending;
 use self::resend::Resend;
