@@ -298,7 +298,7 @@ fn simulate(share: u32, connections: u32, rules: &str) {
         let workers = (block % 4) as u16 + 1;
         let mut bridge = Bridge::with_workers(rules, workers);
         for number in 0..BLOCK {
-            let number = share << 24 | block * BLOCK + number;
+            let number = (share << 24) + block * BLOCK + number;
             run(&mut bridge, number, 8, &format!("connection {number:#x}"));
         }
         let counters = bridge.counters();

@@ -146,8 +146,10 @@ impl Scene {
         seen
     }
 
+    /// Why a frame is dropped, if it does not go on.
     fn drop(&mut self, port: PortIndex, frame: &[u8]) -> Option<Reason> {
         match self.bridge.judge(port, frame) {
+            Verdict::Forward(_) => None,
             Verdict::Drop(reason) => Some(reason),
             other => panic!("{other:?}: {:?}", seen(port, &self.bridge.frame)),
         }
