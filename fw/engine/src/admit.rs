@@ -34,6 +34,7 @@ const V6_PORT_UNREACHABLE: u8 = 4;
 impl Engine {
     /// No state: what do the rules say, on the port where it arrives and on the one where it leaves?
     /// `flows` says that the lane holds the key of the packet's own flow.
+    #[inline(never)]
     pub(crate) fn admit<F: Frames, L: LogSink>(
         &mut self,
         arrival: &Arrival<'_>,
@@ -352,7 +353,7 @@ impl Engine {
         direction: Direction,
         op: TableOp,
     ) {
-        if !round.program.compiled(rule).names_tables() {
+        if !round.program.has_tables() || !round.program.compiled(rule).names_tables() {
             return;
         }
         let criteria = &round.program.compiled(rule).criteria;
@@ -502,13 +503,13 @@ impl Watcher for Counting<'_> {
     }
 
     fn matched(&mut self, step: u32) {
-        if self.program.step_rule(step).names_tables() {
+        if self.program.has_tables() && self.program.step_rule(step).names_tables() {
             self.count_lookups(step, None);
         }
     }
 
     fn failed(&mut self, step: u32, criterion: Criterion) {
-        if self.program.step_rule(step).names_tables() {
+        if self.program.has_tables() && self.program.step_rule(step).names_tables() {
             self.count_lookups(step, Some(criterion));
         }
     }

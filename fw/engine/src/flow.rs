@@ -219,7 +219,8 @@ impl FlowKey {
 
     /// SipHash-1-3 of the key without the ports of the bridge: the endpoints in their own order. IPv4
     /// addresses count with their 32 bits only.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "2 ns a frame otherwise")]
     pub(crate) fn hash(&self, key: HashKey) -> u64 {
         let mut sip = Sip::new(key);
         let ipv6 = self.sides & INET6 != 0;

@@ -208,8 +208,17 @@ impl Engine {
         for at in 0..frames.len() + 2 * DEPTH {
             if at < frames.len() {
                 self.parse(&round, frames, at, &mut lanes[at]);
+            }
+            // A frame behind: what was written in small pieces a moment ago cannot be read in large
+            // ones yet.
+            if let Some(i) = at.checked_sub(1)
+                && i < frames.len()
+            {
+                if lanes[i].step == Step::Flow {
+                    self.place(&round, &mut lanes[i]);
+                }
                 if let Some(link) = round.link {
-                    self.judge_link(link, &round, frames, at, &mut lanes[at]);
+                    self.judge_link(link, &round, frames, i, &mut lanes[i]);
                 }
             }
             if let Some(i) = at.checked_sub(DEPTH)
@@ -290,7 +299,8 @@ impl Engine {
         }
     }
 
-    /// Step 1: descriptor, flow hash, owner.
+    /// Step 1: the descriptor. What may be part of a flow is [placed](Self::place) then.
+    #[inline]
     fn parse<F: Frames>(&mut self, round: &Round<'_>, frames: &F, i: usize, lane: &mut Lane) {
         prefetch_headers(frames, i + AHEAD);
         let meta = frames.meta(i);
@@ -300,37 +310,40 @@ impl Engine {
             lane.step = Step::Decided(verdict);
             return;
         }
-        lane.step = match lane.packet.transport {
-            Transport::Fragment(fragment) => {
-                let gathered = frames.is_gathered(i);
-                self.place_fragment(round, &lane.packet, &fragment, gathered)
-            }
-            _ => self.place(round, lane),
-        };
+        lane.step = Step::Flow;
+        if let Transport::Fragment(fragment) = lane.packet.transport {
+            let gathered = frames.is_gathered(i);
+            lane.step = self.place_fragment(round, &lane.packet, &fragment, gathered);
+        }
     }
 
-    /// What is to be done with a packet; for part of a flow with key, hash and owner.
-    #[inline]
-    pub(crate) fn place(&self, round: &Round<'_>, lane: &mut Lane) -> Step {
+    /// Key, hash and owner of a packet, if it is part of a flow; else what it is instead.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "whole datagrams would make a call of it for all")]
+    pub(crate) fn place(&self, round: &Round<'_>, lane: &mut Lane) {
         let packet = &lane.packet;
+        lane.step = Step::Flow;
         let (path, floating) = (Path::across(packet.port), round.program.is_floating());
         (lane.key, lane.sender_is_lower) = match &packet.transport {
             Transport::Tcp(_) | Transport::Udp => FlowKey::of_packet(packet, path, floating),
             Transport::IcmpError(_, quote) => FlowKey::of_quote(packet, quote, path, floating),
             Transport::IcmpOther(icmp) => {
                 let control = is_neighbour_discovery(packet, *icmp);
-                return if control { Step::Control } else { Step::Stateless };
+                lane.step = if control { Step::Control } else { Step::Stateless };
+                return;
             }
-            _ if packet.network == Network::Arp => return Step::Control,
+            _ if packet.network == Network::Arp => {
+                lane.step = Step::Control;
+                return;
+            }
             _ => FlowKey::of_packet(packet, path, floating),
         };
         lane.hash = lane.key.hash(self.key);
         let owner = owner(lane.hash, self.workers);
         if owner == self.worker {
             self.table.prefetch_index(lane.hash);
-            Step::Flow
         } else {
-            Step::Decided(Verdict::Handover(owner))
+            lane.step = Step::Decided(Verdict::Handover(owner));
         }
     }
 
@@ -445,16 +458,18 @@ impl Engine {
                 None => self.admit(arrival, frames, false, log),
             };
         }
-        if let Some(entry) = entry
-            && let Some(verdict) = self.track(arrival, frames, entry, log)
-        {
-            return verdict;
+        if let Some(entry) = entry {
+            let ordinary = self.pass_ordinary(arrival, entry);
+            if let Some(verdict) = ordinary.or_else(|| self.track(arrival, frames, entry, log)) {
+                return verdict;
+            }
         }
         self.admit(arrival, frames, true, log)
     }
 
     /// The flow's state; one whose time has come but which the wheel has not reached is ended here.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "whole datagrams would make a call of it for all")]
     pub(crate) fn find_live(&mut self, round: &Round<'_>, flow: &Lane) -> Option<u32> {
         let found = self.table.find(&flow.key, flow.hash, flow.candidate);
         let entry = found.or_else(|| self.find_other(flow))?;
@@ -467,6 +482,7 @@ impl Engine {
     }
 
     /// The flow's state if it began under the other state policy than most do now.
+    #[inline]
     fn find_other(&self, flow: &Lane) -> Option<u32> {
         if !self.table.has_other_policy(&flow.key) {
             return None;

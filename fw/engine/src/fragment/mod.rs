@@ -76,9 +76,11 @@ enum Progress {
 }
 
 impl Engine {
-    /// Frames that an engine wants held at a time, at most. Those of more than 2,048 bytes count for
-    /// each 2,048 that they begin.
+    /// Frames that an engine wants held at a time, at most. Those of more than
+    /// [`Engine::FRAGMENT_UNIT`] bytes count for each so many that they begin.
     pub const FRAGMENTS: u32 = 4096;
+    /// Bytes of a held frame that count as one.
+    pub const FRAGMENT_UNIT: u32 = 2048;
 
     /// What has become of held frames since the last call: to be asked after each
     /// [`Engine::judge`] and [`Engine::advance`]. What was in `releases` is forgotten.
@@ -283,10 +285,12 @@ impl Engine {
             })
             .map_err(|reason| (Direction::In, reason));
         let objection = |link: &crate::link::LinkRules| link.object(&lane.packet, whole.head(0));
-        lane.step = match parsed.and_then(|()| round.link.map_or(Ok(()), objection)) {
-            Err((direction, reason)) => Step::Decided(self.block(&lane.packet, direction, reason)),
+        match parsed.and_then(|()| round.link.map_or(Ok(()), objection)) {
+            Err((direction, reason)) => {
+                lane.step = Step::Decided(self.block(&lane.packet, direction, reason));
+            }
             Ok(()) => self.place(round, &mut lane),
-        };
+        }
         if lane.step == Step::Flow {
             lane.candidate = self.table.candidate(lane.hash);
         }

@@ -358,6 +358,16 @@ impl Program {
         self.meters.get(&rule).map(|meter| &**meter)
     }
 
+    /// Whether rules limit their states or the sources of these.
+    pub(crate) fn has_limits(&self) -> bool {
+        !self.limits.is_empty()
+    }
+
+    /// Whether rules look into tables.
+    pub(crate) const fn has_tables(&self) -> bool {
+        !self.tables.is_empty()
+    }
+
     /// What a rule allows its states and their sources, if it limits them.
     pub fn limits(&self, rule: u32) -> Option<&Arc<RuleLimits>> {
         self.limits.get(&rule)

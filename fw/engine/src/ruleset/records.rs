@@ -55,7 +55,7 @@ struct Own {
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     /// By record, in pages. Those of free records are zero.
-    counters: Vec<Box<[RuleCounters]>>,
+    counters: Vec<Box<[RuleCounters; PAGE]>>,
     /// Record to number in the program in force; [`NONE`] if the rule is gone, [`FREE`].
     numbers: Vec<u32>,
     /// By record: what the rule has for itself. States keep it when the rule is gone.
@@ -307,9 +307,9 @@ impl Records {
         self.numbers.push(number);
         self.own.push(own);
         if record as usize / PAGE == self.counters.len() {
-            let page = <[RuleCounters]>::new_box_zeroed_with_elems(PAGE);
-            // Without memory that aborts, as every allocation does.
-            self.counters.push(page.unwrap_or_else(|_| vec![RuleCounters::default(); PAGE].into()));
+            // Without memory this ends the process, as every allocation does.
+            let page = <[RuleCounters; PAGE]>::new_box_zeroed().expect("memory for counters");
+            self.counters.push(page);
         }
         record
     }

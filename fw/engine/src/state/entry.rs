@@ -99,6 +99,11 @@ pub(crate) mod flag {
     pub(crate) const MORE_TO_DO: u16 = EFFECTS | NORMALISED | TRANSLATED | COUNTS_TABLES;
     /// A rule of it has `max-idle` or `min-rate`, see [`progress`](crate::progress).
     pub(crate) const PROGRESS: u16 = 1 << 14;
+
+    /// All that can make a segment of an established connection anything but an ordinary one. With
+    /// [`PROVEN`] alone of them there is nothing to do for it but to see that it fits, and to count.
+    pub(crate) const SPECIAL: u16 =
+        !(INITIATOR_UPPER | ALLOW_OPTS | OWN_TIMEOUTS | LIMITED | CONNECTED);
 }
 
 impl Entry {
