@@ -141,7 +141,8 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// Buffers for each worker beside those of its ports: for frames that it holds back, fragments.
+/// Buffers for each worker of `AF_XDP` ports beside those of its ports: for frames that it holds back,
+/// fragments. Those of `AF_PACKET` are too large for that: frames from there have to be copied.
 pub const HELD_BUFFERS: u32 = 4096;
 
 /// Buffers for each worker of `AF_PACKET` ports: what both its sockets keep posted (256 each), and
@@ -289,8 +290,7 @@ fn open_packet(
     workers: usize,
     reason: String,
 ) -> Result<Opened, OpenError> {
-    let each = PACKET_BUFFERS + HELD_BUFFERS;
-    let memory = Memory::new(each * workers as u32, packet::STRIDE)
+    let memory = Memory::new(PACKET_BUFFERS * workers as u32, packet::STRIDE)
         .map_err(OpenError::at("memory", "map buffers"))?;
     let mut opened = Vec::with_capacity(2);
     for port in ports {

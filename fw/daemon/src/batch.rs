@@ -23,23 +23,22 @@ pub struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Frame `i` of the batch, or a held one.
+    /// Frame `i` of the batch, or a held one, with the pool that its buffers belong to.
     #[inline]
-    fn frame(&self, i: usize) -> &Frame {
+    fn frame(&self, i: usize) -> (&Pool, &Frame) {
         match self.frames.get(i) {
-            Some(frame) => frame,
-            None => self.hold.get(i.wrapping_sub(HELD)),
+            Some(frame) => (self.pool, frame),
+            None => self.hold.get(i.wrapping_sub(HELD), self.pool),
         }
     }
 
-    /// As [`Batch::frame`], to be changed, with the pool that its buffers belong to.
+    /// As [`Batch::frame`], to be changed.
     #[inline]
     fn frame_mut(&mut self, i: usize) -> (&mut Pool, &mut Frame) {
-        let frame = match self.frames.get_mut(i) {
-            Some(frame) => frame,
-            None => self.hold.get_mut(i.wrapping_sub(HELD)),
-        };
-        (self.pool, frame)
+        match self.frames.get_mut(i) {
+            Some(frame) => (self.pool, frame),
+            None => self.hold.get_mut(i.wrapping_sub(HELD), self.pool),
+        }
     }
 }
 
@@ -50,7 +49,7 @@ impl Frames for Batch<'_> {
 
     #[inline]
     fn meta(&self, i: usize) -> Meta {
-        let frame = self.frame(i);
+        let (_, frame) = self.frame(i);
         Meta {
             port: PortIndex(frame.port),
             checksum: match frame.meta.checksum {
@@ -65,12 +64,13 @@ impl Frames for Batch<'_> {
     }
 
     fn is_gathered(&self, i: usize) -> bool {
-        self.frame(i).mark == GATHERED
+        self.frame(i).1.mark == GATHERED
     }
 
     #[inline]
     fn head(&self, i: usize) -> &[u8] {
-        self.pool.head(self.frame(i))
+        let (pool, frame) = self.frame(i);
+        pool.head(frame)
     }
 
     #[inline]
@@ -80,7 +80,8 @@ impl Frames for Batch<'_> {
     }
 
     fn segment(&self, i: usize, k: usize) -> Option<&[u8]> {
-        self.pool.segments(self.frame(i)).nth(k)
+        let (pool, frame) = self.frame(i);
+        pool.segments(frame).nth(k)
     }
 
     fn room_mut(&mut self, i: usize) -> &mut [u8] {

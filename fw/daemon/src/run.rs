@@ -32,6 +32,7 @@ use crate::clock::Clock;
 use crate::control::{self, Control};
 use crate::crowding;
 use crate::handover::{Bell, exchange};
+use crate::hold::Hold;
 use crate::last_good::LastGood;
 use crate::log;
 use crate::mailbox::Mailbox;
@@ -350,6 +351,8 @@ fn start_workers(
         let worker = Worker::new(worker::Parts {
             index,
             engine: Engine::new(setup, memory, Arc::clone(&crew.shared)),
+            hold: Hold::new(ports.pool.memory())
+                .map_err(|error| format!("memory for fragments: {error}"))?,
             pool: ports.pool,
             ports: ports.ports.into(),
             exchange,

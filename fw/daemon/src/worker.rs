@@ -86,6 +86,8 @@ pub struct Parts {
     pub engine: Engine,
     /// Over the memory that all workers and ports share.
     pub pool: Pool,
+    /// Made for frames of that memory.
+    pub hold: Hold,
     /// Its queue of each port, in the order of the engine's port indices.
     pub ports: Vec<Box<dyn Port>>,
     /// Its ends of the rings between workers.
@@ -115,7 +117,7 @@ impl Worker {
             carries_offloads,
             frames: Vec::with_capacity(Engine::BATCH),
             verdicts: Vec::with_capacity(Engine::BATCH),
-            hold: Hold::new(),
+            hold: parts.hold,
             releases: Releases::with_capacity(Engine::FRAGMENTS as usize + Engine::BATCH),
             given: 0,
             back_pressure: 0,
@@ -242,7 +244,9 @@ impl Worker {
         let verdicts = std::mem::take(&mut self.verdicts);
         let mut released = 0;
         for (i, (frame, &verdict)) in frames.drain(..).zip(&verdicts).enumerate() {
-            self.release(&mut released, i);
+            if !self.releases.is_empty() {
+                self.release(&mut released, i);
+            }
             self.send(frame, verdict);
         }
         self.release(&mut released, usize::MAX);
@@ -264,13 +268,16 @@ impl Worker {
                 _ => true,
             };
             for &slot in slots {
-                let mut frame = self.hold.take(slot);
-                if fits {
+                if !fits || matches!(verdict, Verdict::Drop(_)) {
+                    self.hold.release(slot, &mut self.pool);
+                    if !fits {
+                        self.engine.note(Reason::HandoverFull);
+                    }
+                } else if let Some(mut frame) = self.hold.take(slot, &mut self.pool) {
                     frame.mark = GATHERED;
                     self.send(frame, verdict);
                 } else {
-                    self.engine.note(Reason::HandoverFull);
-                    self.pool.release(frame);
+                    self.engine.note(Reason::OutputFull);
                 }
             }
         }
@@ -278,7 +285,8 @@ impl Worker {
     }
 
     /// Moves a frame to where its verdict sends it.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "2 ns a frame otherwise")]
     fn send(&mut self, mut frame: Frame, verdict: Verdict) {
         let port = match verdict {
             Verdict::Forward(port) => {
@@ -293,7 +301,7 @@ impl Worker {
                 return;
             }
             Verdict::Hold(slot) => {
-                self.hold.put(slot, frame);
+                self.hold.put(slot, frame, &mut self.pool);
                 return;
             }
             Verdict::Handover(worker) => {

@@ -357,6 +357,51 @@ impl Pool {
         Some(frame)
     }
 
+    /// A copy of a frame that lies in another memory, in as many buffers of this one as it takes, and
+    /// with all that is known of it. `None` if there are not as many left.
+    pub fn copy_of(&mut self, other: &Self, frame: &Frame) -> Option<Frame> {
+        let capacity = self.memory.capacity;
+        let mut segments = other.segments(frame);
+        let mut rest: &[u8] = &[];
+        let mut left = frame.len();
+        // What is copied so far, and the last buffer of it.
+        let mut copied: Option<(Frame, u32)> = None;
+        while left > 0 || copied.is_none() {
+            let Some(mut buffer) = self.allocate() else {
+                if let Some((copy, _)) = copied {
+                    self.release(copy);
+                }
+                return None;
+            };
+            let length = left.min(capacity);
+            left -= length;
+            let mut room = &mut self.buffer_mut(&mut buffer)[..length];
+            while !room.is_empty() {
+                if rest.is_empty() {
+                    // Its segments are as long as the frame together.
+                    rest = segments.next().unwrap_or_default();
+                    debug_assert!(!rest.is_empty());
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
+                let (here, behind) = room.split_at_mut(rest.len().min(room.len()));
+                here.copy_from_slice(&rest[..here.len()]);
+                rest = &rest[here.len()..];
+                room = behind;
+            }
+            if let Some((copy, last)) = &mut copied {
+                self.append(copy, last, buffer, 0, length);
+            } else {
+                let mut copy = self.frame(buffer, 0, length, frame.meta);
+                (copy.port, copy.mark) = (frame.port, frame.mark);
+                let last = copy.buffer;
+                copied = Some((copy, last));
+            }
+        }
+        copied.map(|(copy, _)| copy)
+    }
+
     /// Appends a filled buffer to a frame's chain. `last` is the index of its last buffer so far and
     /// is moved on; for a single-buffer frame it is the first.
     pub(crate) fn append(

@@ -17,6 +17,7 @@ use weir_hw::{Pool, Port};
 use crate::bench::flows::{Bytes, Differences, LENGTH};
 use crate::clock::Clock;
 use crate::handover::exchange;
+use crate::hold::Hold;
 use crate::log::{self, RecordReceiver};
 use crate::mailbox::{Letter, Mailbox, Report};
 use crate::worker::{Parts, Worker};
@@ -102,7 +103,8 @@ impl Stand {
         let memory = region(Engine::memory_needed(states))?;
         let engine = Engine::new(setup, memory, Arc::clone(&shared));
         let pool = Pool::new(Arc::clone(double.memory()));
-        let parts = Parts { index: 0, engine, pool, ports, exchange, letters, log };
+        let hold = Hold::new(double.memory())?;
+        let parts = Parts { index: 0, engine, pool, hold, ports, exchange, letters, log };
         let worker = Worker::new(parts);
         let waiting = [Vec::new(), Vec::new()];
         let tails = Tails::new(Limits::default().tails, 1);

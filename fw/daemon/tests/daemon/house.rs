@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use weir_config::{Defines, SourceFile, parse_one};
 use weir_daemon::clock::Clock;
 use weir_daemon::handover::{Bell, exchange};
+use weir_daemon::hold::Hold;
 use weir_daemon::log::{self, RecordReceiver};
 use weir_daemon::mailbox::{Letter, Mailbox, Report};
 use weir_daemon::worker::{Parts, PortFailure, Worker};
@@ -102,6 +103,7 @@ impl House {
                 index,
                 engine: Engine::new(setup, memory, Arc::clone(&shared)),
                 pool,
+                hold: Hold::new(double.memory()).unwrap(),
                 ports: ports.into(),
                 exchange,
                 letters,

@@ -12,6 +12,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use crate::engine::Engine;
 use crate::flow::FlowKey;
 use crate::packet::Fragment;
 use crate::reason::Reason;
@@ -25,8 +26,6 @@ const SHARE: u32 = 4;
 /// Fragments of a datagram at most: 65,535 bytes over links of 576 take 119. More is an attack on the
 /// search for their places (`FragmentSmack`).
 pub(super) const MAX_PARTS: usize = 128;
-/// Bytes of a frame that count as one place in memory.
-const UNIT: u32 = 2048;
 
 /// Lists that a datagram is in, oldest first: of all, and of those of its source.
 const ALL: usize = 0;
@@ -230,7 +229,7 @@ impl Cache {
 
     /// Memory that a frame of so many bytes takes.
     pub(super) const fn units(length: u32) -> u32 {
-        length.div_ceil(UNIT)
+        length.div_ceil(Engine::FRAGMENT_UNIT)
     }
 
     /// Whether there is room for so much more under a limit, and for another datagram if it is new.
