@@ -222,8 +222,13 @@ pub fn verify<F: Frames + ?Sized>(packet: &Packet, frames: &F, i: usize) -> bool
 }
 
 /// Whether the TCP or UDP checksum of frame `i` is not one that is left to offload hardware, whose
-/// field holds just the folded sum of the pseudo header.
+/// field holds just the folded sum of the pseudo header. What comes off the wire is finished, and what
+/// was perhaps not has been by [`finish_partial`].
+#[inline]
 pub fn is_finished<F: Frames + ?Sized>(packet: &Packet, frames: &F, i: usize) -> bool {
+    if frames.meta(i).checksum != Checksum::Valid {
+        return true;
+    }
     let head = frames.head(i);
     let Some(coverage) = coverage(packet, head) else { return true };
     if field(head, coverage.field) != Some(fold(coverage.pseudo)) {

@@ -2,7 +2,7 @@
 
 use super::{Splice, acknowledges};
 use crate::packet::bytes::{be16, be32};
-use crate::packet::checksum::{update, update32};
+use crate::packet::checksum::fold;
 use crate::packet::tcp::{CHECKSUM, HEADER, Options, TcpOption, flags, overwrite};
 use crate::state::entry::Peer;
 
@@ -52,25 +52,26 @@ impl Translation {
         let Some(fixed) = segment.first_chunk_mut::<HEADER>() else { return };
         let (set, ack) = (fixed[13], be32(fixed, 8));
         let acknowledges = acknowledges(set, ack);
-        let mut checksum = be16(fixed, CHECKSUM);
+        // RFC 1624, equation 3, of all that changes at once.
+        let mut sum = u64::from(!be16(fixed, CHECKSUM));
         let seq = be32(fixed, 4);
         let new = seq.wrapping_add(self.seq);
-        checksum = update32(checksum, seq, new);
+        sum += u64::from(!seq) + u64::from(new);
         fixed[4..8].copy_from_slice(&new.to_be_bytes());
         if acknowledges {
             let new = ack.wrapping_sub(self.ack);
-            checksum = update32(checksum, ack, new);
+            sum += u64::from(!ack) + u64::from(new);
             fixed[8..12].copy_from_slice(&new.to_be_bytes());
         }
         // The window of a SYN is not scaled (RFC 7323, 2.2).
         if self.window != 0 && set & flags::SYN == 0 {
             let window = be16(fixed, 14);
             let new = shifted(window, self.window);
-            checksum = update(checksum, window, new);
+            sum += u64::from(!window) + u64::from(new);
             fixed[14..16].copy_from_slice(&new.to_be_bytes());
         }
         if finished {
-            fixed[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
+            fixed[CHECKSUM..CHECKSUM + 2].copy_from_slice(&(!fold(sum)).to_be_bytes());
         }
         if segment.len() > HEADER {
             self.apply_to_options(segment, finished);
