@@ -13,11 +13,6 @@ use super::{Host, PATIENCE};
 
 /// How long a thread waits in the kernel before it looks whether it should end.
 const GLANCE: Duration = Duration::from_millis(50);
-/// Connections that are served at the same time. More than twice the sixteen that a client has open
-/// at once: ab opens connections that it then does not use, and these must not keep the others
-/// waiting.
-const THREADS: usize = 40;
-
 /// An HTTP/1.0 server on IPv4 and IPv6 that closes after each answer.
 #[derive(Debug)]
 pub struct WebServer {
@@ -27,6 +22,11 @@ pub struct WebServer {
 }
 
 impl WebServer {
+    /// Connections that are served at the same time. More than twice the sixteen that a client has open
+    /// at once: ab opens connections that it then does not use, and these must not keep the others
+    /// waiting.
+    pub const CONNECTIONS: usize = 40;
+
     /// The page that every path shows but `/bytes/N`, which shows [`WebServer::pattern`].
     pub const PAGE: &str = "Hello from behind the weir.\n";
 
@@ -43,7 +43,7 @@ impl WebServer {
         let listener = listener.unwrap_or_else(|error| panic!("port {port}: {error}"));
         set_socket_timeout(&listener, Timeout::Recv, Some(GLANCE)).expect("not zero");
         let listener = Arc::new(listener);
-        let threads = (0..THREADS)
+        let threads = (0..Self::CONNECTIONS)
             .map(|_| {
                 let (listener, stop, served) = (listener.clone(), stop.clone(), served.clone());
                 std::thread::spawn(move || serve(&listener, &stop, &served))

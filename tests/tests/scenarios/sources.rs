@@ -1,19 +1,25 @@
 //! Limits of sources, as PROBLEMS.md has them from their owners: P1, P2, P4.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 use weir_tests::frames;
 use weir_tests::lab::{
-    Family, HoldingServer, Host, Io, Lab, PATIENCE, RawSocket, Weir, WeirOptions, eventually,
+    Family, HoldingServer, Host, Io, Lab, PATIENCE, RawSocket, WebServer, Weir, WeirOptions,
+    eventually,
 };
 
-use crate::{connect, on_every_port};
+use crate::{connect, curl, on_every_port};
 
 on_every_port! {
     p1_the_server_accepts_ten_of_a_hundred_connections
     p2_dying_connections_cost_nothing
+    p4_slow_clients_hold_no_place_of_the_server
 }
 
 /// Opens connections, whether or not anything comes of them.
@@ -114,6 +120,93 @@ fn p2_dying_connections_cost_nothing(io: Io, family: Family) {
     assert_eq!(counted(&weir, &lab.client, family), Some((3, 1)));
     server.close();
     connections(0);
+}
+
+/// Clients that take their time: half of them send a header that never ends, half read an answer, a few
+/// bytes ten times a second.
+struct SlowClients {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl SlowClients {
+    fn start(lab: &Lab, family: Family, count: usize) -> Self {
+        let streams = open(lab, family, count);
+        assert_eq!(streams.len(), count);
+        for (at, mut stream) in streams.iter().enumerate() {
+            set_socket_recv_buffer_size(stream, 4096).expect("a socket");
+            let request: &[u8] = if at % 2 == 0 {
+                b"GET / HTTP/1.0\r\nX-Slow: "
+            } else {
+                b"GET /bytes/4000000 HTTP/1.0\r\n\r\n"
+            };
+            stream.write_all(request).expect("room for a line");
+            stream.set_nonblocking(true).expect("a socket");
+        }
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let pace = Duration::from_millis(100);
+            while stopped.recv_timeout(pace) == Err(RecvTimeoutError::Timeout) {
+                for (at, mut stream) in streams.iter().enumerate() {
+                    // What was reset stays so.
+                    let _ = if at % 2 == 0 { stream.write(b"x") } else { stream.read(&mut [0; 8]) };
+                }
+            }
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) {
+        drop(self.stop);
+        self.thread.join().expect("it does not panic");
+    }
+}
+
+/// As many slow clients as the server has threads: nobody else is served for as long as they like, unless
+/// progress is demanded.
+fn p4_slow_clients_hold_no_place_of_the_server(io: Io, family: Family) {
+    let fetch = |lab: &Lab, limit: Duration| {
+        let stream = connect(&lab.client, lab.server.address(family), 80, PATIENCE);
+        let mut stream = stream.expect("the kernel connects");
+        stream.set_read_timeout(Some(limit)).expect("not zero");
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("room");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    let full = |lab: &Lab, options: &str| {
+        let rules = format!("block in\npass in on lan proto tcp keep state {options}\n");
+        let weir = Weir::start(lab, &WeirOptions::new(io, &rules));
+        let web = WebServer::start(&lab.server, 80);
+        let slow = SlowClients::start(lab, family, WebServer::CONNECTIONS);
+        eventually("all are connected", || {
+            weir.show(&["-s", "states"]).matches("ESTABLISHED:ESTABLISHED").count()
+                == WebServer::CONNECTIONS
+        });
+        (weir, web, slow)
+    };
+    {
+        let lab = Lab::new();
+        let (_weir, _web, slow) = full(&lab, "(tcp.established 5)");
+        assert!(fetch(&lab, Duration::from_secs(1)).is_err(), "the server has a thread to spare");
+        slow.stop();
+    }
+    let lab = Lab::new();
+    let (weir, _web, slow) = full(&lab, "(max-idle 60, min-rate 1000/2)");
+    // One that has to wait for as long as the slow ones were allowed to may be reset like these.
+    eventually("the server is free again", || {
+        fetch(&lab, PATIENCE).is_ok_and(|answer| answer.ends_with(WebServer::PAGE))
+    });
+    eventually("all slow ones are reset", || {
+        weir.counter("min-rate") >= WebServer::CONNECTIONS as u64
+    });
+    for _ in 0..10 {
+        let page = curl(&lab.client, &lab.server, family, 80);
+        assert_eq!(page.as_deref(), Ok(WebServer::PAGE));
+    }
+    let rules = weir.show(&["-vs", "rules"]);
+    assert!(rules.contains("[ Refused: min-rate "), "{rules}");
+    assert_eq!(weir.counter("max-idle"), 0);
+    slow.stop();
 }
 
 #[test]
