@@ -151,6 +151,7 @@ pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result
     }
     writeln!(out, "{:<27} {:>14} {:>16}", "State Table", "Total", "Rate")?;
     writeln!(out, "  {:<25} {:>14} {:>14}", "current entries", info.states, "")?;
+    writeln!(out, "  {:<25} {:>14} {:>14}", "half-open tcp", info.half_open, "")?;
     let counter = |out: &mut dyn Write, name: &str, count: u64| {
         let rate = Tenths(count, info.uptime).to_string();
         writeln!(out, "  {name:<25} {count:>14} {rate:>14}/s")
@@ -168,6 +169,28 @@ pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result
         writeln!(out, "  {:<25} {:>14} {:>14}", "current entries", info.src_nodes, "")?;
         counter(out, "inserts", info.src_node_inserts)?;
         counter(out, "removals", info.src_node_removals)?;
+    }
+    let cookies = &info.syncookies;
+    if verbose > 0 || cookies.sent > 0 || !matches!(cookies.mode.as_str(), "" | "never") {
+        writeln!(out, "Syncookies")?;
+        writeln!(out, "  {:<25} {}", "mode", cookies.mode)?;
+        writeln!(out, "  {:<25} {}", "active", if cookies.active { "active" } else { "inactive" })?;
+        for (name, percent) in [("highwater", cookies.start), ("lowwater", cookies.end)] {
+            percent.map_or(Ok(()), |percent| writeln!(out, "  {name:<25} {percent} %"))?;
+        }
+        for (name, count) in [
+            ("sent", cookies.sent),
+            ("resent", cookies.resent),
+            ("valid", cookies.valid),
+            ("invalid", cookies.invalid),
+            ("expired", cookies.expired),
+            ("surplus", cookies.surplus),
+            ("server refused", cookies.refused),
+            ("server silent", cookies.silent),
+            ("option lacking", cookies.lacking),
+        ] {
+            counter(out, name, count)?;
+        }
     }
     writeln!(out, "Counters")?;
     counter(out, "frames", info.frames)?;
@@ -301,8 +324,8 @@ pub(crate) fn limit(out: &mut impl Write, limit: &Limit) -> io::Result<()> {
 mod tests {
     use super::{info, interface, limit, source, state, timeout};
     use crate::protocol::{
-        Info, Interface, InterfaceStats, Limit, Peer, ReasonCount, State, Timeout, TrackedSource,
-        Traffic, WorkerInfo,
+        Info, Interface, InterfaceStats, Limit, Peer, ReasonCount, State, Syncookies, Timeout,
+        TrackedSource, Traffic, WorkerInfo,
     };
 
     fn printed(print: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
@@ -453,12 +476,22 @@ mod tests {
                 ],
             }),
             states: 3,
+            half_open: 2,
             adaptive: Some(63),
             searches: 180_130,
             inserts: 4,
             removals: 1,
             evictions: 0,
             late: 0,
+            syncookies: Syncookies {
+                mode: "adaptive".into(),
+                active: true,
+                start: Some(25),
+                end: Some(12),
+                sent: 9_006_500,
+                silent: 4,
+                ..Syncookies::default()
+            },
             src_nodes: 0,
             src_node_inserts: 0,
             src_node_removals: 0,
@@ -494,12 +527,23 @@ mod tests {
             "  adaptive                  active, time-outs scaled to 63 %",
             "State Table                          Total             Rate",
             "  current entries                        3               ",
+            "  half-open tcp                          2               ",
             "  searches                          180130            2.0/s",
+            "Syncookies",
+            "  mode                      adaptive",
+            "  active                    active",
+            "  highwater                 25 %",
+            "  lowwater                  12 %",
+            "  sent                             9006500          100.0/s",
+            "  server silent                          4            0.0/s",
             "  block-rule                             7            0.0/s",
             "Workers (packet, 25.0 % of frames handed over)",
         ] {
             assert!(text.lines().any(|printed| printed == line), "{line:?} in\n{text}");
         }
+        let idle = Info { syncookies: Syncookies::default(), ..status };
+        assert!(!printed(|out| info(out, &idle, 0)).contains("Syncookies"));
+        assert!(printed(|out| info(out, &idle, 1)).contains("Syncookies"));
     }
 
     #[test]

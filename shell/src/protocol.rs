@@ -609,6 +609,9 @@ pub struct Info {
     /// absent while they run in full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<u32>,
+    /// States of TCP connections whose handshake is not complete.
+    #[serde(default)]
+    pub half_open: u64,
     /// Look-ups in the state table.
     pub searches: u64,
     /// States made.
@@ -620,6 +623,9 @@ pub struct Info {
     /// Packets of TCP connections that had ended, passed or dropped.
     #[serde(default)]
     pub late: u64,
+    /// Handshakes that weir makes in the names of servers.
+    #[serde(default)]
+    pub syncookies: Syncookies,
     /// Sources that are tracked now.
     #[serde(default)]
     pub src_nodes: u64,
@@ -657,6 +663,42 @@ pub struct InterfaceStats {
     pub name: String,
     /// By family and direction: IPv4 in, IPv4 out, IPv6 in, IPv6 out.
     pub traffic: [Traffic; 4],
+}
+
+/// Handshakes that weir makes in the names of servers (`synproxy state`, `set syncookies`).
+///
+/// `{"mode":"adaptive","active":true,"start":25,"end":12,"sent":9000,"resent":2,"valid":70,
+/// "invalid":3,"expired":1,"surplus":0,"refused":2,"silent":0,"lacking":0}`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Syncookies {
+    /// `never`, `always` or `adaptive`.
+    pub mode: String,
+    /// Whether SYNs that no rule with `synproxy state` passes are answered now.
+    pub active: bool,
+    /// Percent of `limit states` that half-open connections have to reach for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u8>,
+    /// Percent below which it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<u8>,
+    /// SYNs answered.
+    pub sent: u64,
+    /// Answers sent again.
+    pub resent: u64,
+    /// Right cookies that came back.
+    pub valid: u64,
+    /// Wrong ones.
+    pub invalid: u64,
+    /// Right ones that came too late.
+    pub expired: u64,
+    /// Clients turned away because a limit was reached.
+    pub surplus: u64,
+    /// Clients turned away because their server refused them.
+    pub refused: u64,
+    /// Clients turned away because their server was silent.
+    pub silent: u64,
+    /// Connections that ended because the server lacked an option that it had before.
+    pub lacking: u64,
 }
 
 /// A counter of dropped frames.

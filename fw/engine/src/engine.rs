@@ -570,8 +570,9 @@ impl Engine {
         self.table.high_water()
     }
 
-    /// Appends the states among the next `max` places of the table, from `cursor` on (0 at first).
-    /// Returns where to go on, `None` at the end.
+    /// Appends the states among the next `max` places of the table, from `cursor` on (0 at first), and
+    /// behind them the clients of which weir awaits the ACK of a handshake. Returns where to go on,
+    /// `None` at the end.
     pub fn states(
         &self,
         now: Instant,
@@ -579,9 +580,14 @@ impl Engine {
         max: u32,
         out: &mut Vec<StateView>,
     ) -> Option<u32> {
-        let end = self.table.used().min(cursor.saturating_add(max));
-        out.extend((cursor..end).filter_map(|entry| self.view(entry, tick(now))));
-        (end < self.table.used()).then_some(end)
+        let (used, now) = (self.table.used(), tick(now));
+        let places = used + self.awaited_places();
+        let end = places.min(cursor.saturating_add(max));
+        out.extend((cursor..end).filter_map(|place| match place.checked_sub(used) {
+            None => self.view(place, now),
+            Some(place) => self.awaited(place, now),
+        }));
+        (end < places).then_some(end)
     }
 
     /// Ends the states that `matches` among the next `max` places of the table. Returns how many,

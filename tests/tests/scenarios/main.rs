@@ -18,6 +18,7 @@ mod link;
 mod listings;
 mod loading;
 mod pppoe;
+mod proxied;
 mod slow;
 mod sources;
 mod tables;
@@ -184,7 +185,7 @@ fn assert_no_mismatch_but(weir: &Weir, exceptions: &[&str]) {
     }
 }
 
-fn counter_in(info: &str, name: &str) -> u64 {
+pub(crate) fn counter_in(info: &str, name: &str) -> u64 {
     info.lines()
         .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(char::is_whitespace))
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok())

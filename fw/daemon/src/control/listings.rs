@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use weir_config::options::{Limit, Named};
+use weir_config::options::{Limit, Named, Syncookies};
 use weir_config::rules::{Action, Rule, RuleSet};
-use weir_engine::counters::Tally;
+use weir_engine::counters::{SynproxyCounters, Tally};
 use weir_engine::source::RuleLimits;
 use weir_engine::{Counters, Engine, Reason, RuleCounters};
 use weir_shell::protocol;
@@ -94,7 +94,7 @@ impl Control {
         let reports = self.reports()?;
         let now = self.parts.clock.now();
         let sum = summed(&reports);
-        let (blocked, open_for, adaptive, log_interface) = {
+        let (blocked, open_for, adaptive, log_interface, syncookies) = {
             let in_force = self.in_force.lock();
             let program = in_force.program.as_deref();
             let states = self.parts.shared.states();
@@ -102,7 +102,8 @@ impl Control {
             let logged = program.and_then(|program| self.log_interface(program.rules(), &sum));
             let left = in_force.open_until.map(|until| until.since(now));
             let left = left.filter(|left| !left.is_zero());
-            (in_force.origin.is_none(), left, adaptive, logged)
+            let set = program.map(|program| program.rules().options.syncookies);
+            (in_force.origin.is_none(), left, adaptive, logged, set.unwrap_or_default())
         };
         let status = match (open_for, blocked) {
             (Some(_), _) => "disabled",
@@ -118,6 +119,8 @@ impl Control {
             log_interface,
             adaptive,
             states: reports.iter().map(|report| u64::from(report.states)).sum(),
+            half_open: self.parts.shared.half_open().into(),
+            syncookies: self.syncookies(syncookies, &sum.synproxy),
             searches: sum.searches,
             inserts: sum.inserts,
             removals: sum.removals,
@@ -155,6 +158,30 @@ impl Control {
                 })
                 .collect(),
         })
+    }
+
+    /// The handshakes that weir makes itself.
+    fn syncookies(&self, set: Syncookies, counted: &SynproxyCounters) -> protocol::Syncookies {
+        let (mode, shares) = match set {
+            Syncookies::Never => ("never", None),
+            Syncookies::Always => ("always", None),
+            Syncookies::Adaptive { start, end } => ("adaptive", Some((start, end))),
+        };
+        protocol::Syncookies {
+            mode: mode.into(),
+            active: self.parts.shared.uses_syncookies(),
+            start: shares.map(|(start, _)| start),
+            end: shares.map(|(_, end)| end),
+            sent: counted.sent,
+            resent: counted.resent,
+            valid: counted.valid,
+            invalid: counted.invalid,
+            expired: counted.expired,
+            surplus: counted.surplus,
+            refused: counted.refused,
+            silent: counted.silent,
+            lacking: counted.lacking,
+        }
     }
 
     /// What the port of `set loginterface` has counted, if there is such a port.

@@ -27,6 +27,7 @@
 
 mod adaptive;
 mod answer;
+mod awaited;
 mod complete;
 mod cookie;
 mod expected;

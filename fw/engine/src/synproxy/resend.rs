@@ -27,6 +27,19 @@ struct Record {
     bytes: [u8; LONGEST],
 }
 
+/// A SYN-ACK whose ACK is awaited.
+pub(super) struct Waiting<'a> {
+    /// The port that it leaves by.
+    pub(super) port: PortIndex,
+    pub(super) frame: &'a [u8],
+    /// How often it has gone out again.
+    pub(super) times: u8,
+    /// Seconds since it was made.
+    pub(super) age: u32,
+    /// Seconds until it is forgotten.
+    pub(super) left: u32,
+}
+
 /// The records of a worker. [`Resend::default`] has room for none.
 #[derive(Debug, Default)]
 pub(super) struct Resend {
@@ -45,6 +58,27 @@ impl Resend {
             self.keys = vec![None; PLACES].into();
             self.records = vec![none; PLACES].into();
         }
+    }
+
+    /// How many records there can be.
+    pub(super) fn places(&self) -> u32 {
+        self.keys.len() as u32
+    }
+
+    /// What is remembered in a place.
+    pub(super) fn waiting(&self, place: u32, tick: u32) -> Option<Waiting<'_>> {
+        let (_, due) = (*self.keys.get(place as usize)?)?;
+        let record = &self.records[place as usize];
+        let pauses = PAUSES.get(usize::from(record.times) + 1..).unwrap_or_default();
+        let soon = due.wrapping_sub(tick).cast_signed().max(0).cast_unsigned() / TICKS_PER_SECOND;
+        let left = soon + pauses.iter().sum::<u32>();
+        Some(Waiting {
+            port: record.port,
+            frame: &record.bytes[..usize::from(record.length)],
+            times: record.times,
+            age: PAUSES.iter().sum::<u32>().saturating_sub(left),
+            left,
+        })
     }
 
     const fn place(hash: u64) -> usize {
