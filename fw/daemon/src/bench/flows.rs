@@ -96,6 +96,30 @@ impl Differences {
         expected[TRANSPORT + 16..TRANSPORT + 18].copy_from_slice(&checksum.to_be_bytes());
         left == expected
     }
+
+    /// Whether a SYN was made into the SYN-ACK of its server, and with which number.
+    pub(super) fn are_promised(&self, syn: &Bytes, left: &[u8]) -> bool {
+        let flow = field(syn, IP + 12) & (MOST - 1);
+        let Some([_, server]) = self.0.get(flow as usize) else { return false };
+        if left.len() < TRANSPORT + 20 {
+            return false;
+        }
+        server.set(field(left, TRANSPORT + 4).wrapping_add(1).wrapping_sub(mix(!flow)));
+        let turned = [field(syn, IP + 16), field(syn, IP + 12)];
+        left[TRANSPORT + 13] == flags::SYN | flags::ACK
+            && [field(left, IP + 12), field(left, IP + 16)] == turned
+            && field(left, TRANSPORT + 8) == field(syn, TRANSPORT + 4).wrapping_add(1)
+    }
+}
+
+/// Whether the ACK that proves a client was made into a SYN for its server. The first SYN for a server
+/// that is not known has a number half of all numbers away.
+pub(super) fn asks_server(ack: &Bytes, left: &[u8]) -> bool {
+    const HALF: u32 = 1 << 31;
+    left.len() >= TRANSPORT + 20
+        && left[TRANSPORT + 13] == flags::SYN
+        && left[IP + 12..IP + 20] == ack[IP + 12..IP + 20]
+        && field(left, TRANSPORT + 4).wrapping_add(1) | HALF == field(ack, TRANSPORT + 4) | HALF
 }
 
 /// The 32-bit field at `at`.

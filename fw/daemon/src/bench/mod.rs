@@ -93,6 +93,8 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     row("new TCP connections".into(), &|| rows::new_states(runs))?;
     row("TCP handshakes".into(), &|| rows::handshakes(false, runs))?;
     row("TCP handshakes, sources limited".into(), &|| rows::handshakes(true, runs))?;
+    row("SYNs answered with cookies".into(), &|| rows::cookies(runs))?;
+    row("valid cookies".into(), &|| rows::proven(runs))?;
     row("closing TCP connections".into(), &|| rows::closing(runs))?;
     for percent in LOADS {
         let name = format!("found, table {percent} % full");

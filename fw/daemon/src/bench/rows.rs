@@ -9,7 +9,7 @@ use weir_engine::{Engine, Reason};
 
 use crate::bench::flows::{self, Bytes, Differences, End, Flows, PARTS, datagram};
 use crate::bench::report::{Run, Stall};
-use crate::bench::rules::{blocking, limiting, modulating, passing};
+use crate::bench::rules::{blocking, limiting, modulating, passing, proxying};
 use crate::bench::stand::{Fate, Stand};
 
 /// Connections of a run that begin or close, where each does so once; a table for all runs of them
@@ -130,6 +130,46 @@ pub(super) fn handshakes(limited: bool, runs: u32) -> io::Result<Vec<Run>> {
     expect("states made", report.counters.inserts, frames_of(&runs) / 3)?;
     expect("sources", stand.sources().into(), if limited { states.into() } else { 0 })?;
     Ok(runs)
+}
+
+/// SYNs that are answered with cookies, none of which comes back.
+pub(super) fn cookies(runs: u32) -> io::Result<Vec<Run>> {
+    let clients = runs * NEW_STATES;
+    let mut stand = Stand::new(&proxying(1024), 1024)?;
+    let runs = ask_for_cookies(&mut stand, clients, runs)?.1;
+    let report = stand.report()?;
+    expect("cookies", report.counters.synproxy.sent, frames_of(&runs))?;
+    expect("states", report.states.into(), 0)?;
+    Ok(runs)
+}
+
+/// ACKs with valid cookies: each makes a state and a SYN for the server.
+pub(super) fn proven(runs: u32) -> io::Result<Vec<Run>> {
+    let states = runs * NEW_STATES;
+    let mut stand = Stand::new(&proxying(states), states)?;
+    let mut flows = ask_for_cookies(&mut stand, states, 1)?.0;
+    let mut next = 0..states;
+    let runs = measure(&mut stand, runs, NEW_STATES.into(), Fate::Proven, |batches| {
+        let some = next.by_ref().take(Engine::BATCH);
+        batches[0].extend(some.map(|flow| flows.ack(flow)));
+    })?;
+    let report = stand.report()?;
+    expect("valid cookies", report.counters.synproxy.valid, frames_of(&runs))?;
+    expect("states", report.states.into(), frames_of(&runs))?;
+    Ok(runs)
+}
+
+/// The SYN of each client in some runs, answered.
+fn ask_for_cookies(stand: &mut Stand, clients: u32, runs: u32) -> io::Result<(Flows, Vec<Run>)> {
+    let differences = Rc::new(Differences::new(clients));
+    let mut flows = Flows::translated(&differences);
+    let mut next = 0..clients;
+    let each = (clients / runs).into();
+    let runs = measure(stand, runs, each, Fate::Answered(&differences), |batches| {
+        let some = next.by_ref().take(Engine::BATCH);
+        batches[0].extend(some.map(|flow| flows.syn(flow)));
+    })?;
+    Ok((flows, runs))
 }
 
 /// The FIN of each end and the last ACK, of connections of which each closes once.
@@ -373,6 +413,12 @@ mod tests {
             let runs = handshakes(limited, 1).unwrap();
             assert_eq!(frames_of(&runs), 3 * u64::from(NEW_STATES));
         }
+    }
+
+    #[test]
+    fn every_cookie_is_given_and_redeemed() {
+        assert_eq!(cookies(1).unwrap()[0].frames, u64::from(NEW_STATES));
+        assert_eq!(proven(1).unwrap()[0].frames, u64::from(NEW_STATES));
     }
 
     #[test]

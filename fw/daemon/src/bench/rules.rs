@@ -18,6 +18,11 @@ pub(super) fn modulating(states: u32) -> String {
     passing(states).replace("S/SA keep state", "S/SA modulate state")
 }
 
+/// The same where weir completes the handshakes of TCP first.
+pub(super) fn proxying(states: u32) -> String {
+    passing(states).replace("S/SA keep state", "S/SA synproxy state")
+}
+
 /// The same as the first where no client may have more than ten connections.
 pub(super) fn limiting(states: u32) -> String {
     let passing = passing(states).replace("S/SA keep state", "S/SA keep state (max-src-conn 10)");

@@ -14,7 +14,7 @@ use weir_hw::netmap::double::{Config, Double, Wire};
 use weir_hw::sys::region::region;
 use weir_hw::{Pool, Port};
 
-use crate::bench::flows::{Bytes, Differences, LENGTH};
+use crate::bench::flows::{Bytes, Differences, LENGTH, asks_server};
 use crate::clock::Clock;
 use crate::handover::exchange;
 use crate::hold::Hold;
@@ -32,6 +32,10 @@ pub(super) enum Fate<'a> {
     Forwarded,
     /// Every one leaves by the other port, with other sequence numbers.
     Translated(&'a Differences),
+    /// Every one is a SYN and goes back as the SYN-ACK of its server.
+    Answered(&'a Differences),
+    /// Every one is the ACK of such a handshake, and leaves by the other port as a SYN.
+    Proven,
     /// None leaves.
     Dropped,
 }
@@ -150,7 +154,8 @@ impl Stand {
         round.map_err(failed)?;
         for (port, wire) in self.wires.iter().enumerate() {
             let expected: &[Bytes] = match fate {
-                Fate::Forwarded | Fate::Translated(_) => &self.waiting[1 - port],
+                Fate::Forwarded | Fate::Translated(_) | Fate::Proven => &self.waiting[1 - port],
+                Fate::Answered(_) => &self.waiting[port],
                 Fate::Dropped => &[],
             };
             let mut seen = 0;
@@ -158,6 +163,8 @@ impl Stand {
             wire.drain(0, usize::MAX, |frame| {
                 same &= expected.get(seen).is_some_and(|expected| match fate {
                     Fate::Translated(differences) => differences.are_kept(expected, frame),
+                    Fate::Answered(differences) => differences.are_promised(expected, frame),
+                    Fate::Proven => asks_server(expected, frame),
                     Fate::Forwarded | Fate::Dropped => frame == expected,
                 });
                 seen += 1;
