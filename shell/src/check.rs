@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_an_error_at_its_line() {
-        let text = "pass\n\n  pass in proto tcp synproxy state\nset syncookies always\n";
+        let text = "pass\n\n  pass in proto tcp from any os Linux\nset hostid 1\n";
         let mut parsed = check(&load(text, &[]), &[]).unwrap();
         assert!(parsed.rules.is_some(), "{}", parsed.diagnostics);
         refuse_unbuilt(&mut parsed);

@@ -182,7 +182,7 @@ fn syns_never_reach_the_server(io: Io, family: Family) {
     let syns = Capture::start(
         &lab.server.namespace,
         "eth0",
-        "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn or ip6[6] == 6 and ip6[53] & 0x12 == 2",
+        "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn or (ip6[6] == 6 and ip6[53] & 0x12 == 2)",
     );
     let socket = RawSocket::open(&lab.client.namespace, "eth0");
     let flood: Vec<_> = (0..2_000_u16)

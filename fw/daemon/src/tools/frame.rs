@@ -4,6 +4,7 @@
 use weir_config::probe::{Probe, Transport};
 use weir_config::rules::{Family, RuleSet};
 use weir_engine::packet::build::{self, Build};
+use weir_engine::packet::crc32c::Crc32c;
 use weir_engine::packet::ethernet::ethertype;
 use weir_engine::packet::icmp::{Class, class};
 use weir_engine::packet::{Network, icmp, ipv4, protocol, sctp};
@@ -83,6 +84,9 @@ fn begin_association(payload: &mut Vec<u8>) {
     payload[sctp::HEADER] = sctp::chunk::INIT;
     payload[sctp::HEADER + 2..][..2].copy_from_slice(&length.to_be_bytes());
     payload[sctp::HEADER + 7] = 1;
+    let mut crc = Crc32c::default();
+    crc.feed(payload);
+    payload[sctp::CHECKSUM..sctp::HEADER].copy_from_slice(&crc.bytes());
 }
 
 /// IGMP and multicast listener discovery.

@@ -253,7 +253,9 @@ fn a_server_that_is_not_known_is_asked_and_then_connected_to() {
             stamps: None,
         };
         assert_eq!(answer, expected);
-        assert!(scene.bridge.states().is_empty());
+        assert_eq!(scene.bridge.shared.states(), 0);
+        let listing = scene.bridge.listing();
+        assert!(listing.len() == 1 && listing[0].contains("PROXY:SRC"), "{listing:?}");
         let again = scene.syn(&full(70, 0));
         assert_eq!(again, answer, "a SYN that comes again is answered the same");
 
