@@ -118,6 +118,11 @@ impl Effects {
         Self { max_mss: u16::from_le_bytes([low, high]), tos, prio, min_ttl, flags }
     }
 
+    /// `max-mss` in bytes; 0 for none.
+    pub(crate) const fn max_mss(&self) -> u16 {
+        self.max_mss
+    }
+
     /// Changes the frame. Every checksum that was right stays right.
     pub(crate) fn apply<F: Frames>(
         self,

@@ -82,9 +82,6 @@ impl Engine {
         verified.then(|| {
             self.counters.synproxy.valid += 1;
             self.synproxy.resend.forget(lane.hash);
-            let [now, before] = &mut self.synproxy.open;
-            let oldest = if *before > 0 { before } else { now };
-            *oldest = oldest.saturating_sub(1);
             proven
         })
     }
@@ -120,8 +117,18 @@ impl Engine {
         let decision = self.ask(&asked, &mut findings, Spending::All);
         let verdict = if decision.passes {
             match self.open_proven(&asked, frames, pending, &decision) {
-                Ok(verdict) => verdict,
-                Err(reason) => self.send_away(frames, i, packet, header, reason),
+                Ok(verdict) => {
+                    // Only now: whoever is sent away may come with the same cookie again.
+                    let [now, before] = &mut self.synproxy.open;
+                    let oldest = if *before > 0 { before } else { now };
+                    *oldest = oldest.saturating_sub(1);
+                    verdict
+                }
+                Err(reason) => {
+                    self.counters.synproxy.surplus += 1;
+                    let dropped = self.block(packet, Direction::In, reason);
+                    self.send_away(frames, i, packet, header, dropped)
+                }
             }
         } else {
             let direction =
@@ -130,10 +137,17 @@ impl Engine {
         };
         self.tell(arrival, frames, &decision, &findings, verdict, log);
         self.findings = Some(findings);
-        if verdict == Verdict::Drop(Reason::BlockRule) {
-            return self.answer(arrival, frames, decision.answer, verdict);
+        if decision.passes {
+            return verdict;
         }
-        verdict
+        let answered = match verdict {
+            Verdict::Drop(Reason::BlockRule) => {
+                self.answer(arrival, frames, decision.answer, verdict)
+            }
+            _ => verdict,
+        };
+        // The client was told that it is connected: silence would leave it waiting.
+        self.send_away(frames, i, packet, header, answered)
     }
 
     /// Makes the state, and the ACK into the client's SYN for the server.
@@ -163,6 +177,7 @@ impl Engine {
             self.end(entry, Ending::Over, round.tick);
             return Err(reason);
         }
+        pending.clamp_mss(decision.effects.max_mss());
         pending.due = round.tick.wrapping_add(TICKS_PER_SECOND + 1);
         self.table.reschedule(entry, pending.due);
         if let Some(place) = self.synproxy.pending.get_mut(entry as usize) {
@@ -183,19 +198,19 @@ impl Engine {
         Ok(self.forward(&written))
     }
 
-    /// Makes the ACK of a connection that may not be into a RST for the client.
+    /// Makes the ACK of a connection that may not be into a RST for the client, unless it has become an
+    /// answer already.
     fn send_away<F: Frames>(
         &mut self,
         frames: &mut F,
         i: usize,
         packet: &Packet,
         header: &Tcp,
-        reason: Reason,
+        verdict: Verdict,
     ) -> Verdict {
-        let dropped = self.block(packet, Direction::In, reason);
-        self.counters.synproxy.surplus += 1;
+        let Verdict::Drop(reason) = verdict else { return verdict };
         if Segment::reset(header.ack).over(frames, i, packet, Towards::Sender).is_none() {
-            return dropped;
+            return verdict;
         }
         self.counters.reflected += 1;
         Verdict::Reflect(reason)

@@ -116,6 +116,13 @@ impl Pending {
         })
     }
 
+    /// `max-mss` of the rules, 0 for none: it holds for SYNs that timers make, too.
+    pub(super) fn clamp_mss(&mut self, most: u16) {
+        if most != 0 {
+            self.mss = self.mss.min(most);
+        }
+    }
+
     /// What the client was told.
     pub(super) const fn terms(&self) -> Terms {
         let [client, server] = self.scales;

@@ -58,6 +58,10 @@ impl Engine {
         let (Transport::Tcp(header), Some(pending)) = (packet.transport, known) else {
             return Some(self.block(packet, Direction::In, Reason::SynproxyUnfit));
         };
+        if from == 1 && packet.port != pending.path().to {
+            // A floating state would let the client speak for its server.
+            return Some(self.block(packet, Direction::In, Reason::SynproxyServer));
+        }
         if let Err(reason) = verify(packet, &header, frames, i) {
             return Some(self.block(packet, Direction::In, reason));
         }
@@ -95,7 +99,7 @@ impl Engine {
             if header.seq == pending.seq {
                 return Some(self.block(packet, Direction::In, Reason::SynproxyWait));
             }
-            self.end(entry, Ending::Over, round.tick);
+            self.stop_asking(entry, &pending, round.tick);
             return None;
         }
         let near = header.seq.wrapping_sub(next).wrapping_add(NEAR) <= 2 * NEAR;
@@ -104,7 +108,7 @@ impl Engine {
             && let Some(proven) = self.prove(arrival, frames, header)
         {
             // Another connection from the same port.
-            self.end(entry, Ending::Over, round.tick);
+            self.stop_asking(entry, &pending, round.tick);
             return Some(self.admit_proven(arrival, frames, header, &proven, log));
         }
         let stamps = Offer::of(packet, frames.head(i)).stamps;
@@ -117,6 +121,12 @@ impl Engine {
             }
         }
         Some(self.block(packet, Direction::In, Reason::SynproxyWait))
+    }
+
+    /// The client begins anew: its server is not left with a connection that no limit counts.
+    fn stop_asking(&mut self, entry: u32, pending: &Pending, tick: u32) {
+        self.craft_pending(entry, Towards::Receiver, &pending.reset_server());
+        self.end(entry, Ending::Over, tick);
     }
 
     fn hear_server<F: Frames>(
@@ -221,10 +231,12 @@ impl Engine {
     /// say the client may not have asked for.
     pub(crate) fn learn(&self, arrival: &Arrival<'_>, head: &[u8], from: usize) {
         const SYN_ACK: u8 = flags::SYN | flags::ACK;
-        let &Arrival { round, packet, .. } = arrival;
+        let &Arrival { round, lane, packet, .. } = arrival;
         let is_syn_ack = matches!(packet.transport, Transport::Tcp(header)
             if header.flags & SYN_ACK == SYN_ACK);
-        if from == 0 || !round.program.answers_syns() || !is_syn_ack {
+        // Of a floating state either side may speak for the server.
+        let vouched = from == 1 && !lane.key.is_floating();
+        if !vouched || !round.program.answers_syns() || !is_syn_ack {
             return;
         }
         let server = Server::new(self.key, packet.tags, packet.source, packet.source_port);

@@ -524,6 +524,8 @@ fn a_port_may_be_used_again_at_once() {
     scene.prove();
     let syn = scene.up(SYN, 90_000_000, 0).frame();
     let answer = scene.answer(WAN, &syn);
+    let [(LAN, reset)] = &scene.crafted()[..] else { panic!("the server is left half-open") };
+    assert_eq!((reset.flags, reset.seq), (RST, C + 1));
     let ack = scene.up(ACK, 90_000_001, answer.seq.wrapping_add(1)).frame();
     assert_eq!(scene.pass(WAN, &ack).seq, 90_000_000);
     let rst = scene.up(RST, 90_000_001, 0).frame();
@@ -631,13 +633,17 @@ fn limits_are_asked_before_the_server_and_the_surplus_never_reaches_it() {
 
 #[test]
 fn rules_are_asked_again_about_the_syn() {
-    let mut scene = Scene::new(RULES);
-    let answer = scene.syn(&full(70, 0));
-    scene.bridge.load("block return\n");
-    let ack = scene.ack_of(&answer, 71).frame();
-    let (verdict, reset) = scene.judge(WAN, &ack);
-    assert_eq!(verdict, Verdict::Reflect(Reason::BlockRule));
-    assert_eq!((reset.flags, reset.seq), (RST, answer.seq.wrapping_add(1)));
+    // It was told that it is connected: it hears that it is not even where the rules are silent.
+    for rules in ["block return\n", "block\n"] {
+        let mut scene = Scene::new(RULES);
+        let answer = scene.syn(&full(70, 0));
+        scene.bridge.load(rules);
+        let ack = scene.ack_of(&answer, 71).frame();
+        let (verdict, reset) = scene.judge(WAN, &ack);
+        assert_eq!(verdict, Verdict::Reflect(Reason::BlockRule));
+        assert_eq!((reset.flags, reset.seq), (RST, answer.seq.wrapping_add(1)));
+        assert_eq!(scene.bridge.counters().synproxy.surplus, 0);
+    }
 
     // What is kept plainly now is still asked for, since the client is there.
     let mut scene = Scene::new(RULES);
@@ -645,6 +651,25 @@ fn rules_are_asked_again_about_the_syn() {
     scene.bridge.load("pass\n");
     let ack = scene.ack_of(&answer, 71).frame();
     assert_eq!(scene.pass(WAN, &ack).flags, SYN);
+}
+
+#[test]
+fn a_client_cannot_speak_for_its_server() {
+    let mut scene = Scene::new(&format!("set state-policy floating\n{RULES}"));
+    scene.prove();
+    let forged = scene.down(SYN | ACK, S, ASKED + 1).frame();
+    assert_eq!(scene.drop(WAN, &forged), Some(Reason::SynproxyServer));
+    scene.answer(LAN, &forged);
+}
+
+#[test]
+fn the_servers_segments_are_limited_whoever_asks_for_them() {
+    let mut scene = Scene::new(&format!("match scrub (max-mss 1000)\n{RULES}"));
+    let (_, asked) = scene.prove();
+    let told = scene.down(SYN | ACK, S, ASKED + 1).tcp_options(&full(900, 71)).frame();
+    scene.answer(LAN, &told);
+    let [(LAN, again)] = &scene.crafted()[..] else { panic!("it is not asked again") };
+    assert_eq!([(asked.flags, asked.mss), (again.flags, again.mss)], [(SYN, Some(1000)); 2]);
 }
 
 #[test]
