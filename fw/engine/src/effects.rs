@@ -119,7 +119,7 @@ impl Effects {
     }
 
     /// `max-mss` in bytes; 0 for none.
-    pub(crate) const fn max_mss(&self) -> u16 {
+    pub(crate) const fn max_mss(self) -> u16 {
         self.max_mss
     }
 

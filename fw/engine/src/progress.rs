@@ -232,6 +232,20 @@ impl Engine {
         }
     }
 
+    /// The connection stands, and no segment of its ends has said so: weir has made the handshake.
+    pub(crate) fn watch(&mut self, entry: u32, tick: u32) {
+        let state = self.table.get(entry);
+        if !state.has(flag::PROGRESS) {
+            return;
+        }
+        if let Some(record) = self.watched.records.get_mut(entry as usize) {
+            record.watch(tick);
+            record.heard = [true; 2];
+            record.acknowledged = state.peers.map(|peer| peer.seq_lo);
+            record.run(record.rests(&state.peers, state.has(flag::SLOPPY)), tick);
+        }
+    }
+
     /// Before a segment of a connection that is watched is tracked: fails if the connection has, which
     /// is reset then.
     pub(crate) fn judge_progress(&mut self, round: &Round<'_>, entry: u32) -> Result<(), Reason> {

@@ -326,6 +326,7 @@ impl Engine {
             place.server_next = header.seq.wrapping_add(1);
         }
         self.table.prove(entry);
+        self.watch(entry, round.tick);
         let due = self.next_look(entry, round.program);
         self.table.requeue(entry, due);
         if changed {

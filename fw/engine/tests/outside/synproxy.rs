@@ -663,6 +663,23 @@ fn a_client_cannot_speak_for_its_server() {
 }
 
 #[test]
+fn a_client_that_stays_silent_is_watched_from_its_handshake_on() {
+    let rules = RULES.replace("synproxy state", "synproxy state (max-idle 30)");
+    let mut scene = Scene::new(&rules);
+    scene.teach();
+    let (answer, _) = scene.connect();
+    scene.crafted();
+    scene.bridge.wait(Duration::from_secs(29));
+    assert_eq!((scene.bridge.states().len(), scene.crafted()), (1, vec![]));
+    scene.bridge.wait(Duration::from_secs(3));
+    let mut resets: Vec<_> =
+        scene.crafted().iter().map(|(port, frame)| (*port, frame.flags, frame.seq)).collect();
+    resets.sort_by_key(|(port, ..)| *port != WAN);
+    assert_eq!(resets, [(WAN, RST, answer.seq.wrapping_add(1)), (LAN, RST, C + 1)]);
+    assert!(scene.bridge.listing()[0].ends_with("TIME_WAIT:TIME_WAIT"));
+}
+
+#[test]
 fn the_servers_segments_are_limited_whoever_asks_for_them() {
     let mut scene = Scene::new(&format!("match scrub (max-mss 1000)\n{RULES}"));
     let (_, asked) = scene.prove();
