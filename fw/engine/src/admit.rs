@@ -176,6 +176,9 @@ impl Engine {
                 verify(packet, header, frames, i)?;
                 if tracker::opens(header) {
                     stripped = self.strip_fast_open(frames, i, packet, self.records_of(decision));
+                } else if self.demands_proof(arrival.round.program, decision) {
+                    // A forged ACK would open the way for the SYN that follows it.
+                    return Err(Reason::TcpNoState);
                 }
                 let packet = stripped.as_ref().unwrap_or(packet);
                 modulated = decision.keeps == KeepState::Modulate
@@ -199,7 +202,8 @@ impl Engine {
         decision.rules.map(|rule| rule.map_or(NONE, |rule| self.records.of(rule)))
     }
 
-    /// Makes the state of a new flow, if its limits allow it; `head` is the packet's frame. `None`: it would end at once.
+    /// Makes the state of a new flow, if its limits allow it; `head` is the packet's frame. `None`: it
+    /// would end at once.
     pub(crate) fn begin_state(
         &mut self,
         arrival: &Arrival<'_>,

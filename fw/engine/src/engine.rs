@@ -339,8 +339,8 @@ impl Engine {
         self.open_until = until;
     }
 
-    /// Ends states and gives up datagrams whose time has come, within a budget; called once a round. Whether there may be
-    /// more to do at once.
+    /// Ends states and gives up datagrams whose time has come, within a budget; called once a round.
+    /// Whether there may be more to do at once.
     pub fn advance(&mut self, now: Instant) -> bool {
         self.records.settle(SETTLED);
         let more = self.expire_fragments(now);

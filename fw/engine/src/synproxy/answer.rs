@@ -82,16 +82,17 @@ pub(super) fn flow(lane: &Lane) -> Flow {
 impl Engine {
     /// Whether weir answers a SYN that the rules decide so about, and keeps no state of it.
     pub(crate) fn answers(&self, program: &Program, packet: &Packet, decision: &Decision) -> bool {
-        may_answer(program, packet)
+        may_answer(program, packet) && self.demands_proof(program, decision)
+    }
+
+    /// Whether a TCP connection that the rules decide so about has to complete a handshake with weir.
+    pub(crate) fn demands_proof(&self, program: &Program, decision: &Decision) -> bool {
+        let rules = || decision.rules.into_iter().flatten().map(|rule| program.compiled(rule));
+        program.answers_syns()
             && decision.passes
-            && match decision.keeps {
-                KeepState::Synproxy => true,
-                KeepState::Keep | KeepState::Modulate => {
-                    let mut rules = decision.rules.into_iter().flatten();
-                    self.uses_cookies(program) && !rules.any(|rule| program.compiled(rule).sloppy)
-                }
-                KeepState::No => false,
-            }
+            && decision.keeps != KeepState::No
+            && !rules().any(|rule| rule.sloppy)
+            && (rules().any(|rule| rule.state == KeepState::Synproxy) || self.uses_cookies(program))
     }
 
     /// The server of a packet that goes to it.

@@ -654,6 +654,22 @@ fn rules_are_asked_again_about_the_syn() {
 }
 
 #[test]
+fn a_forged_ack_opens_no_way_round_the_handshake() {
+    let always = "set syncookies always\npass flags any keep state\n";
+    for rules in ["pass flags any synproxy state\n", always] {
+        let mut scene = Scene::new(rules);
+        let ack = scene.up(ACK, C, 7).frame();
+        assert_eq!(scene.drop(WAN, &ack), Some(Reason::TcpNoState));
+        assert_eq!(scene.bridge.shared.states(), 0);
+        assert_eq!(scene.syn(&[]).flags, SYN | ACK);
+    }
+    // Whoever does not ask for proof still picks connections up in their middle.
+    let mut scene = Scene::new("pass flags any keep state\n");
+    let ack = scene.up(ACK, C, 7).frame();
+    assert_eq!(scene.pass(WAN, &ack).flags, ACK);
+}
+
+#[test]
 fn a_client_cannot_speak_for_its_server() {
     let mut scene = Scene::new(&format!("set state-policy floating\n{RULES}"));
     scene.prove();
