@@ -20,11 +20,15 @@
 
 mod bad_cable;
 mod capture;
+mod flood;
 mod kernel_bridge;
+mod kernel_synproxy;
 mod namespace;
 mod process;
 mod raw;
 mod service;
+mod stream;
+mod visitors;
 mod weir;
 
 use std::fmt;
@@ -39,12 +43,16 @@ use crate::faults::Faults;
 
 use self::bad_cable::BadCable;
 pub use self::capture::Capture;
+pub use self::flood::SynFlood;
 pub use self::kernel_bridge::KernelBridge;
+pub use self::kernel_synproxy::KernelSynproxy;
 pub use self::namespace::Namespace;
 pub use self::process::{Output, Process};
 pub use self::raw::RawSocket;
 pub use self::service::{EchoServer, HoldingServer, TcpServer, WebServer};
-pub use self::weir::{Io, Reload, Weir, WeirOptions, binary};
+pub use self::stream::Stream;
+pub use self::visitors::Visitors;
+pub use self::weir::{Io, Reload, Weir, WeirOptions, binary, counter_in};
 
 /// How long a condition may take that ought to come true at once; generous, since CI has two busy
 /// cores. Nothing waits this long unless it fails.

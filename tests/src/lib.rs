@@ -10,3 +10,4 @@ pub mod fuzz;
 pub mod lab;
 pub mod pppoe;
 pub mod random;
+pub mod syns;

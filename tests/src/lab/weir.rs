@@ -107,6 +107,16 @@ impl Weir {
         &mut self.process
     }
 
+    /// Memory of its process that is in use (`VmRSS` of proc(5)), in KiB.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
+            .unwrap_or_else(|| panic!("no VmRSS in:\n{status}"))
+    }
+
     /// Everything it has logged so far.
     pub fn log(&self) -> Vec<String> {
         self.process.lines()
@@ -139,11 +149,7 @@ impl Weir {
 
     /// The number behind `name` in `-s info`: a counter's total, or `current entries`.
     pub fn counter(&self, name: &str) -> u64 {
-        let info = self.show(&["-s", "info"]);
-        info.lines()
-            .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(char::is_whitespace))
-            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-            .unwrap_or_else(|| panic!("no {name} in:\n{info}"))
+        counter_in(&self.show(&["-s", "info"]), name)
     }
 
     /// Writes a new rule file and loads it. Returns what `ctl` said; for a hangup nothing, once the
@@ -180,6 +186,14 @@ impl Weir {
     pub fn refusal(&mut self) -> (ExitStatus, String) {
         self.process.finish(PATIENCE)
     }
+}
+
+/// The number behind `name` in a listing of `-s info`, for those who look at several at a time.
+pub fn counter_in(info: &str, name: &str) -> u64 {
+    info.lines()
+        .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(char::is_whitespace))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in:\n{info}"))
 }
 
 fn write(path: &Path, text: &str) {

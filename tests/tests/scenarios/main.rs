@@ -30,7 +30,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use weir_tests::lab::{Family, Host, Io, KernelBridge, Lab, Weir, WeirOptions};
+use weir_tests::lab::{Family, Host, Io, KernelBridge, Lab, Weir, WeirOptions, counter_in};
 
 /// Makes a test of a scenario for each kind of port and each family.
 macro_rules! on_every_port {
@@ -183,13 +183,6 @@ fn assert_no_mismatch_but(weir: &Weir, exceptions: &[&str]) {
         let count = counter_in(&info, reason);
         assert_eq!(count, 0, "{reason} in:\n{info}\n{}", weir.log().join("\n"));
     }
-}
-
-pub(crate) fn counter_in(info: &str, name: &str) -> u64 {
-    info.lines()
-        .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(char::is_whitespace))
-        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or_else(|| panic!("no {name} in:\n{info}"))
 }
 
 /// Fetches the page of a host's web server with curl on another host.
