@@ -14,7 +14,7 @@ ROOT   := $(if $(SUDO),env $(RUNNER)="$(SUDO)")
 # What is installed first is needed by what comes then.
 .NOTPARALLEL:
 
-.PHONY: all help weir static check test unit scenarios demo bench bench-compare fuzz-quick deps clean
+.PHONY: all help weir static check test unit scenarios demo bench bench-compare bench-flood fuzz-quick deps clean
 
 all: weir
 
@@ -56,6 +56,10 @@ bench-compare: weir ## weir beside the kernel's bridge and an unfiltered forward
 	$(CARGO) build --release --locked -p weir-hw --example forward
 	$(CARGO) build --release --locked -p weir-tests --bin weir-compare
 	$(SUDO) env WEIR_BIN=$(TARGET)/release/weir $(TARGET)/release/weir-compare $(ARGS)
+
+bench-flood: weir ## a SYN flood against weir and against the kernel's means (needs root or sudo)
+	$(CARGO) build --release --locked -p weir-tests --bin weir-flood
+	$(SUDO) env WEIR_BIN=$(TARGET)/release/weir $(TARGET)/release/weir-flood $(ARGS)
 
 # Seconds for each target.
 FUZZ ?= 30
