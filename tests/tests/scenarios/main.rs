@@ -6,11 +6,14 @@
 //! bridge (`kernel_inet`), which shows that the scenario itself is sound.
 
 mod attacks;
+mod awkward_servers;
 mod bad_cables;
 mod blocking;
 mod crafted;
 mod crashes;
 mod examples;
+mod floods;
+mod handshakes;
 mod late;
 mod lifecycle;
 mod limits;

@@ -1,0 +1,103 @@
+//! A server under a SYN flood, with no cookies of its own: lost behind a plain bridge, unharmed behind
+//! weir, which neither forwards nor remembers a SYN of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use weir_tests::lab::{
+    Capture, Family, Io, KernelBridge, Lab, PATIENCE, SynFlood, Visitors, WebServer, Weir,
+    WeirOptions, counter_in, eventually,
+};
+use weir_tests::syns::Syns;
+
+use crate::on_every_port;
+
+on_every_port! {
+    every_visitor_is_served_under_synproxy_state
+    every_visitor_is_served_under_syncookies
+}
+
+/// SYNs a second: few enough for any machine, more than any server has room for.
+const RATE: f64 = 20_000.0;
+/// What weir's memory may grow by while it answers [`MANY`] SYNs, in KiB: pages that its fixed tables had
+/// not touched yet. Ten bytes for each SYN would be more.
+const GROWTH: u64 = 500;
+const MANY: u64 = 60_000;
+
+/// A lab whose server answers whoever claims to be somewhere else, and protects itself by nothing.
+fn exposed(family: Family) -> (Lab, SocketAddr) {
+    let lab = Lab::new();
+    lab.server.namespace.sysctl("net.ipv4.tcp_syncookies", "0");
+    let gateway = lab.client.address(family).to_string();
+    lab.server.namespace.ip(&["route", "add", "default", "via", &gateway]);
+    for key in ["ipv4.ip_forward", "ipv6.conf.all.forwarding"] {
+        lab.client.namespace.sysctl(&format!("net.{key}"), "0");
+    }
+    let target = SocketAddr::new(lab.server.address(family), 80);
+    (lab, target)
+}
+
+fn visit(lab: &Lab, target: SocketAddr, pages: u32, patience: Duration) -> Vec<io::Error> {
+    let interval = Duration::from_millis(200);
+    let visitors = Visitors { count: 10, pages, interval, patience };
+    visitors.visit(&lab.client, target).into_iter().filter_map(Result::err).collect()
+}
+
+fn every_visitor_is_served(io: Io, family: Family, rules: &str) {
+    let (lab, target) = exposed(family);
+    let weir = Weir::start(&lab, &WeirOptions::new(io, rules));
+    let _web = WebServer::start(&lab.server, 80);
+    let seen = Capture::start(&lab.server.namespace, "eth0", Syns::FROM_THEM);
+    let flood = SynFlood::start(&lab.client, lab.server.mac, target, Some(RATE), 1);
+    let answered = || weir.counter("sent");
+    assert!(visit(&lab, target, 2, PATIENCE).is_empty());
+    eventually("the flood is answered", || answered() > 10_000);
+    let (before, answered_before) = (weir.resident(), answered());
+    let failed = visit(&lab, target, 10, PATIENCE);
+    assert!(failed.is_empty(), "{failed:?}");
+    eventually("the flood goes on", || answered() > answered_before + MANY);
+    let growth = weir.resident().saturating_sub(before);
+    let info = weir.show(&["-s", "info"]);
+    assert!(growth < GROWTH, "{growth} KiB, {before} before\n{info}");
+    assert!(flood.stop().0 > MANY);
+
+    let served = counter_in(&info, "valid");
+    assert!((20..=120).contains(&served), "{info}");
+    assert!(counter_in(&info, "current entries") <= served, "{info}");
+    assert_eq!(counter_in(&info, "half-open tcp"), 0, "{info}");
+    assert_eq!((counter_in(&info, "invalid"), counter_in(&info, "surplus")), (0, 0), "{info}");
+    assert_eq!(seen.count(|_| true), 0, "the server has heard of the flood");
+}
+
+fn every_visitor_is_served_under_synproxy_state(io: Io, family: Family) {
+    let rules = "set limit states 10000\nblock log\npass proto tcp synproxy state\n";
+    every_visitor_is_served(io, family, rules);
+}
+
+fn every_visitor_is_served_under_syncookies(io: Io, family: Family) {
+    let rules = "set limit states 10000\nset syncookies always\nblock log\npass proto tcp\n";
+    every_visitor_is_served(io, family, rules);
+}
+
+/// The scenario is sound: the same flood, the same server, and nothing in between.
+fn a_server_behind_a_plain_bridge_is_lost(family: Family) {
+    let (lab, target) = exposed(family);
+    let _bridge = KernelBridge::start(&lab);
+    let _web = WebServer::start(&lab.server, 80);
+    assert!(visit(&lab, target, 1, PATIENCE).is_empty());
+    let seen = Capture::start(&lab.server.namespace, "eth0", Syns::FROM_THEM);
+    let _flood = SynFlood::start(&lab.client, lab.server.mac, target, Some(RATE), 1);
+    seen.wait("the flood arrives", |_| true);
+    eventually("nobody is served", || visit(&lab, target, 1, Duration::from_secs(1)).len() == 10);
+}
+
+#[test]
+fn a_server_behind_a_plain_bridge_is_lost_inet() {
+    a_server_behind_a_plain_bridge_is_lost(Family::Inet);
+}
+
+#[test]
+fn a_server_behind_a_plain_bridge_is_lost_inet6() {
+    a_server_behind_a_plain_bridge_is_lost(Family::Inet6);
+}
