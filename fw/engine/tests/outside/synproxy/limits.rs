@@ -1,0 +1,169 @@
+//! Rules and their limits about connections whose handshake weir makes.
+
+use std::time::Duration;
+
+use weir_engine::packet::tcp::flags::{ACK, RST, SYN};
+use weir_engine::{Reason, Verdict};
+
+use super::{ASKED, C, RULES, S, Scene, full, scenes, seen};
+use crate::bridge::{LAN, PASSES, WAN};
+
+#[test]
+fn limits_are_asked_before_the_server_and_the_surplus_never_reaches_it() {
+    for rule in ["max-src-conn 10", "max 10", "max-src-states 10", "max-src-conn-rate 10/60"] {
+        for mut scene in
+            scenes(&RULES.replace("synproxy state", &format!("synproxy state ({rule})")))
+        {
+            let mut passed = 0;
+            for number in 0..100 {
+                scene.client.set_port(40_000 + number);
+                let answer = scene.syn(&full(70, 0));
+                let ack = scene.ack_of(&answer, 71).frame();
+                let (verdict, seen) = scene.judge(scene.near, &ack);
+                if verdict == Verdict::Forward(scene.far()) {
+                    assert_eq!(seen.flags, SYN);
+                    passed += 1;
+                    continue;
+                }
+                assert!(matches!(verdict, Verdict::Reflect(_)), "{verdict:?}");
+                assert_eq!((seen.from, seen.flags), (scene.server, RST));
+                assert_eq!(seen.seq, answer.seq.wrapping_add(1));
+                assert_eq!(scene.crafted(), []);
+            }
+            assert_eq!(passed, 10, "{rule}");
+            assert_eq!(scene.bridge.states().len(), 10, "{rule}");
+            assert_eq!(scene.bridge.counters().synproxy.surplus, 90);
+            scene.bridge.forget_states();
+            assert_eq!(scene.bridge.shared.states(), 0);
+        }
+    }
+}
+
+#[test]
+fn rules_are_asked_again_about_the_syn() {
+    // It was told that it is connected: it hears that it is not even where the rules are silent.
+    for rules in ["block return\n", "block\n"] {
+        let mut scene = Scene::new(RULES);
+        let answer = scene.syn(&full(70, 0));
+        scene.bridge.load(rules);
+        let ack = scene.ack_of(&answer, 71).frame();
+        let (verdict, reset) = scene.judge(WAN, &ack);
+        assert_eq!(verdict, Verdict::Reflect(Reason::BlockRule));
+        assert_eq!((reset.flags, reset.seq), (RST, answer.seq.wrapping_add(1)));
+        assert_eq!(scene.bridge.counters().synproxy.surplus, 0);
+    }
+
+    // What is kept plainly now is still asked for, since the client is there.
+    let mut scene = Scene::new(RULES);
+    let answer = scene.syn(&full(70, 0));
+    scene.bridge.load("pass\n");
+    let ack = scene.ack_of(&answer, 71).frame();
+    assert_eq!(scene.pass(WAN, &ack).flags, SYN);
+}
+
+#[test]
+fn a_forged_ack_opens_no_way_round_the_handshake() {
+    let always = "set syncookies always\npass flags any keep state\n";
+    for rules in ["pass flags any synproxy state\n", always] {
+        let mut scene = Scene::new(rules);
+        let ack = scene.up(ACK, C, 7).frame();
+        assert_eq!(scene.drop(WAN, &ack), Some(Reason::TcpNoState));
+        assert_eq!(scene.bridge.shared.states(), 0);
+        assert_eq!(scene.syn(&[]).flags, SYN | ACK);
+    }
+    // Whoever does not ask for proof still picks connections up in their middle.
+    let mut scene = Scene::new("pass flags any keep state\n");
+    let ack = scene.up(ACK, C, 7).frame();
+    assert_eq!(scene.pass(WAN, &ack).flags, ACK);
+}
+
+#[test]
+fn a_client_that_stays_silent_is_watched_from_its_handshake_on() {
+    let rules = RULES.replace("synproxy state", "synproxy state (max-idle 30)");
+    let mut scene = Scene::new(&rules);
+    scene.teach();
+    let (answer, _) = scene.connect();
+    scene.crafted();
+    scene.bridge.wait(Duration::from_secs(29));
+    assert_eq!((scene.bridge.states().len(), scene.crafted()), (1, vec![]));
+    scene.bridge.wait(Duration::from_secs(3));
+    let mut resets: Vec<_> =
+        scene.crafted().iter().map(|(port, frame)| (*port, frame.flags, frame.seq)).collect();
+    resets.sort_by_key(|(port, ..)| *port != WAN);
+    assert_eq!(resets, [(WAN, RST, answer.seq.wrapping_add(1)), (LAN, RST, C + 1)]);
+    assert!(scene.bridge.listing()[0].ends_with("TIME_WAIT:TIME_WAIT"));
+}
+
+#[test]
+fn the_servers_segments_are_limited_whoever_asks_for_them() {
+    let mut scene = Scene::new(&format!("match scrub (max-mss 1000)\n{RULES}"));
+    let (_, asked) = scene.prove();
+    let told = scene.down(SYN | ACK, S, ASKED + 1).tcp_options(&full(900, 71)).frame();
+    scene.answer(LAN, &told);
+    let [(LAN, again)] = &scene.crafted()[..] else { panic!("it is not asked again") };
+    assert_eq!([(asked.flags, asked.mss), (again.flags, again.mss)], [(SYN, Some(1000)); 2]);
+}
+
+#[test]
+fn what_rules_spend_is_spent_once_for_a_connection() {
+    let once = "block\npass out\npass in on wan proto tcp to any port 80 once synproxy state\n";
+    let mut scene = Scene::new(once);
+    for port in 0..50 {
+        scene.client.set_port(2000 + port);
+        scene.syn(&[]);
+    }
+    let answer = scene.syn(&[]);
+    let ack = scene.ack_of(&answer, 0).frame();
+    assert_eq!(scene.pass(WAN, &ack).flags, SYN);
+    scene.client.set_port(3000);
+    let syn = scene.up(SYN, C, 0).frame();
+    assert_eq!(scene.drop(WAN, &syn), Some(Reason::BlockRule));
+
+    let dice =
+        "block\npass out\npass in on wan proto tcp to any port 80 probability 50% synproxy state\n";
+    let mut scene = Scene::new(dice);
+    let mut answered = 0;
+    for port in 0..1000 {
+        scene.client.set_port(2000 + port);
+        let syn = scene.up(SYN, C, 0).frame();
+        if scene.bridge.judge(WAN, &syn) == Verdict::Answer {
+            answered += 1;
+            let answer = seen(WAN, &scene.bridge.frame);
+            let ack = scene.ack_of(&answer, 0).frame();
+            assert_eq!(scene.pass(WAN, &ack).flags, SYN);
+        }
+    }
+    assert!((430..570).contains(&answered), "{answered}");
+}
+
+#[test]
+fn syncookies_protect_every_server_while_they_are_active() {
+    let always = "set syncookies always\npass in on wan proto tcp keep state\n";
+    for mut scene in scenes(always) {
+        scene.bridge.wait(Duration::from_millis(100));
+        assert!(scene.bridge.shared.uses_syncookies());
+        let (_, asked) = scene.prove();
+        assert_eq!(asked.flags, SYN);
+    }
+
+    // From a quarter of the states on, until an eighth.
+    let adaptive = "set limit states 1000\nset syncookies adaptive\npass in on wan proto tcp\n";
+    let mut scene = Scene::with_workers(adaptive, 2);
+    let mut sent = 0;
+    loop {
+        scene.client.set_port(1024 + sent);
+        let syn = scene.up(SYN, C, 0).frame();
+        match scene.bridge.judge(WAN, &syn) {
+            Verdict::Forward(_) => sent += 1,
+            Verdict::Answer => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((250..=255).contains(&sent), "{sent}");
+    assert!(scene.bridge.shared.uses_syncookies());
+    // Connections that get through do not count.
+    scene.bridge.wait(Duration::from_secs(130));
+    assert!(!scene.bridge.shared.uses_syncookies(), "{}", scene.bridge.shared.half_open());
+    let syn = scene.up(SYN, C, 0).frame();
+    assert_eq!(scene.bridge.send(WAN, &syn), PASSES);
+}
