@@ -5,13 +5,11 @@
 use weir_config::rules::Rule;
 
 use crate::chance::Chance;
-use crate::frame::Frames;
+use crate::frame::{Checksum, Frames, Meta, PortIndex};
 use crate::packet::ipv4::{self, Ipv4, Ipv4Mut};
 use crate::packet::ipv6::Ipv6Mut;
-use crate::packet::{Network, Packet, Transport, checksum, ethernet, tcp};
+use crate::packet::{ECN, Network, Packet, Transport, checksum, ethernet, tcp};
 
-/// Bits of `tos` that belong to congestion control (RFC 3168) and stay as they are.
-const ECN: u8 = 3;
 /// `lowdelay` (RFC 791).
 const LOW_DELAY: u8 = 0x10;
 /// No priority in [`Effects::prio`].
@@ -123,6 +121,16 @@ impl Effects {
         self.max_mss
     }
 
+    /// Changes a whole frame that weir has made itself, for this port; what it says of the maximum
+    /// segment size is right already.
+    pub(crate) fn apply_to_crafted(self, port: PortIndex, frame: &mut [u8], chance: &mut Chance) {
+        let length = frame.len() as u32;
+        let meta = Meta { port, checksum: Checksum::Valid, gso_size: 0, length };
+        if let Ok(packet) = Packet::parse(frame, &meta) {
+            self.apply_to_headers(&packet, frame, chance);
+        }
+    }
+
     /// Changes the frame. Every checksum that was right stays right.
     pub(crate) fn apply<F: Frames>(
         self,
@@ -131,19 +139,24 @@ impl Effects {
         i: usize,
         chance: &mut Chance,
     ) {
+        self.apply_to_headers(packet, frames.head_mut(i), chance);
+        if self.max_mss != 0 {
+            clamp_mss(self.max_mss, packet, frames, i);
+        }
+    }
+
+    /// Changes the headers up to that of IP; `head` is the frame's.
+    fn apply_to_headers(self, packet: &Packet, head: &mut [u8], chance: &mut Chance) {
         if self.prio != KEEP {
             let urgent = packet.tos & LOW_DELAY != 0 || is_bare_ack(packet);
             let prio = if urgent { self.prio >> 4 } else { self.prio & 7 };
-            ethernet::set_priority(frames.head_mut(i), prio);
+            ethernet::set_priority(head, prio);
         }
         let at = usize::from(packet.network_offset);
         match packet.network {
-            Network::Ipv4 => self.apply_v4(frames.head_mut(i), at, packet, chance),
-            Network::Ipv6 => self.apply_v6(frames.head_mut(i), at, packet),
+            Network::Ipv4 => self.apply_v4(head, at, packet, chance),
+            Network::Ipv6 => self.apply_v6(head, at, packet),
             Network::Arp => {}
-        }
-        if self.max_mss != 0 {
-            clamp_mss(self.max_mss, packet, frames, i);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::frame::PortIndex;
 use crate::judge::{DEPTH, Lane};
 use crate::link::records::{EtherCounters, EtherRecords};
 use crate::normalise::Normaliser;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, RESETS};
 use crate::packet::protocol;
 use crate::pool::{Pool, Pools};
 use crate::progress::Watched;
@@ -365,9 +365,11 @@ impl Engine {
             self.pooled_tails = self.tails.len();
         }
         let more = self.drain(program.options().limits.states, budget, now) || more;
-        self.settle_synproxy(&program, at, now);
+        let more = self.settle_synproxy(&program, at, now) || more;
         let mut looks = 0;
+        // What ends may have to tell both hosts; else it waits until the worker has taken what was made.
         while looks < budget
+            && self.outbox.has_room(RESETS)
             && let Some(entry) = self.table.next_due(now)
         {
             let state = self.table.get(entry);
@@ -380,18 +382,15 @@ impl Engine {
                 let next = self.look_again(entry, deadline, now);
                 self.table.requeue(entry, next);
             } else if state.has(flag::PROGRESS) {
-                if !self.look_at_progress(entry, now, &program) {
-                    // Once the worker has taken what was made.
-                    looks = budget;
-                }
+                self.look_at_progress(entry, now, &program);
             } else {
                 self.table.requeue(entry, deadline);
             }
-            looks = budget.min(looks + 1);
+            looks += 1;
         }
         self.sweep(&program, pause);
         self.program = Some(program);
-        more || looks == budget
+        more || looks == budget || !self.outbox.has_room(RESETS)
     }
 
     /// Notes by how much time-outs are shortened at the moment.
@@ -448,6 +447,11 @@ impl Engine {
         self.records.own_ticks(rules, timeout).unwrap_or_else(|| program.ticks(timeout))
     }
 
+    /// Whether there is room for what the hosts of a state hear when it is ended by force.
+    fn may_end(&self, entry: u32) -> bool {
+        !self.is_asking(entry) || self.outbox.has_room(RESETS)
+    }
+
     /// Ends a state.
     pub(crate) fn end(&mut self, entry: u32, ending: Ending, now: u32) {
         self.give_up_asking(entry, ending);
@@ -501,9 +505,12 @@ impl Engine {
         std::mem::replace(&mut self.reported, false)
     }
 
-    /// Ends the oldest unproven state. `false`: there is none.
+    /// Ends the oldest unproven state. `false`: there is none, or no room to tell its hosts.
     pub(crate) fn evict(&mut self, now: u32) -> bool {
         let Some(oldest) = self.table.oldest_unproven() else { return false };
+        if !self.may_end(oldest) {
+            return false;
+        }
         self.end(oldest, Ending::Forgotten, now);
         self.counters.evictions += 1;
         self.shared.count_eviction();
@@ -517,7 +524,7 @@ impl Engine {
         while evicted < most && self.shared.states() > limit && self.evict(now) {
             evicted += 1;
         }
-        evicted == most
+        evicted == most || !self.outbox.has_room(RESETS)
     }
 
     /// The time of the last round.
@@ -590,8 +597,9 @@ impl Engine {
         (end < places).then_some(end)
     }
 
-    /// Ends the states that `matches` among the next `max` places of the table. Returns how many,
-    /// and where to go on.
+    /// Ends the states that `matches` among the next `max` places of the table, as far as there is room
+    /// for what their hosts are told. Returns how many, and where to go on once what
+    /// [`Engine::crafted`] holds has been taken.
     pub fn kill(
         &mut self,
         now: Instant,
@@ -603,6 +611,9 @@ impl Engine {
         let mut killed = 0;
         for entry in cursor..end {
             if self.view(entry, tick(now)).is_some_and(|view| matches(&view)) {
+                if !self.may_end(entry) {
+                    return (killed, Some(entry));
+                }
                 self.end(entry, Ending::Killed, tick(now));
                 killed += 1;
             }

@@ -4,7 +4,8 @@
 //!
 //! The queue is short and of fixed size, its frames are headers without data: when it is full, what
 //! would come on top is lost and counted as [`Reason::OutputFull`], as a frame that finds the output
-//! queue of a port full. TCP repeats whatever it misses.
+//! queue of a port full. TCP repeats whatever it misses, but nobody repeats a RST for weir: states that
+//! end with one end when there is room for it, and what can go out later leaves half of the room.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,9 @@ use crate::reason::Reason;
 
 /// Frames that wait at most: four for each of a batch.
 const FRAMES: usize = 4 * Engine::BATCH;
+
+/// Frames that tell both hosts of a connection that it is over.
+pub(crate) const RESETS: usize = 2;
 
 /// Bytes of the longest frame: Ethernet with two tags and PPPoE, IPv6, TCP with all options.
 pub(crate) const LONGEST: usize = 14 + 8 + 8 + 40 + 60;
@@ -45,6 +49,11 @@ impl Outbox {
     /// Whether so many frames more would find room.
     pub(crate) const fn has_room(&self, frames: usize) -> bool {
         self.waiting + frames <= FRAMES
+    }
+
+    /// Whether a frame that may as well go out later would find room.
+    pub(crate) const fn has_room_to_spare(&self) -> bool {
+        self.waiting < FRAMES / 2
     }
 
     /// Queues the frame that `write` makes in the room it is given and tells the length of, with its

@@ -45,8 +45,6 @@ use crate::state::wheel::{TICKS_PER_SECOND, is_due};
 
 /// Bytes of the longest link header: Ethernet with two tags and PPPoE.
 const LINK: usize = 14 + 8 + 8;
-/// Frames that end a connection.
-pub(crate) const RESETS: usize = 2;
 
 /// What is known of the progress of a connection.
 #[derive(Clone, Copy, Debug, FromZeros)]
@@ -290,18 +288,13 @@ impl Engine {
         }
     }
 
-    /// The wheel has come to a state that is watched: one that has failed is reset. Whether there was
-    /// room for what that takes; else it is to be looked at again.
-    pub(crate) fn look_at_progress(&mut self, entry: u32, tick: u32, program: &Program) -> bool {
-        if !self.outbox.has_room(RESETS) {
-            return false;
-        }
+    /// The wheel has come to a state that is watched: one that has failed is reset.
+    pub(crate) fn look_at_progress(&mut self, entry: u32, tick: u32, program: &Program) {
         if let Err(reason) = self.judge_watched(entry, tick, program) {
             self.note(reason);
         }
         let due = self.next_look(entry, program);
         self.table.requeue(entry, due);
-        true
     }
 
     /// The tick in which a state ends, or its progress is looked at, if no packet comes.

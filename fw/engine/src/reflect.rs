@@ -178,7 +178,7 @@ fn write_bare(room: &mut [u8], packet: &Packet, fields: &Tcp, ttl: Option<u8>) -
     let end = at + ip_header(packet) + tcp::HEADER;
     let room = room.get_mut(..end)?;
     room[end - tcp::HEADER..].copy_from_slice(&header);
-    write_ip(room, packet, protocol::TCP, ttl.unwrap_or(TTL));
+    write_ip(room, packet, protocol::TCP, ttl.unwrap_or(TTL), 0);
     Some(end)
 }
 
@@ -221,7 +221,7 @@ pub fn unreachable<F: Frames + ?Sized>(
     sum.feed(&room[transport..]);
     let field = transport + icmp::CHECKSUM;
     room[field..field + 2].copy_from_slice(&(!sum.folded()).to_be_bytes());
-    write_ip(room, packet, number, ttl);
+    write_ip(room, packet, number, ttl, 0);
     frames.set_length(i, end);
     Ok(())
 }
@@ -288,15 +288,16 @@ pub(crate) fn pseudo(packet: &Packet, number: u8, length: usize) -> Sum {
 }
 
 /// Writes the IP header from the packet's destination to its source, for an answer that fills
-/// `room`, turns the Ethernet header round and tells the length of a PPPoE session's payload.
-pub(crate) fn write_ip(room: &mut [u8], packet: &Packet, number: u8, ttl: u8) {
+/// `room`, turns the Ethernet header round and tells the length of a PPPoE session's payload. `tos` is
+/// its type of service or traffic class.
+pub(crate) fn write_ip(room: &mut [u8], packet: &Packet, number: u8, ttl: u8, tos: u8) {
     ethernet::swap_addresses(room);
     pppoe::set_length(room, packet);
     let ip = &mut room[usize::from(packet.network_offset)..];
     let length = ip.len();
     if packet.network == Network::Ipv4 {
         let ip = &mut ip[..ipv4::HEADER];
-        ip[..2].copy_from_slice(&[0x45, 0]);
+        ip[..2].copy_from_slice(&[0x45, tos]);
         ip[2..4].copy_from_slice(&(length as u16).to_be_bytes());
         ip[4..6].fill(0);
         ip[6..8].copy_from_slice(&ipv4::DONT_FRAGMENT.to_be_bytes());
@@ -306,7 +307,7 @@ pub(crate) fn write_ip(room: &mut [u8], packet: &Packet, number: u8, ttl: u8) {
         let checksum = !checksum::sum(ip);
         ip[10..12].copy_from_slice(&checksum.to_be_bytes());
     } else {
-        ip[..4].copy_from_slice(&[0x60, 0, 0, 0]);
+        ip[..4].copy_from_slice(&[0x60 | tos >> 4, tos << 4, 0, 0]);
         ip[4..6].copy_from_slice(&((length - ipv6::HEADER) as u16).to_be_bytes());
         ip[6..8].copy_from_slice(&[number, ttl]);
         ip[8..24].copy_from_slice(&packet.destination.0.to_be_bytes());

@@ -236,6 +236,9 @@ impl Packet {
     }
 }
 
+/// Bits of a type of service or traffic class that belong to congestion control (RFC 3168, 5).
+pub(crate) const ECN: u8 = 3;
+
 /// Protocol numbers the engine knows by name (IANA).
 pub mod protocol {
     /// ICMP.

@@ -73,8 +73,8 @@ impl Engine {
     }
 
     /// Once a round: secrets keep up with the clock, SYN-ACKs go out again, and the mode is
-    /// decided.
-    pub(crate) fn settle_synproxy(&mut self, program: &Program, now: Instant, tick: u32) {
+    /// decided. Whether more SYN-ACKs are to go out.
+    pub(crate) fn settle_synproxy(&mut self, program: &Program, now: Instant, tick: u32) -> bool {
         let Self { synproxy, outbox, counters, shared, table, .. } = self;
         let periods = synproxy.secrets.turn(now);
         if periods > 0 {
@@ -82,16 +82,18 @@ impl Engine {
             let [open, _] = synproxy.open;
             synproxy.open = [0, if periods == 1 { open } else { 0 }];
         }
-        synproxy.resend.due(tick, |port, frame| {
-            let sent = outbox.push(port, |room| {
-                room.get_mut(..frame.len())?.copy_from_slice(frame);
-                Some(frame.len())
-            });
+        let more = synproxy.resend.due(tick, |port, frame| {
+            let sent = outbox.has_room_to_spare()
+                && outbox.push(port, |room| {
+                    room.get_mut(..frame.len())?.copy_from_slice(frame);
+                    Some(frame.len())
+                });
             counters.synproxy.resent += u64::from(sent);
             sent
         });
         synproxy.tell(shared.mode(), table.half_open());
         shared.mode().settle(program.options().syncookies, program.options().limits.states);
+        more
     }
 }
 

@@ -139,6 +139,7 @@ impl Engine {
                 terms.scales.map(|(_, server)| server),
             ),
             ttl: reflect::TTL,
+            tos: 0,
         };
         let Some(answer) = syn_ack.over(frames, i, packet, Towards::Sender) else {
             return self.block(packet, Direction::In, Reason::SynproxyUnfit);

@@ -10,7 +10,7 @@ use crate::flow::Path;
 use crate::frame::PortIndex;
 use crate::outbox::LONGEST;
 use crate::packet::tcp::flags;
-use crate::packet::{Packet, Tcp, Transport, protocol};
+use crate::packet::{ECN, Packet, Tcp, Transport, protocol};
 use crate::reflect;
 use crate::state::entry::{Entry, flag};
 
@@ -57,6 +57,8 @@ pub(super) struct Pending {
     pub(super) sent: u8,
     /// Time to live of the client's ACK.
     ttl: u8,
+    /// Its type of service or traffic class, as of a segment that cannot experience congestion.
+    tos: u8,
     /// The port that the client is on.
     port: u8,
     /// Where the network header begins.
@@ -110,6 +112,7 @@ impl Pending {
             flags,
             sent: 1,
             ttl: packet.ttl,
+            tos: packet.tos & !ECN,
             port: packet.port.0,
             network_offset: before as u8,
             link,
@@ -183,6 +186,7 @@ impl Pending {
             window: self.syn_window(),
             options: self.options(),
             ttl: self.ttl,
+            tos: self.tos,
         }
     }
 
@@ -196,6 +200,7 @@ impl Pending {
             window: self.window,
             options: TcpOptions::of_ack(stamps),
             ttl: self.ttl,
+            tos: self.tos,
         }
     }
 

@@ -113,10 +113,14 @@ impl Resend {
     }
 
     /// What goes out again in this tick, once; as long as `send` takes it, then it waits for the next
-    /// call.
-    pub(super) fn due(&mut self, tick: u32, mut send: impl FnMut(PortIndex, &[u8]) -> bool) {
+    /// call. Whether there is more.
+    pub(super) fn due(
+        &mut self,
+        tick: u32,
+        mut send: impl FnMut(PortIndex, &[u8]) -> bool,
+    ) -> bool {
         if self.live == 0 || self.looked == tick {
-            return;
+            return false;
         }
         for (key, record) in self.keys.iter_mut().zip(&mut self.records) {
             let Some((hash, due)) = *key else { continue };
@@ -124,7 +128,7 @@ impl Resend {
                 continue;
             }
             if !send(record.port, &record.bytes[..usize::from(record.length)]) {
-                return;
+                return true;
             }
             record.times += 1;
             *key = PAUSES
@@ -133,6 +137,7 @@ impl Resend {
             self.live -= u32::from(key.is_none());
         }
         self.looked = tick;
+        false
     }
 }
 
@@ -142,11 +147,12 @@ mod tests {
 
     fn sent(resend: &mut Resend, tick: u32) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
-        resend.due(tick, |port, frame| {
+        let more = resend.due(tick, |port, frame| {
             assert_eq!(port, PortIndex::WAN);
             frames.push(frame.to_vec());
             true
         });
+        assert!(!more);
         frames
     }
 

@@ -78,6 +78,8 @@ pub(super) struct Segment {
     pub(super) options: TcpOptions,
     /// Time to live or hop limit.
     pub(super) ttl: u8,
+    /// Type of service or traffic class.
+    pub(super) tos: u8,
 }
 
 impl Segment {
@@ -90,6 +92,7 @@ impl Segment {
             window: 0,
             options: TcpOptions::default(),
             ttl: reflect::TTL,
+            tos: 0,
         }
     }
 
@@ -114,7 +117,7 @@ impl Segment {
         let end = usize::from(packet.network_offset) + ip_header(packet) + length;
         let room = room.get_mut(..end)?;
         room[end - length..].copy_from_slice(header);
-        reflect::write_ip(room, packet, protocol::TCP, self.ttl);
+        reflect::write_ip(room, packet, protocol::TCP, self.ttl, self.tos);
         Some(end)
     }
 
@@ -203,6 +206,7 @@ mod tests {
                 window: 7,
                 options: TcpOptions::of_syn(1460, true, Some([1, 2]), Some(9)),
                 ttl: 61,
+                tos: 0xb8,
             };
             let bytes = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 9];
             for (towards, [from, to], macs) in [
@@ -220,6 +224,7 @@ mod tests {
                     .ack(99)
                     .window(7)
                     .ttl(61)
+                    .tos(0xb8)
                     .tcp_options(&bytes)
                     .vlan(5)
                     .frame();

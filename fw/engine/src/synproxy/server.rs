@@ -21,7 +21,7 @@ use crate::frame::Frames;
 use crate::judge::{Arrival, Round, Verdict};
 use crate::log::LogSink;
 use crate::packet::tcp::flags;
-use crate::packet::{Packet, Tcp, Transport};
+use crate::packet::{ECN, Packet, Tcp, Transport};
 use crate::reason::Reason;
 use crate::reflect::Towards;
 use crate::state::entry::flag;
@@ -92,8 +92,9 @@ impl Engine {
             }
             // Without the acknowledgement of what the server never said.
             let written = pending.reset_server().over(frames, i, packet, Towards::Receiver);
+            let verdict = self.pass_written(entry, &written.unwrap_or(*packet), frames, i);
             self.end(entry, Ending::Over, round.tick);
-            return Some(self.forward(&written.unwrap_or(*packet)));
+            return Some(verdict);
         }
         if tracker::opens(header) {
             if header.seq == pending.seq {
@@ -150,8 +151,9 @@ impl Engine {
                 .reset_client()
                 .over(frames, i, packet, Towards::Receiver)
                 .ok_or(Reason::SynproxyUnfit)?;
+            let verdict = self.pass_written(entry, &written, frames, i);
             self.end(entry, Ending::Over, round.tick);
-            return Ok(self.forward(&written));
+            return Ok(verdict);
         }
         if acknowledges && !exact {
             // It has a connection of before: as RFC 9293, 3.10.7.3 wants it.
@@ -294,6 +296,7 @@ impl Engine {
             ),
             ttl: packet.ttl,
         };
+            tos: packet.tos & !ECN,
         self.craft_pending(entry, Towards::Receiver, &pending.ack(header.seq, server_stamp));
         let written =
             update.over(frames, i, packet, Towards::Receiver).ok_or(Reason::SynproxyUnfit)?;
@@ -319,7 +322,7 @@ impl Engine {
         state.touched = round.tick;
         state.packets[1] += 1;
         state.bytes[1] += u64::from(written.length);
-        let (records, changed) = (state.rules, state.has(flag::EFFECTS));
+        let records = state.rules;
         self.records.count(records[0], 1, written.length);
         self.records.count(records[1], 0, written.length);
         if let Some(place) = self.synproxy.pending.get_mut(entry as usize) {
@@ -329,11 +332,22 @@ impl Engine {
         self.watch(entry, round.tick);
         let due = self.next_look(entry, round.program);
         self.table.requeue(entry, due);
-        if changed {
+        Ok(self.pass_written(entry, &written, frames, i))
+    }
+
+    /// A segment that was written over the other end's passes, changed as the rules want.
+    fn pass_written<F: Frames>(
+        &mut self,
+        entry: u32,
+        written: &Packet,
+        frames: &mut F,
+        i: usize,
+    ) -> Verdict {
+        if self.table.get(entry).has(flag::EFFECTS) {
             let effects = Effects::unpack(self.table.effects(entry));
-            self.apply(effects, &written, frames, i);
+            self.apply(effects, written, frames, i);
         }
-        Ok(self.forward(&written))
+        self.forward(written)
     }
 
     /// Whether the client of a connection whose handshake weir has made acknowledges what its server
@@ -356,18 +370,18 @@ impl Engine {
     /// The wheel has come to a state that is not over: when is it to look again? Until a server has
     /// answered it gets its SYN again.
     pub(crate) fn look_again(&mut self, entry: u32, deadline: u32, tick: u32) -> u32 {
-        let Some(pending) = self.synproxy.pending.get_mut(entry as usize) else { return deadline };
+        let Some(mut pending) = self.synproxy.pending.get(entry as usize).copied() else {
+            return deadline;
+        };
         if is_due(pending.due, tick) {
             if pending.sent >= SYNS {
                 return deadline;
             }
             pending.due = tick.wrapping_add(TICKS_PER_SECOND << pending.sent);
-            pending.sent += 1;
-            let syn = pending.syn();
-            self.craft_pending(entry, Towards::Receiver, &syn);
+            pending.sent += u8::from(self.craft_pending(entry, Towards::Receiver, &pending.syn()));
+            self.synproxy.pending[entry as usize] = pending;
         }
-        let due = self.synproxy.pending[entry as usize].due;
-        if is_due(deadline, due) { deadline } else { due }
+        if is_due(deadline, pending.due) { deadline } else { pending.due }
     }
 
     /// A state ends before its server has answered: both ends hear of it, unless they have said so
@@ -384,17 +398,29 @@ impl Engine {
         self.craft_pending(entry, Towards::Receiver, &pending.reset_server());
     }
 
-    /// Queues a segment for the server of a pending state (the receiver of its SYN), or for its client.
-    fn craft_pending(&mut self, entry: u32, towards: Towards, segment: &Segment) {
-        let Some(pending) = self.synproxy.pending.get(entry as usize).copied() else { return };
+    /// Queues a segment for the server of a pending state (the receiver of its SYN), or for its client,
+    /// changed as its rules want all segments of the connection to be. `false`: there is no room.
+    fn craft_pending(&mut self, entry: u32, towards: Towards, segment: &Segment) -> bool {
+        let Some(pending) = self.synproxy.pending.get(entry as usize).copied() else {
+            return false;
+        };
         let path = pending.path();
         let port = if towards == Towards::Sender { path.from } else { path.to };
-        let Self { table, outbox, counters, .. } = self;
-        let state = table.get(entry);
-        if !outbox.has_room(1) {
+        if !self.outbox.has_room(1) {
             self.note(Reason::OutputFull);
-        } else if outbox.push(port, |room| pending.write(state, segment, towards, room)) {
-            counters.crafted += 1;
+            return false;
         }
     }
+        let Self { table, outbox, counters, chance, .. } = self;
+        let state = table.get(entry);
+        let effects = state.has(flag::EFFECTS).then(|| Effects::unpack(table.effects(entry)));
+        let queued = outbox.push(port, |room| {
+            let length = pending.write(state, segment, towards, room)?;
+            if let Some(effects) = effects {
+                effects.apply_to_crafted(port, &mut room[..length], chance);
+            }
+            Some(length)
+        });
+        counters.crafted += u64::from(queued);
+        queued
 }

@@ -213,7 +213,11 @@ impl Bridge {
     /// As `-F states`.
     pub(crate) fn forget_states(&mut self) {
         for engine in &mut self.engines {
-            engine.kill(self.now, 0, u32::MAX, &|_| true);
+            let mut cursor = Some(0);
+            while let Some(at) = cursor {
+                (_, cursor) = engine.kill(self.now, at, u32::MAX, &|_| true);
+                take_crafted(engine, &mut self.crafted);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weir_engine::Reason;
+use weir_engine::packet::build;
 use weir_engine::packet::tcp::flags::{ACK, PSH, RST, SYN};
 
 use super::{ASKED, C, RULES, S, Scene, full, scenes, stamps};
@@ -127,4 +128,83 @@ fn a_server_with_an_old_connection_is_reset_and_asked_again() {
         let told = scene.down(SYN | ACK, S, C + 1).tcp_options(&full(900, 71)).frame();
         assert_eq!(scene.pass(LAN, &told).flags, ACK);
     }
+}
+
+#[test]
+fn many_servers_at_once_hear_every_syn_and_every_rst() {
+    const MANY: u16 = 400;
+    let mut scene = Scene::new(RULES);
+    for number in 0..MANY {
+        scene.client.set_port(10_000 + number);
+        scene.prove();
+    }
+    // One more than a batch or a round can queue wait for the next.
+    for pause in [1, 2, 4, 8] {
+        scene.bridge.wait(Duration::from_secs(pause) + Duration::from_millis(300));
+        let mut clients: Vec<_> = scene
+            .crafted()
+            .into_iter()
+            .filter(|(port, syn)| *port == LAN && syn.flags == SYN)
+            .map(|(_, syn)| syn.from)
+            .collect();
+        clients.sort();
+        clients.dedup();
+        assert_eq!(clients.len(), usize::from(MANY), "after {pause} s");
+    }
+    scene.bridge.forget_states();
+    let resets = scene.crafted();
+    for port in [WAN, LAN] {
+        let told = resets.iter().filter(|(to, reset)| *to == port && reset.flags == RST).count();
+        assert_eq!(told, usize::from(MANY));
+    }
+    assert_eq!(scene.bridge.counters().reasons[Reason::OutputFull as usize], 0);
+}
+
+#[test]
+fn syn_acks_that_go_out_again_leave_room_for_those_that_are_given_up() {
+    const MANY: u16 = 100;
+    let mut scene = Scene::new(&format!("set timeout tcp.opening 5\n{RULES}"));
+    for number in 0..MANY {
+        scene.client.set_port(10_000 + number);
+        scene.prove();
+    }
+    scene.bridge.wait(Duration::from_secs(4));
+    scene.bridge.crafted.clear();
+    for number in 0..1_000 {
+        scene.client.set_port(20_000 + number);
+        scene.syn(&[]);
+    }
+    scene.bridge.wait(Duration::from_millis(1_500));
+    assert!(scene.bridge.states().iter().all(|state| state.id == 0), "clients that are awaited");
+    let resets = scene.crafted().iter().filter(|(_, frame)| frame.flags == RST).count();
+    assert_eq!(resets, 2 * usize::from(MANY));
+    let counters = scene.bridge.counters();
+    assert_eq!(counters.reasons[Reason::OutputFull as usize], 0);
+    assert_eq!(counters.synproxy.resent, 1_000);
+}
+
+#[test]
+fn a_syn_that_goes_out_again_is_what_the_rules_made_of_the_first() {
+    for mut scene in scenes(&format!("match set (tos 0x28, prio 6) scrub (min-ttl 70)\n{RULES}")) {
+        let tagged = |build: build::Build| build.ttl(60).tos(0xba).vlan(7).frame();
+        let syn = tagged(scene.up(SYN, C, 0));
+        let answer = scene.answer(scene.near, &syn);
+        let ack = tagged(scene.ack_of(&answer, 0));
+        scene.pass(scene.near, &ack);
+        let first = scene.bridge.frame.clone();
+        let (ttl, tos) = if scene.client.is_ipv4() {
+            (first[18 + 8], first[18 + 1])
+        } else {
+            (first[18 + 7], first[18] << 4 | first[19] >> 4)
+        };
+        assert_eq!((ttl, tos, first[14] >> 5), (70, 0x28, 6));
+        scene.bridge.wait(Duration::from_millis(1_200));
+        assert_eq!(scene.bridge.crafted, [(scene.far(), first)]);
+    }
+    // Without such a rule it is of the kind that the client wants.
+    let mut scene = Scene::new(RULES);
+    let answer = scene.syn(&[]);
+    let ack = scene.ack_of(&answer, 0).tos(0xba).frame();
+    scene.pass(WAN, &ack);
+    assert_eq!(scene.bridge.frame[14 + 1], 0xb8, "not capable of congestion notification");
 }
