@@ -658,21 +658,25 @@ pub(crate) enum Ending {
     Forgotten,
 }
 
-/// Remembers the tail of a TCP connection whose handshake was complete, if more of it may come.
+/// Remembers the tail of a TCP connection whose handshake was complete, if more of it may come; of one
+/// that was killed while its server was asked, too, since its client's handshake was.
 fn remember(tails: &mut Tails, state: &Entry, hash: u64, ending: Ending, now: u32) {
     let more_may_come = match ending {
         Ending::TimedOut => tcp::either_closes(&state.peers),
         Ending::Over | Ending::Killed => true,
         Ending::Forgotten => false,
     };
-    if more_may_come && state.has(flag::PROVEN) && state.key().protocol() == protocol::TCP {
+    let asks = state.has(flag::TRANSLATED) && tcp::asks(&state.peers);
+    let complete = state.has(flag::PROVEN) || asks && ending == Ending::Killed;
+    if more_may_come && complete && state.key().protocol() == protocol::TCP {
         let rest = match ending {
             _ if state.has(flag::TRANSLATED) => Rest::Untranslatable,
             Ending::Killed => Rest::Silenced,
             _ => Rest::Passes,
         };
-        let sloppy = state.has(flag::SLOPPY);
-        let tail = Tail::new(&state.peers, state.sender(true), sloppy, rest);
+        // Of a server that has not answered no number is known.
+        let anywhere = state.has(flag::SLOPPY) || asks;
+        let tail = Tail::new(&state.peers, state.sender(true), anywhere, rest);
         tails.remember(state.key().sided(hash), tail, now);
     }
 }

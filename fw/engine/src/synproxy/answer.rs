@@ -148,6 +148,7 @@ impl Engine {
             self.apply(decision.effects, &answer, frames, i);
         }
         self.synproxy.expected.expect(lane.hash);
+        self.reopen(lane, header.seq, round.tick);
         self.synproxy.open[0] += 1;
         self.synproxy.resend.remember(lane.hash, packet.port, frames.head(i), round.tick);
         self.counters.synproxy.sent += 1;

@@ -31,7 +31,7 @@ impl Engine {
         log: &mut L,
     ) -> Option<Verdict> {
         let Transport::Tcp(header) = arrival.packet.transport else { return None };
-        if !self.synproxy.expected.has(arrival.lane.hash) {
+        if !self.synproxy.expected.has(arrival.lane.hash) || self.is_late(arrival, &header) {
             return None;
         }
         let proven = self.prove(arrival, frames, &header)?;

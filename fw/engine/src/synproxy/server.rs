@@ -155,8 +155,9 @@ impl Engine {
             self.end(entry, Ending::Over, round.tick);
             return Ok(verdict);
         }
-        if acknowledges && !exact {
-            // It has a connection of before: as RFC 9293, 3.10.7.3 wants it.
+        if acknowledges && !(exact && set & flags::SYN != 0) {
+            // It has a connection of before: as RFC 9293, 3.10.7.3 wants it. One that expects what the
+            // SYN has, too, does not answer that with a SYN.
             let answer = Segment::reset(header.ack)
                 .over(frames, i, packet, Towards::Sender)
                 .ok_or(Reason::SynproxyUnfit)?;
@@ -295,8 +296,8 @@ impl Engine {
                 terms.stamps.then_some([pending.stamp, pending.client_stamp]),
             ),
             ttl: packet.ttl,
-        };
             tos: packet.tos & !ECN,
+        };
         self.craft_pending(entry, Towards::Receiver, &pending.ack(header.seq, server_stamp));
         let written =
             update.over(frames, i, packet, Towards::Receiver).ok_or(Reason::SynproxyUnfit)?;
@@ -410,7 +411,6 @@ impl Engine {
             self.note(Reason::OutputFull);
             return false;
         }
-    }
         let Self { table, outbox, counters, chance, .. } = self;
         let state = table.get(entry);
         let effects = state.has(flag::EFFECTS).then(|| Effects::unpack(table.effects(entry)));
@@ -423,4 +423,5 @@ impl Engine {
         });
         counters.crafted += u64::from(queued);
         queued
+    }
 }

@@ -15,6 +15,9 @@ pub(crate) struct Tail {
     /// How far behind a segment of that end may be: a power of two of bytes, or [`ANYWHERE`].
     behind: [u8; 2],
     rest: Rest,
+    /// Names the sequence number of the last SYN of the same flow that weir has answered since; 0 if
+    /// there was none.
+    reopened: u8,
 }
 
 /// What becomes of the last segments of a connection.
@@ -54,8 +57,12 @@ pub(crate) enum Late {
 
 impl Tail {
     /// Of nothing.
-    pub(crate) const BLANK: Self =
-        Self { ends: [End { seq_lo: 0, seq_hi: 0 }; 2], behind: [0; 2], rest: Rest::Passes };
+    pub(crate) const BLANK: Self = Self {
+        ends: [End { seq_lo: 0, seq_hi: 0 }; 2],
+        behind: [0; 2],
+        rest: Rest::Passes,
+        reopened: 0,
+    };
 
     /// Of a connection; `lower` is the index of the lower endpoint in `peers`.
     pub(crate) fn new(peers: &[Peer; 2], lower: usize, sloppy: bool, rest: Rest) -> Self {
@@ -67,7 +74,24 @@ impl Tail {
             let bits = window.max(MAX_ACK_WINDOW).next_power_of_two().trailing_zeros() as u8;
             if sloppy { ANYWHERE } else { bits }
         };
-        Self { ends: [end(lower), end(upper)], behind: [behind(upper), behind(lower)], rest }
+        Self {
+            ends: [end(lower), end(upper)],
+            behind: [behind(upper), behind(lower)],
+            rest,
+            reopened: 0,
+        }
+    }
+
+    /// Weir answers a SYN of the same flow with this sequence number: its handshake is another
+    /// connection's.
+    pub(crate) const fn reopen(&mut self, seq: u32) {
+        self.reopened = name(seq);
+    }
+
+    /// Whether a segment with this sequence number may complete that handshake, behind the SYN or as a
+    /// probe before what follows it.
+    pub(crate) const fn may_follow(&self, seq: u32) -> bool {
+        self.reopened == name(seq.wrapping_sub(1)) || self.reopened == name(seq)
     }
 
     /// Whether the segment, which is no SYN and sent by the lower endpoint or the upper, is one that
@@ -111,6 +135,11 @@ impl Tail {
         Seq(seq_lo).plus(1).at_least(Seq(ack))
             && Seq(ack).at_least(Seq(seq_lo).minus(1 << self.behind[end]))
     }
+}
+
+/// What tells the SYNs of a flow apart; never 0.
+const fn name(seq: u32) -> u8 {
+    (seq % 255) as u8 + 1
 }
 
 /// Whether a connection in these states has come to its end rather than fallen asleep.

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use weir_engine::packet::build;
-use weir_engine::packet::tcp::flags::{ACK, SYN};
+use weir_engine::packet::tcp::flags::{ACK, PSH, SYN};
 use weir_engine::{Reason, Verdict};
 
-use super::{ASKED, C, MSS_ONLY, RULES, S, Scene, full};
+use super::{ASKED, C, MSS_ONLY, RULES, S, Scene, full, scenes, stamps};
 use crate::bridge::{LAN, WAN};
 
 #[test]
@@ -120,4 +120,39 @@ fn a_million_blind_acks_open_nothing() {
     assert_eq!((counters.valid, scene.bridge.shared.states()), (0, 0));
     assert!(counters.invalid > 100_000, "{counters:?}");
     assert!(scene.bridge.crafted.iter().all(|(port, _)| *port == WAN), "the server hears nothing");
+}
+
+#[test]
+fn a_connection_that_was_killed_does_not_come_back_by_its_cookie() {
+    for mut scene in scenes(RULES) {
+        for asks in [true, false] {
+            if !asks {
+                scene.client.set_port(40_001);
+                scene.teach();
+            }
+            let answer = if asks { scene.prove().0 } else { scene.connect().0 };
+            scene.bridge.forget_states();
+            scene.bridge.crafted.clear();
+            let (ack, stamp) = (answer.seq.wrapping_add(1), answer.stamps.map_or(0, |s| s.0));
+            let options = if answer.stamps.is_some() { stamps(75, stamp) } else { vec![] };
+            // A duplicate ACK, a keep-alive, and data.
+            for segment in [
+                scene.up(ACK, C + 1, ack),
+                scene.up(ACK, C, ack),
+                scene.up(PSH | ACK, C + 1, ack).payload(b"GET /"),
+            ] {
+                let segment = segment.tcp_options(&options).frame();
+                assert_eq!(scene.drop(scene.near, &segment), Some(Reason::TcpLate));
+            }
+            assert_eq!(scene.bridge.shared.states(), 0);
+            assert!(scene.bridge.log.is_empty() && scene.crafted().is_empty());
+            // Who asks anew is served anew.
+            let syn = scene.up(SYN, C + 10_000, 0).frame();
+            let answer = scene.answer(scene.near, &syn);
+            let late = scene.up(ACK, C + 1, ack).tcp_options(&options).frame();
+            assert_eq!(scene.drop(scene.near, &late), Some(Reason::TcpLate), "still not the old");
+            let ack = scene.up(ACK, C + 10_001, answer.seq.wrapping_add(1)).frame();
+            assert_eq!(scene.pass(scene.near, &ack).flags, SYN);
+        }
+    }
 }

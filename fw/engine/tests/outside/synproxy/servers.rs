@@ -116,13 +116,13 @@ fn a_late_or_repeated_answer_of_the_server_is_as_good() {
 
 #[test]
 fn a_server_with_an_old_connection_is_reset_and_asked_again() {
-    for flags in [ACK, SYN | ACK, PSH | ACK] {
+    for (flags, ack) in [(ACK, 77_777), (SYN | ACK, 77_777), (PSH | ACK, 77_777), (ACK, C + 1)] {
         let mut scene = Scene::new(RULES);
         scene.teach();
         let (_, asked) = scene.prove();
-        let old = scene.down(flags, 123_456, 77_777).frame();
+        let old = scene.down(flags, 123_456, ack).frame();
         let reset = scene.answer(LAN, &old);
-        assert_eq!((reset.from, reset.flags, reset.seq), (scene.client, RST, 77_777));
+        assert_eq!((reset.from, reset.flags, reset.seq), (scene.client, RST, ack));
         scene.bridge.wait(Duration::from_millis(400));
         assert_eq!(scene.crafted(), [(LAN, asked)]);
         let told = scene.down(SYN | ACK, S, C + 1).tcp_options(&full(900, 71)).frame();
