@@ -20,6 +20,12 @@ use crate::track::verify;
 /// for tunnels, as firewalls clamp it.
 const MSS: [u16; 2] = [1380, 1360];
 
+/// The flags by which hosts agree on explicit congestion notification, and those of a SYN and of a
+/// SYN-ACK that do (RFC 3168, 6.1.1).
+const SETS_UP: u8 = flags::SYN | flags::ACK | flags::ECE | flags::CWR;
+pub(super) const ECN_SYN: u8 = flags::SYN | flags::ECE | flags::CWR;
+const ECN_SYN_ACK: u8 = flags::SYN | flags::ACK | flags::ECE;
+
 /// The options of a SYN that matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offer {
@@ -29,12 +35,17 @@ pub(super) struct Offer {
     pub(super) sack: bool,
     /// Timestamp and echo.
     pub(super) stamps: Option<[u32; 2]>,
+    /// Explicit congestion notification (RFC 3168, 6.1.1).
+    pub(super) ecn: bool,
 }
 
 impl Offer {
     /// Those of a segment, whose frame begins with `head`.
     pub(super) fn of(packet: &Packet, head: &[u8]) -> Self {
         let mut offer = Self::default();
+        if let Transport::Tcp(header) = packet.transport {
+            offer.ecn = matches!(header.flags & SETS_UP, ECN_SYN | ECN_SYN_ACK);
+        }
         for option in packet.tcp_options(head) {
             match option {
                 TcpOption::MaximumSegmentSize(mss) => offer.mss = Some(mss),
@@ -56,13 +67,16 @@ impl Offer {
     fn agree(&self, network: Network, traits: Option<&Traits>) -> Terms {
         let mss = self.mss(network);
         let Some(traits) = traits else {
-            return Terms { mss, scales: None, sack: false, stamps: false };
+            return Terms { mss, scales: None, sack: false, stamps: false, ecn: false };
         };
+        let stamps = self.stamps.is_some() && traits.stamps;
         Terms {
             mss,
             scales: self.scale.zip(traits.scale),
             sack: self.sack && traits.sack,
-            stamps: self.stamps.is_some() && traits.stamps,
+            stamps,
+            // A cookie without timestamps has no bit for it.
+            ecn: stamps && self.ecn && traits.ecn,
         }
     }
 }
@@ -120,8 +134,12 @@ impl Engine {
             return self.block(packet, Direction::In, Reason::SynproxyUnfit);
         }
         let offer = Offer::of(packet, head);
-        let traits = self.shared.learned().get(self.server(packet), round.now);
-        let terms = offer.agree(packet.network, traits.as_ref());
+        let server = self.server(packet);
+        let traits = self.shared.learned().get(server, round.now);
+        let agreed = offer.agree(packet.network, traits.as_ref());
+        let plain = agreed.plain();
+        let guessed = plain != agreed && self.synproxy.expected.is_guessed(server);
+        let terms = if guessed { plain } else { agreed };
         let cookie = self.synproxy.secrets.cookie(flow(lane), header.seq, terms);
         let ipv6 = usize::from(packet.network == Network::Ipv6);
         let mss = traits.map_or(MSS[ipv6], |traits| traits.mss);
@@ -129,7 +147,7 @@ impl Engine {
         let syn_ack = Segment {
             seq: cookie.seq,
             ack: header.seq.wrapping_add(1),
-            flags: flags::SYN | flags::ACK,
+            flags: if terms.ecn { ECN_SYN_ACK } else { flags::SYN | flags::ACK },
             // The client keeps quiet until the server is there.
             window: 0,
             options: TcpOptions::of_syn(

@@ -5,7 +5,7 @@ use weir_config::options::Timeout;
 use weir_config::rules::{Direction, KeepState};
 
 use super::answer::{Offer, flow};
-use super::cookie::{Fails, Proven};
+use super::cookie::{Fails, Good, Proven};
 use super::pending::Pending;
 use super::segment::{Segment, is_plain, rebuilt};
 use crate::admit::{Beginning, Spending};
@@ -58,14 +58,13 @@ impl Engine {
         }
         let server = self.server(packet);
         let echo = Offer::of(packet, head).stamps.map(|[_, echo]| echo);
-        if !self.synproxy.expected.may_check(server, echo.is_some()) {
-            self.counters.synproxy.invalid += 1;
-            return None;
-        }
-        let traits = self.shared.learned().get(server, round.now);
+        let good = Good {
+            scales: self.shared.learned().promised(server, round.now),
+            only_plain: self.synproxy.expected.is_exhausted(server),
+        };
         // Some put a byte of garbage into a probe (RFC 9293, 3.8.4).
         let empty = packet.payload <= 1;
-        let checked = self.synproxy.secrets.check(flow(lane), header, empty, echo, traits.as_ref());
+        let checked = self.synproxy.secrets.check(flow(lane), header, empty, echo, good);
         let proven = match checked {
             Ok(proven) => proven,
             Err(fails) => {
@@ -73,7 +72,9 @@ impl Engine {
                     Fails::Expired => self.counters.synproxy.expired += 1,
                     Fails::Invalid => self.counters.synproxy.invalid += 1,
                 }
-                self.synproxy.expected.was_wrong(server, echo.is_some());
+                if echo.is_none() {
+                    self.synproxy.expected.was_wrong(server);
+                }
                 return None;
             }
         };
@@ -104,7 +105,7 @@ impl Engine {
         };
         let syn = pending.syn();
         let syn = Lane {
-            packet: rebuilt(packet, pending.seq, syn.window, syn.options),
+            packet: rebuilt(packet, pending.seq, &Segment { flags: pending.syn_flags(), ..syn }),
             key: lane.key,
             hash: lane.hash,
             candidate: lane.candidate,

@@ -11,8 +11,9 @@
 //!   ([`SIZES`]), its window scale (15: none was agreed on) and whether both know SACK.
 //!
 //! If both know timestamps, the one in the SYN-ACK has 16 bits more of the hash and, masked by these,
-//! the client's maximum segment size to the byte. The window scale that was promised in the server's
-//! name is hashed, too, and is looked up again: see [`learned`](super::learned).
+//! the client's maximum segment size to the byte; then the three bits of the size say whether both know
+//! ECN (RFC 3168), which no cookie without timestamps has a bit for. The window scale that was promised
+//! in the server's name is hashed, too, and is looked up again: see [`learned`](super::learned).
 //!
 //! Secrets last [`PERIOD`] seconds, the last two count: a cookie is good for 10 to 20 seconds. All
 //! workers derive the same ones from the key of the flow hash and the clock.
@@ -20,11 +21,11 @@
 //! **Odds.** Whoever has seen no answer has to guess 23 bits. The ACK that completes a handshake is
 //! looked at in two ways (a window probe stands one before it), so that one blind ACK in 2^22 is taken
 //! for true; one in 2^21 while a server is changing its window scale. An ACK with timestamps has 16 bits
-//! more to guess, but nobody has to send them. How many may guess is limited by
-//! [`expected`](super::expected). A cookie of another client, server, port, network or number is a guess
-//! like any other.
+//! more to guess, but nobody has to send them. A cookie that is [plain](Terms::plain) must have eight of
+//! the 256 values of its last bits, too: where no others are looked at, one blind ACK in 2^27 is taken
+//! for true. That is so for servers for which many have guessed: see [`expected`](super::expected). A
+//! cookie of another client, server, port, network or number is a guess like any other.
 
-use super::learned::Traits;
 use crate::flow::{HashKey, keyed};
 use crate::packet::Tcp;
 use crate::time::Instant;
@@ -66,6 +67,28 @@ pub(super) struct Terms {
     pub(super) sack: bool,
     /// Timestamps.
     pub(super) stamps: bool,
+    /// Explicit congestion notification; only with timestamps.
+    pub(super) ecn: bool,
+}
+
+impl Terms {
+    /// The same with nothing but a segment size, if there are no timestamps: harder to guess.
+    pub(super) const fn plain(self) -> Self {
+        if self.stamps { self } else { Self { scales: None, sack: false, ..self } }
+    }
+
+    const fn is_plain(self) -> bool {
+        !self.stamps && !self.sack && self.scales.is_none()
+    }
+}
+
+/// Which cookies are looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Good {
+    /// Window scales of the server that may have been promised.
+    pub(super) scales: [Option<u8>; 2],
+    /// Of those without timestamps, only the [plain](Terms::plain) ones.
+    pub(super) only_plain: bool,
 }
 
 /// The numbers of a SYN-ACK.
@@ -153,7 +176,8 @@ impl Secrets {
     fn of_age(&self, age: usize, flow: Flow, seq: u32, terms: Terms) -> Cookie {
         let size = SIZES.iter().rposition(|&size| size <= terms.mss).unwrap_or(0);
         let (scale, promised) = terms.scales.unwrap_or((UNSCALED, UNSCALED));
-        let data = (size as u8) << 5 | (scale & 0xf) << 1 | u8::from(terms.sack);
+        let named = if terms.stamps { u8::from(terms.ecn) } else { size as u8 };
+        let data = named << 5 | (scale & 0xf) << 1 | u8::from(terms.sack);
         let exact = if terms.stamps { terms.mss } else { SIZES[size] };
         let hash = keyed(
             self.keys[age],
@@ -176,15 +200,15 @@ impl Secrets {
         }
     }
 
-    /// Whether an ACK, with the timestamp that it echoes, answers one of the last SYN-ACKs. `traits` are
-    /// those of the server as they are known now; `empty` says that the segment carries nothing, or may be a probe.
+    /// Whether an ACK, with the timestamp that it echoes, answers one of the last SYN-ACKs. `empty` says
+    /// that the segment carries nothing, or may be a probe.
     pub(super) fn check(
         &self,
         flow: Flow,
         header: &Tcp,
         empty: bool,
         echo: Option<u32>,
-        traits: Option<&Traits>,
+        good: Good,
     ) -> Result<Proven, Fails> {
         let cookie = Cookie { seq: header.ack.wrapping_sub(1), stamp: echo };
         // What hosts send first behind the handshake; a probe of a closed window stands before it.
@@ -192,7 +216,7 @@ impl Secrets {
         let probe = empty.then_some(header.seq);
         let age = usize::from((self.period as u32 ^ cookie.seq >> 8) & 1 != 0);
         let mut fails = Fails::Invalid;
-        for terms in said(cookie, traits).into_iter().flatten() {
+        for terms in said(cookie, good).into_iter().flatten() {
             for seq in [Some(first), probe].into_iter().flatten() {
                 if same(self.of_age(age, flow, seq, terms), cookie) {
                     return Ok(Proven { terms, cookie, seq });
@@ -207,9 +231,10 @@ impl Secrets {
 }
 
 /// What a cookie says, if it is one: once for each scale that may have been promised.
-fn said(cookie: Cookie, traits: Option<&Traits>) -> [Option<Terms>; 2] {
+fn said(cookie: Cookie, good: Good) -> [Option<Terms>; 2] {
     let data = (cookie.seq ^ cookie.seq >> 24) as u8;
     let size = SIZES[usize::from(data >> 5)];
+    let ecn = cookie.stamp.is_some() && data >> 5 & 1 != 0;
     let scale = data >> 1 & 0xf;
     let exact = |stamp: u32| stamp as u16 ^ (stamp >> 16) as u16;
     let terms = Terms {
@@ -217,14 +242,14 @@ fn said(cookie: Cookie, traits: Option<&Traits>) -> [Option<Terms>; 2] {
         scales: None,
         sack: data & 1 != 0,
         stamps: cookie.stamp.is_some(),
+        ecn,
     };
-    if scale == UNSCALED {
-        return [Some(terms), None];
-    }
-    let promises = traits.map_or([None; 2], |traits| {
-        [traits.scale, traits.former.filter(|&former| Some(former) != traits.scale)]
-    });
-    promises.map(|promised| Some(Terms { scales: Some((scale, promised?)), ..terms }))
+    let all = if scale == UNSCALED {
+        [Some(terms), None]
+    } else {
+        good.scales.map(|promised| Some(Terms { scales: Some((scale, promised?)), ..terms }))
+    };
+    all.map(|terms| terms.filter(|terms| !good.only_plain || terms.stamps || terms.is_plain()))
 }
 
 /// One comparison of all bits: it takes as long whichever of them differ.
@@ -248,9 +273,12 @@ mod tests {
         Flow { hash, from_above: false }
     }
 
-    fn traits(scale: u8) -> Traits {
-        Traits { mss: 1460, scale: Some(scale), former: None, sack: true, stamps: true }
+    const fn promised(scale: u8) -> Good {
+        Good { scales: [Some(scale), None], only_plain: false }
     }
+
+    const NONE: Good = Good { scales: [None; 2], only_plain: false };
+    const PLAINLY: Good = Good { only_plain: true, ..promised(7) };
 
     fn ack(cookie: Cookie, seq: u32) -> Tcp {
         Tcp {
@@ -262,30 +290,33 @@ mod tests {
         }
     }
 
-    const PLAIN: Terms = Terms { mss: 1460, scales: None, sack: false, stamps: false };
+    const PLAIN: Terms = Terms { mss: 1460, scales: None, sack: false, stamps: false, ecn: false };
 
     proptest! {
         #[test]
         fn a_cookie_says_what_was_agreed(
             hash: u64, from_above: bool, seq: u32, mss in 216_u16..=u16::MAX, scale in 0_u8..15,
-            promised in 0_u8..15, scaled: bool, sack: bool, stamps: bool, probes: bool,
+            scale_of_server in 0_u8..15, scaled: bool, sack: bool, stamps: bool, ecn: bool, probes: bool,
         ) {
             let secrets = secrets(77);
             let flow = Flow { hash, from_above };
-            let terms =
-                Terms { mss, scales: scaled.then_some((scale, promised)), sack, stamps };
+            let scales = scaled.then_some((scale, scale_of_server));
+            let terms = Terms { mss, scales, sack, stamps, ecn: ecn && stamps };
             let cookie = secrets.cookie(flow, seq, terms);
             prop_assert_eq!(cookie.stamp.is_some(), stamps);
             let mut header = ack(cookie, seq);
             if probes {
                 header.seq = seq;
             }
-            let known = traits(promised);
-            let proven = secrets.check(flow, &header, true, cookie.stamp, Some(&known)).unwrap();
+            let good = promised(scale_of_server);
+            let proven = secrets.check(flow, &header, true, cookie.stamp, good).unwrap();
             let size = SIZES.into_iter().rfind(|&size| size <= mss).unwrap();
             let mss = if stamps { mss } else { size };
             prop_assert_eq!(proven.terms(), Terms { mss, ..terms });
             prop_assert_eq!((proven.cookie(), proven.seq()), (cookie, seq));
+            let plainly = Good { only_plain: true, ..good };
+            let counts = secrets.check(flow, &header, true, cookie.stamp, plainly).is_ok();
+            prop_assert_eq!(counts, stamps || terms.plain() == terms);
         }
 
         #[test]
@@ -293,7 +324,7 @@ mod tests {
             let secrets = secrets(77);
             let terms = Terms { stamps, ..PLAIN };
             let cookie = secrets.cookie(flow(hash), seq, terms);
-            let check = |flow, header: Tcp, stamp| secrets.check(flow, &header, true, stamp, None);
+            let check = |flow, header: Tcp, stamp| secrets.check(flow, &header, true, stamp, NONE);
             let good = ack(cookie, seq);
             prop_assert!(check(flow(hash), good, cookie.stamp).is_ok());
             prop_assert!(check(flow(hash ^ 1), good, cookie.stamp).is_err());
@@ -322,7 +353,7 @@ mod tests {
             let later = |seconds| {
                 let mut later = secrets(made);
                 later.turn(Instant::from_secs(made + seconds));
-                later.check(flow(1), &ack(cookie, 5), true, None, None)
+                later.check(flow(1), &ack(cookie, 5), true, None, NONE)
             };
             for age in 0..=10 {
                 assert!(later(age).is_ok(), "{made} + {age}");
@@ -348,20 +379,19 @@ mod tests {
         let secrets = secrets(1000);
         let terms = Terms { scales: Some((8, 7)), ..PLAIN };
         let cookie = secrets.cookie(flow(1), 5, terms);
-        let check =
-            |known: &Traits| secrets.check(flow(1), &ack(cookie, 5), true, None, Some(known));
-        assert_eq!(check(&traits(7)).unwrap().terms(), terms);
-        assert!(check(&traits(9)).is_err());
-        let changed = Traits { former: Some(7), ..traits(9) };
-        assert_eq!(check(&changed).unwrap().terms(), terms);
+        let check = |good: Good| secrets.check(flow(1), &ack(cookie, 5), true, None, good);
+        assert_eq!(check(promised(7)).unwrap().terms(), terms);
+        assert!(check(promised(9)).is_err());
+        let changed = Good { scales: [Some(9), Some(7)], ..NONE };
+        assert_eq!(check(changed).unwrap().terms(), terms);
     }
 
     #[test]
     fn blind_guesses_succeed_as_often_as_the_head_says() {
         let secrets = secrets(1000);
-        let known = traits(7);
-        let mut hits = [0; 2];
-        for stamped in [false, true] {
+        let mut hits = [0; 3];
+        let cases = [(false, promised(7)), (true, promised(7)), (false, PLAINLY)];
+        for (case, (stamped, good)) in cases.into_iter().enumerate() {
             let mut state = 0x9e37_79b9_7f4a_7c15_u64;
             for _ in 0..1 << 24 {
                 state ^= state << 13;
@@ -369,12 +399,22 @@ mod tests {
                 state ^= state << 17;
                 let header = Tcp { seq: state as u32, ack: (state >> 32) as u32, ..Tcp::default() };
                 let echo = stamped.then_some(state as u32 ^ (state >> 32) as u32);
-                let proven = secrets.check(flow(state), &header, true, echo, Some(&known));
-                hits[usize::from(stamped)] += u32::from(proven.is_ok());
+                let proven = secrets.check(flow(state), &header, true, echo, good);
+                hits[case] += u32::from(proven.is_ok());
             }
         }
-        // 2^24 by 2^22 is four, give or take two.
-        assert!((1..=10).contains(&hits[0]) && hits[1] == 0, "{hits:?}");
+        // 2^24 by 2^22 is four, give or take two; by 2^27 it is an eighth.
+        assert!((1..=10).contains(&hits[0]) && hits[1] == 0 && hits[2] <= 1, "{hits:?}");
+    }
+
+    #[test]
+    fn eight_of_the_values_that_a_cookie_may_have_are_plain() {
+        let plain = |seq: &u32| {
+            let cookie = Cookie { seq: *seq, stamp: None };
+            said(cookie, PLAINLY).into_iter().flatten().count() == 1
+        };
+        assert_eq!((0..256).filter(plain).count(), 8);
+        assert_eq!((0xab00_0000..0xab00_0100).filter(plain).count(), 8, "masked");
     }
 
     #[test]

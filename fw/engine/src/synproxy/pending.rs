@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use zerocopy::FromZeros;
 
+use super::answer::ECN_SYN;
 use super::cookie::{Proven, Terms};
 use super::segment::{Segment, TcpOptions};
 use crate::flow::Path;
@@ -26,6 +27,8 @@ mod bit {
     pub(super) const STAMPS: u8 = 2;
     pub(super) const SCALES: u8 = 4;
     pub(super) const ASKS: u8 = 8;
+    pub(super) const ECN: u8 = 16;
+    pub(super) const REPEATED: u8 = 32;
 }
 
 /// A handshake with a server.
@@ -94,6 +97,7 @@ impl Pending {
             (terms.stamps, bit::STAMPS),
             (terms.scales.is_some(), bit::SCALES),
             (asks, bit::ASKS),
+            (terms.ecn, bit::ECN),
         ] {
             flags |= if set { bit } else { 0 };
         }
@@ -130,8 +134,13 @@ impl Pending {
     pub(super) const fn terms(&self) -> Terms {
         let [client, server] = self.scales;
         let scales = if self.flags & bit::SCALES != 0 { Some((client, server)) } else { None };
-        let (sack, stamps) = (self.flags & bit::SACK != 0, self.flags & bit::STAMPS != 0);
-        Terms { mss: self.mss, scales, sack, stamps }
+        Terms {
+            mss: self.mss,
+            scales,
+            sack: self.flags & bit::SACK != 0,
+            stamps: self.flags & bit::STAMPS != 0,
+            ecn: self.flags & bit::ECN != 0,
+        }
     }
 
     /// Whether the SYN that is out is to tell what the server knows, not to open the connection.
@@ -141,8 +150,18 @@ impl Pending {
 
     /// The server has told.
     pub(super) const fn has_asked(&mut self) {
-        self.flags &= !bit::ASKS;
+        self.flags &= !(bit::ASKS | bit::REPEATED);
         self.sent = 1;
+    }
+
+    /// Nobody has answered the SYN: it goes out again.
+    pub(super) const fn repeat(&mut self) {
+        self.flags |= bit::REPEATED;
+    }
+
+    /// The flags of the client's SYN.
+    pub(super) const fn syn_flags(&self) -> u8 {
+        if self.flags & bit::ECN != 0 { ECN_SYN } else { flags::SYN }
     }
 
     /// The sequence number of the SYN that is out.
@@ -182,7 +201,12 @@ impl Pending {
         Segment {
             seq: self.asked(),
             ack: 0,
-            flags: flags::SYN,
+            flags: match self.flags & (bit::ASKS | bit::REPEATED) {
+                // There are hosts, and firewalls before them, that do not answer this (RFC 3168, 6.1.1.1).
+                bit::ASKS => ECN_SYN,
+                0 | bit::REPEATED => self.syn_flags(),
+                _ => flags::SYN,
+            },
             window: self.syn_window(),
             options: self.options(),
             ttl: self.ttl,

@@ -161,10 +161,10 @@ pub(super) fn mirrored(packet: &Packet) -> Packet {
 }
 
 /// The SYN that a client has sent, as far as its ACK and the cookie tell.
-pub(super) fn rebuilt(packet: &Packet, seq: u32, window: u16, options: TcpOptions) -> Packet {
-    let header = (tcp::HEADER + options.length) as u8;
+pub(super) fn rebuilt(packet: &Packet, seq: u32, syn: &Segment) -> Packet {
+    let header = (tcp::HEADER + syn.options.length) as u8;
     let length = (ip_header(packet) + usize::from(header)) as u32;
-    let syn = Tcp { seq, ack: 0, window, flags: flags::SYN, header };
+    let syn = Tcp { seq, ack: 0, window: syn.window, flags: syn.flags, header };
     Packet { length, payload: 0, transport: Transport::Tcp(syn), ..*packet }
 }
 

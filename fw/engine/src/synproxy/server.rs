@@ -207,9 +207,9 @@ impl Engine {
         let seen = Traits {
             mss: offer.mss(packet.network),
             scale: offer.scale,
-            former: None,
             sack: offer.sack,
             stamps: offer.stamps.is_some(),
+            ecn: offer.ecn,
         };
         if pending.asks() {
             learned.learn(server, seen, round.now);
@@ -217,9 +217,10 @@ impl Engine {
         }
         let lacks = terms.sack && !seen.sack
             || terms.stamps && !seen.stamps
+            || terms.ecn && !seen.ecn
             || terms.scales.is_some() && seen.scale.is_none();
         if lacks {
-            learned.forget(server);
+            learned.forget(server, round.now);
             return ControlFlow::Break(true);
         }
         // What was not offered now is as it was.
@@ -252,10 +253,10 @@ impl Engine {
                 scale: offer.scale.or(known.scale),
                 sack: known.sack || offer.sack,
                 stamps: known.stamps || offer.stamps.is_some(),
-                ..known
+                ecn: known.ecn || offer.ecn,
             },
             None if offer.scale.is_some() && offer.sack && offer.stamps.is_some() => {
-                Traits { mss, scale: offer.scale, former: None, sack: true, stamps: true }
+                Traits { mss, scale: offer.scale, sack: true, stamps: true, ecn: offer.ecn }
             }
             None => return,
         };
@@ -379,6 +380,7 @@ impl Engine {
                 return deadline;
             }
             pending.due = tick.wrapping_add(TICKS_PER_SECOND << pending.sent);
+            pending.repeat();
             pending.sent += u8::from(self.craft_pending(entry, Towards::Receiver, &pending.syn()));
             self.synproxy.pending[entry as usize] = pending;
         }

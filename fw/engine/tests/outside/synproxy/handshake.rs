@@ -20,6 +20,7 @@ fn a_server_that_is_not_known_is_asked_and_then_connected_to() {
         let expected = Seen {
             from: server,
             flags: SYN | ACK,
+            ecn: 0,
             seq: answer.seq,
             ack: C + 1,
             window: 0,
@@ -60,6 +61,7 @@ fn a_server_that_is_not_known_is_asked_and_then_connected_to() {
         let expected = Seen {
             from: server,
             flags: ACK,
+            ecn: 0,
             seq: answer.seq.wrapping_add(1),
             ack: C + 1,
             window: 8000,

@@ -1,11 +1,12 @@
 //! Rules and their limits about connections whose handshake weir makes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use weir_engine::packet::tcp::flags::{ACK, RST, SYN};
+use weir_engine::packet::tcp::flags::{ACK, PSH, RST, SYN};
 use weir_engine::{Reason, Verdict};
 
-use super::{ASKED, C, RULES, S, Scene, full, scenes, seen};
+use super::{ASKED, C, RULES, S, Scene, full, scenes, seen, stamps};
 use crate::bridge::{LAN, PASSES, WAN};
 
 #[test]
@@ -166,4 +167,103 @@ fn syncookies_protect_every_server_while_they_are_active() {
     assert!(!scene.bridge.shared.uses_syncookies(), "{}", scene.bridge.shared.half_open());
     let syn = scene.up(SYN, C, 0).frame();
     assert_eq!(scene.bridge.send(WAN, &syn), PASSES);
+}
+
+#[test]
+fn nobody_is_told_to_overload_before_it_has_heard_its_server() {
+    let rules = "table <bad> persist\nblock log\npass out\npass in on wan proto tcp to any port 80 \
+                 synproxy state (max-src-conn 1, overload <bad> flush)\n";
+    let mut scene = Scene::new(rules);
+    scene.teach();
+    let (answer, _) = scene.connect();
+    let sources = Arc::clone(&scene.bridge.shared);
+    let surplus = |scene: &mut Scene, port: u16| {
+        let first = scene.client.port();
+        let answer = scene.syn_of(port);
+        let ack = scene.ack_of(&answer, 71).frame();
+        assert_eq!(scene.bridge.judge(WAN, &ack), Verdict::Reflect(Reason::MaxSrcConn));
+        scene.client.set_port(first);
+    };
+    surplus(&mut scene, 40_001);
+    // Its SYN-ACK was weir's: whoever has guessed or seen that needs not be the source.
+    assert!(sources.sources().overload().is_none());
+    let (promised, _) = answer.stamps.unwrap();
+    let next = answer.seq.wrapping_add(1);
+    let page = scene.down(PSH | ACK, S + 1, C + 1).tcp_options(&stamps(950, 71)).payload(b"hello");
+    scene.pass(LAN, &page.frame());
+    for (ack, hears) in [(next, false), (next.wrapping_add(5), true)] {
+        assert!(sources.sources().overload().is_none());
+        let ack = scene.up(ACK, C + 1, ack).tcp_options(&stamps(80, promised)).frame();
+        scene.pass(WAN, &ack);
+        let report = sources.sources().overload();
+        let told = report.map(|report| (report.address, report.reason));
+        assert_eq!(told, hears.then_some((scene.client.ip(), Reason::MaxSrcConn)));
+    }
+}
+
+#[test]
+fn adaptive_cookies_begin_and_end_with_the_count_of_half_open_connections() {
+    let rules = "set limit states 1000\nset syncookies adaptive (start 20%, end 5%)\n\
+                 pass in on wan proto tcp\n";
+    for workers in [1, 3] {
+        let mut scene = Scene::with_workers(rules, workers);
+        let active = |scene: &mut Scene| {
+            scene.bridge.wait(Duration::from_millis(200));
+            scene.bridge.shared.uses_syncookies()
+        };
+        let syn = |scene: &mut Scene, port| {
+            scene.client.set_port(port);
+            let syn = scene.up(SYN, C, 0).frame();
+            scene.bridge.judge(WAN, &syn)
+        };
+        let complete = |scene: &mut Scene, ports: std::ops::Range<u16>| {
+            for port in ports {
+                scene.client.set_port(port);
+                for (port, frame) in [
+                    (LAN, scene.down(SYN | ACK, S, C + 1).frame()),
+                    (WAN, scene.up(ACK, C + 1, S + 1).frame()),
+                ] {
+                    scene.pass(port, &frame);
+                }
+            }
+        };
+        // From a fifth of the states on: 200. What has come to its end does not count.
+        for port in 1..=249 {
+            assert_eq!(syn(&mut scene, port), Verdict::Forward(LAN));
+            if port % 5 == 0 {
+                complete(&mut scene, port..port + 1);
+            }
+        }
+        assert!(active(&mut scene), "{}", scene.bridge.shared.half_open());
+        assert_eq!(scene.bridge.shared.half_open(), 200);
+
+        // Until there are fewer than a twentieth, those counted that were answered and have not come
+        // back.
+        let mut answers = Vec::new();
+        for port in 1001..=1030 {
+            assert_eq!(syn(&mut scene, port), Verdict::Answer);
+            answers.push((port, seen(WAN, &scene.bridge.frame)));
+        }
+        for port in (1..=180).filter(|port| port % 5 != 0) {
+            complete(&mut scene, port..port + 1);
+        }
+        // 56 half-open, 30 cookies.
+        assert!(active(&mut scene));
+        for port in (181..=225).filter(|port| port % 5 != 0) {
+            complete(&mut scene, port..port + 1);
+        }
+        // 20 half-open, 30 cookies: just as many as it takes.
+        assert_eq!(scene.bridge.shared.half_open(), 20);
+        assert!(active(&mut scene));
+        let (port, answer) = answers.pop().unwrap();
+        scene.client.set_port(port);
+        let ack = scene.ack_of(&answer, 0).frame();
+        scene.pass(WAN, &ack);
+        let told = scene.down(SYN | ACK, S, ASKED + 1).frame();
+        scene.answer(LAN, &told);
+        let told = scene.down(SYN | ACK, S, C + 1).frame();
+        scene.pass(LAN, &told);
+        assert!(!active(&mut scene));
+        assert_eq!(syn(&mut scene, 2000), Verdict::Forward(LAN));
+    }
 }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use weir_engine::frame::Owned;
 use weir_engine::packet::tcp::TcpOption;
-use weir_engine::packet::tcp::flags::{ACK, RST, SYN};
+use weir_engine::packet::tcp::flags::{ACK, CWR, ECE, RST, SYN};
 use weir_engine::packet::{Packet, Transport, build, checksum};
 use weir_engine::{Frames, PortIndex, Reason, Verdict};
 
@@ -47,7 +47,9 @@ const MSS_ONLY: [u8; 4] = [2, 4, 5, 0xb4];
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     from: SocketAddr,
+    /// All but those of explicit congestion notification.
     flags: u8,
+    ecn: u8,
     seq: u32,
     ack: u32,
     window: u16,
@@ -66,7 +68,8 @@ fn seen(port: PortIndex, bytes: &[u8]) -> Seen {
     let Transport::Tcp(header) = packet.transport else { panic!("{packet:?}") };
     let mut seen = Seen {
         from: (packet.source.to_ip(packet.network), packet.source_port).into(),
-        flags: header.flags,
+        flags: header.flags & !(ECE | CWR),
+        ecn: header.flags & (ECE | CWR),
         seq: header.seq,
         ack: header.ack,
         window: header.window,
@@ -169,6 +172,12 @@ impl Scene {
     fn syn(&mut self, options: &[u8]) -> Seen {
         let syn = self.up(SYN, C, 0).tcp_options(options).frame();
         self.answer(self.near, &syn)
+    }
+
+    /// The SYN-ACK that a client with everything gets on this port.
+    fn syn_of(&mut self, port: u16) -> Seen {
+        self.client.set_port(port);
+        self.syn(&full(70, 0))
     }
 
     /// The ACK to a SYN-ACK, with a window of 512.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use weir_engine::Reason;
 use weir_engine::packet::build;
-use weir_engine::packet::tcp::flags::{ACK, PSH, RST, SYN};
+use weir_engine::packet::tcp::flags::{ACK, CWR, ECE, PSH, RST, SYN};
+use weir_engine::{PortIndex, Reason};
 
-use super::{ASKED, C, RULES, S, Scene, full, scenes, stamps};
+use super::{ASKED, C, MSS_ONLY, RULES, S, Scene, Seen, full, scenes, stamps};
 use crate::bridge::{LAN, WAN};
 
 #[test]
@@ -70,7 +70,9 @@ fn a_refusal_is_passed_on_in_the_clients_numbers() {
 #[test]
 fn a_silent_server_is_asked_five_times_before_both_hear_of_it() {
     for mut scene in scenes(RULES) {
-        let (answer, asked) = scene.prove();
+        let (answer, mut asked) = scene.prove();
+        // Only the first offers what some do not answer at all.
+        assert_eq!(std::mem::take(&mut asked.ecn), ECE | CWR);
         let start = scene.bridge.now;
         let mut times = Vec::new();
         while !scene.bridge.states().is_empty() {
@@ -174,13 +176,15 @@ fn syn_acks_that_go_out_again_leave_room_for_those_that_are_given_up() {
         scene.client.set_port(20_000 + number);
         scene.syn(&[]);
     }
+    let awaited = scene.bridge.states().len() - usize::from(MANY);
+    assert!(awaited > 700, "{awaited}");
     scene.bridge.wait(Duration::from_millis(1_500));
     assert!(scene.bridge.states().iter().all(|state| state.id == 0), "clients that are awaited");
     let resets = scene.crafted().iter().filter(|(_, frame)| frame.flags == RST).count();
     assert_eq!(resets, 2 * usize::from(MANY));
     let counters = scene.bridge.counters();
     assert_eq!(counters.reasons[Reason::OutputFull as usize], 0);
-    assert_eq!(counters.synproxy.resent, 1_000);
+    assert_eq!(counters.synproxy.resent, awaited as u64);
 }
 
 #[test]
@@ -199,7 +203,9 @@ fn a_syn_that_goes_out_again_is_what_the_rules_made_of_the_first() {
         };
         assert_eq!((ttl, tos, first[14] >> 5), (70, 0x28, 6));
         scene.bridge.wait(Duration::from_millis(1_200));
-        assert_eq!(scene.bridge.crafted, [(scene.far(), first)]);
+        let [(port, again)] = &scene.bridge.crafted[..] else { panic!("no SYN again") };
+        let ip = if scene.client.is_ipv4() { 20 } else { 40 };
+        assert_eq!((*port, &again[..18 + ip]), (scene.far(), &first[..18 + ip]));
     }
     // Without such a rule it is of the kind that the client wants.
     let mut scene = Scene::new(RULES);
@@ -207,4 +213,131 @@ fn a_syn_that_goes_out_again_is_what_the_rules_made_of_the_first() {
     let ack = scene.ack_of(&answer, 0).tos(0xba).frame();
     scene.pass(WAN, &ack);
     assert_eq!(scene.bridge.frame[14 + 1], 0xb8, "not capable of congestion notification");
+}
+
+#[test]
+fn a_cookie_counts_though_its_server_is_not_what_it_was() {
+    // Another client has found out between the SYN-ACK and its ACK.
+    let mut scene = Scene::new(RULES);
+    scene.teach();
+    let answer = scene.syn(&full(70, 0));
+    assert_eq!(answer.scale, Some(7));
+    let first = scene.client;
+    scene.client.set_port(40_001);
+    scene.prove();
+    let lacks = scene.down(SYN | ACK, S, C + 1).tcp_options(&MSS_ONLY).frame();
+    assert_eq!(scene.answer(LAN, &lacks).flags, RST);
+    assert_eq!(scene.bridge.counters().synproxy.lacking, 1);
+    scene.client = first;
+    scene.bridge.wait(Duration::from_secs(9));
+    let ack = scene.ack_of(&answer, 71).frame();
+    let asked = scene.pass(WAN, &ack);
+    assert_eq!((asked.flags, asked.seq), (SYN, ASKED), "but the server is asked");
+    assert_eq!(scene.syn_of(40_002).scale, None, "and promised no more");
+
+    // It was not heard of for an hour.
+    let mut scene = Scene::new(RULES);
+    scene.teach();
+    scene.bridge.wait(Duration::from_secs(3_500));
+    let mut answer = scene.syn_of(40_003);
+    loop {
+        scene.bridge.wait(Duration::from_secs(1));
+        let next = scene.syn_of(40_003);
+        if next.scale.is_none() {
+            break;
+        }
+        answer = next;
+    }
+    assert_eq!(answer.scale, Some(7));
+    let ack = scene.ack_of(&answer, 71).frame();
+    assert_eq!(scene.pass(WAN, &ack).flags, SYN);
+}
+
+#[test]
+fn congestion_notification_is_agreed_on_where_both_ends_know_it() {
+    for mut scene in scenes(RULES) {
+        // The server tells, when it is asked.
+        let (answer, asked) = scene.prove();
+        assert_eq!((answer.ecn, asked.ecn), (0, ECE | CWR));
+        let told = scene.down(SYN | ACK | ECE, S, ASKED + 1).tcp_options(&full(900, 71)).frame();
+        scene.answer(scene.far(), &told);
+        let [(_, again)] = &scene.crafted()[..] else { panic!("no SYN") };
+        assert_eq!(again.ecn, 0, "the client does not know it");
+        let rst = scene.up(RST, C + 1, 0).frame();
+        scene.pass(scene.near, &rst);
+
+        // It is promised to a client that asks for it, with timestamps.
+        for (offered, options, agreed) in [
+            (0, full(70, 0), 0),
+            (ECE, full(70, 0), 0),
+            (ECE | CWR, full(70, 0), ECE),
+            (ECE | CWR, MSS_ONLY.to_vec(), 0),
+        ] {
+            let port = scene.client.port();
+            scene.client.set_port(port + 1);
+            let syn = scene.up(SYN | offered, C, 0).tcp_options(&options).frame();
+            let answer = scene.answer(scene.near, &syn);
+            assert_eq!(answer.ecn, agreed);
+            let ack = scene.ack_of(&answer, 71).frame();
+            let asked = scene.pass(scene.near, &ack);
+            assert_eq!(asked.ecn, if agreed == 0 { 0 } else { ECE | CWR });
+        }
+        scene.client.set_port(scene.client.port() - 1);
+
+        // A SYN that goes out again keeps the promise, and a server that does not breaks it.
+        scene.bridge.wait(Duration::from_millis(1_200));
+        let client = scene.client;
+        let again = |(_, syn): &(PortIndex, Seen)| syn.from == client && syn.ecn == ECE | CWR;
+        assert_eq!(scene.crafted().iter().filter(|made| again(made)).count(), 1);
+        let told = scene.down(SYN | ACK, S, C + 1).tcp_options(&full(900, 71)).frame();
+        assert_eq!(scene.answer(scene.far(), &told).flags, RST);
+        assert_eq!(scene.bridge.counters().synproxy.lacking, 1);
+    }
+}
+
+#[test]
+fn servers_are_known_by_what_they_answer_others() {
+    let adaptive = "set syncookies adaptive\npass in on wan proto tcp keep state\n";
+    let always = "set syncookies always\npass in on wan proto tcp keep state\n";
+    let mut bare = full(0, 0);
+    bare.truncate(4);
+    for (options, floating, offered, known) in [
+        (full(900, 70), "", ECE, (Some(7), true, ECE)),
+        (full(900, 70), "", 0, (Some(7), true, 0)),
+        // What is not there the client may not have asked for.
+        (bare, "", 0, (None, false, 0)),
+        // Either side might speak for the server.
+        (full(900, 70), "set state-policy floating\n", ECE, (None, false, 0)),
+    ] {
+        let mut scene = Scene::new(&format!("{floating}{adaptive}"));
+        let syn = scene.up(SYN | ECE | CWR, C, 0).tcp_options(&full(70, 0)).frame();
+        let told = scene.down(SYN | ACK | offered, S, C + 1).tcp_options(&options).frame();
+        let ack = scene.up(ACK, C + 1, S + 1).frame();
+        for (port, frame) in [(WAN, syn), (LAN, told), (WAN, ack)] {
+            scene.pass(port, &frame);
+        }
+        scene.bridge.load(&format!("{floating}{always}"));
+        scene.client.set_port(40_001);
+        let syn = scene.up(SYN | ECE | CWR, C, 0).tcp_options(&full(70, 0)).frame();
+        let answer = scene.answer(WAN, &syn);
+        assert_eq!((answer.scale, answer.sack, answer.ecn), known, "{floating}{offered}");
+        assert_eq!(answer.stamps.is_some(), known.1);
+    }
+}
+
+#[test]
+fn a_known_server_keeps_what_a_client_did_not_ask_it_for() {
+    let adaptive = "set syncookies adaptive\npass in on wan proto tcp keep state\n";
+    let mut scene = Scene::new(adaptive);
+    for (port, offer, answer) in [(1, full(70, 0), full(900, 70)), (2, vec![], MSS_ONLY.to_vec())] {
+        scene.client.set_port(port);
+        let syn = scene.up(SYN, C, 0).tcp_options(&offer).frame();
+        let told = scene.down(SYN | ACK, S, C + 1).tcp_options(&answer).frame();
+        scene.pass(WAN, &syn);
+        scene.pass(LAN, &told);
+    }
+    scene.bridge.load(&adaptive.replace("adaptive", "always"));
+    scene.client.set_port(3);
+    let answer = scene.syn(&full(70, 0));
+    assert_eq!((answer.scale, answer.sack, answer.stamps.is_some()), (Some(7), true, true));
 }
