@@ -13,6 +13,7 @@ mod chance;
 pub mod classifier;
 pub mod counters;
 mod effects;
+mod encapsulation;
 pub mod engine;
 mod flow;
 mod fragment;

@@ -18,23 +18,22 @@
 //! and whatever they still send is answered with another (`source/connection.rs`).
 //!
 //! A state that is watched has a record at its place in a table beside the state table, made when the
-//! first rule asks. It keeps the link header of the first packet: when the wheel ends a connection,
-//! there is none at hand that says where its hosts are.
+//! first rule asks. It knows where the hosts are: when the wheel ends a connection, there is no frame at
+//! hand that says so.
 
 #![forbid(unsafe_code)]
 
-use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use weir_config::options::Timeout;
 use weir_config::rules::Rate;
 use zerocopy::FromZeros;
 
+use crate::encapsulation::Encapsulation;
 use crate::engine::{Engine, distinct};
 use crate::flow::Path;
-use crate::frame::PortIndex;
 use crate::judge::{Arrival, Round};
-use crate::packet::{Packet, Tcp, protocol};
+use crate::packet::{Packet, Tcp};
 use crate::reason::Reason;
 use crate::reflect::{self, Towards};
 use crate::ruleset::Program;
@@ -42,9 +41,6 @@ use crate::source::RuleLimits;
 use crate::state::entry::{NONE, Peer, flag};
 use crate::state::tcp as tracker;
 use crate::state::wheel::{TICKS_PER_SECOND, is_due};
-
-/// Bytes of the longest link header: Ethernet with two tags and PPPoE.
-const LINK: usize = 14 + 8 + 8;
 
 /// What is known of the progress of a connection.
 #[derive(Clone, Copy, Debug, FromZeros)]
@@ -68,14 +64,7 @@ struct Record {
     asked: bool,
     /// The initiator's window is shut.
     shut: bool,
-    /// The PPPoE session of the initiator's frames; 0 if there is none.
-    session: u16,
-    /// The port that the initiator is on.
-    port: u8,
-    /// Bytes of `link`.
-    length: u8,
-    /// What stands before the IP header in frames of the initiator.
-    link: [u8; LINK],
+    encapsulation: Encapsulation,
 }
 
 /// The records of a worker's states, by entry. Empty until a rule asks for them.
@@ -106,13 +95,7 @@ impl Watched {
     pub(crate) fn begin(&mut self, entry: u32, packet: &Packet, head: &[u8]) {
         if let Some(record) = self.records.get_mut(entry as usize) {
             record.zero();
-            record.port = packet.port.0;
-            record.session = packet.session.map_or(0, NonZeroU16::get);
-            let link = &head[..usize::from(packet.network_offset)];
-            if let Some(room) = record.link.get_mut(..link.len()) {
-                room.copy_from_slice(link);
-                record.length = link.len() as u8;
-            }
+            record.encapsulation = Encapsulation::new(packet, head);
         }
     }
 }
@@ -251,10 +234,11 @@ impl Engine {
     }
 
     /// After a segment of peer `from` was tracked, which has moved the ends on from `before`, and by which
-    /// `timeout` runs from now: counts what it acknowledges.
+    /// `timeout` runs from now: counts what it acknowledges. `head` is its frame.
     pub(crate) fn count_progress(
         &mut self,
         arrival: &Arrival<'_>,
+        head: &[u8],
         header: &Tcp,
         (entry, from): (u32, usize),
         before: &[Peer; 2],
@@ -263,6 +247,10 @@ impl Engine {
         let &Arrival { round, packet, .. } = arrival;
         let Some(record) = self.watched.records.get_mut(entry as usize) else { return };
         let state = self.table.get(entry);
+        // The number of an empty segment is not looked at otherwise.
+        if tracker::quotes(&state.peers, from, header.seq) {
+            record.encapsulation.follow(packet, head, from);
+        }
         // Once both have sent their FIN, all data has passed.
         let watched = matches!(timeout, Timeout::TcpEstablished | Timeout::TcpClosing);
         let was = (record.watched, record.running);
@@ -348,26 +336,10 @@ impl Engine {
     /// Resets a connection: a RST for each host, and for whatever it still sends.
     fn give_up(&mut self, record: &Record, entry: u32, tick: u32, program: &Program) {
         let state = self.table.get(entry);
-        let (key, peers) = (state.key(), state.peers);
-        let (initiator, responder) = if state.has(flag::INITIATOR_UPPER) {
-            (key.upper(), key.lower())
-        } else {
-            (key.lower(), key.upper())
-        };
-        let packet = Packet {
-            source: initiator.0,
-            source_port: initiator.1,
-            destination: responder.0,
-            destination_port: responder.1,
-            network: key.network(),
-            network_offset: record.length.into(),
-            session: NonZeroU16::new(record.session),
-            protocol: protocol::TCP,
-            ..Packet::BLANK
-        };
-        let Path { from: here, to: there } = Path::across(PortIndex(record.port));
+        let (peers, packet) = (state.peers, record.encapsulation.packet(state));
+        let Path { from: here, to: there } = record.encapsulation.path();
         let seq = |of: usize| record.next_of(of, &peers);
-        let link = &record.link[..usize::from(record.length)];
+        let link = record.encapsulation.bytes();
         self.craft(there, |room| {
             reflect::reset_for(room, link, &packet, Towards::Receiver, seq(0))
         });

@@ -319,7 +319,8 @@ impl Engine {
             return Tracked::Refused(reason);
         }
         if watched {
-            self.count_progress(arrival, header, (entry, from), &before, timeout);
+            let head = frames.head(arrival.i);
+            self.count_progress(arrival, head, header, (entry, from), &before, timeout);
         }
         tracked
     }

@@ -100,9 +100,6 @@ impl Engine {
         let client_stamp = Offer::of(packet, frames.head(i)).stamps.map_or(0, |[value, _]| value);
         let known = self.shared.learned().get(self.server(packet), round.now).is_some();
         let pending = Pending::new(proven, packet, header, frames.head(i), client_stamp, !known);
-        let Some(pending) = pending else {
-            return self.block(packet, Direction::In, Reason::SynproxyUnfit);
-        };
         let syn = pending.syn();
         let syn = Lane {
             packet: rebuilt(packet, pending.seq, &Segment { flags: pending.syn_flags(), ..syn }),

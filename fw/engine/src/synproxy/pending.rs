@@ -1,22 +1,16 @@
 //! What is known of a connection whose client has shown itself and whose server was asked.
 
-use std::num::NonZeroU16;
-
 use zerocopy::FromZeros;
 
 use super::answer::ECN_SYN;
 use super::cookie::{Proven, Terms};
 use super::segment::{Segment, TcpOptions};
-use crate::flow::Path;
-use crate::frame::PortIndex;
+use crate::encapsulation::Encapsulation;
 use crate::outbox::LONGEST;
 use crate::packet::tcp::flags;
-use crate::packet::{ECN, Packet, Tcp, Transport, protocol};
+use crate::packet::{ECN, Packet, Tcp};
 use crate::reflect;
-use crate::state::entry::{Entry, flag};
-
-/// Bytes before the network header that are kept: Ethernet with two tags and PPPoE.
-const LINK: usize = 14 + 8 + 8;
+use crate::state::entry::Entry;
 
 /// How far the SYN that only asks stands from the one that opens the connection.
 const FAR: u32 = 1 << 31;
@@ -51,8 +45,6 @@ pub(super) struct Pending {
     mss: u16,
     /// The client's window, as in its last segment.
     pub(super) window: u16,
-    /// The PPPoE session of the client's frames, or 0.
-    session: u16,
     /// The client's window scale, and the one promised for the server.
     scales: [u8; 2],
     flags: u8,
@@ -62,12 +54,7 @@ pub(super) struct Pending {
     ttl: u8,
     /// Its type of service or traffic class, as of a segment that cannot experience congestion.
     tos: u8,
-    /// The port that the client is on.
-    port: u8,
-    /// Where the network header begins.
-    network_offset: u8,
-    /// What stands before it in the client's frames.
-    link: [u8; LINK],
+    pub(super) encapsulation: Encapsulation,
 }
 
 impl Pending {
@@ -77,8 +64,7 @@ impl Pending {
         Self::new_vec_zeroed(states as usize).unwrap_or_default()
     }
 
-    /// Begins with the client's ACK, whose frame begins with `head`. `asks`: the server is not known. `None`
-    /// if the frame is nothing that hosts send.
+    /// Begins with the client's ACK, whose frame begins with `head`. `asks`: the server is not known.
     pub(super) fn new(
         proven: &Proven,
         packet: &Packet,
@@ -86,11 +72,8 @@ impl Pending {
         head: &[u8],
         client_stamp: u32,
         asks: bool,
-    ) -> Option<Self> {
+    ) -> Self {
         let terms = proven.terms();
-        let mut link = [0; LINK];
-        let before = usize::from(packet.network_offset);
-        link.get_mut(..before)?.copy_from_slice(head.get(..before)?);
         let mut flags = 0;
         for (set, bit) in [
             (terms.sack, bit::SACK),
@@ -101,7 +84,7 @@ impl Pending {
         ] {
             flags |= if set { bit } else { 0 };
         }
-        Some(Self {
+        Self {
             seq: proven.seq(),
             cookie: proven.cookie().seq,
             stamp: proven.cookie().stamp.unwrap_or(0),
@@ -111,16 +94,13 @@ impl Pending {
             due: 0,
             mss: terms.mss,
             window: header.window,
-            session: packet.session.map_or(0, NonZeroU16::get),
             scales: terms.scales.map_or([0; 2], |(client, server)| [client, server]),
             flags,
             sent: 1,
             ttl: packet.ttl,
             tos: packet.tos & !ECN,
-            port: packet.port.0,
-            network_offset: before as u8,
-            link,
-        })
+            encapsulation: Encapsulation::new(packet, head),
+        }
     }
 
     /// `max-mss` of the rules, 0 for none: it holds for SYNs that timers make, too.
@@ -238,11 +218,6 @@ impl Pending {
         Segment::reset(self.cookie.wrapping_add(1))
     }
 
-    /// The port that the client is on, and the server's.
-    pub(super) const fn path(&self) -> Path {
-        Path::across(PortIndex(self.port))
-    }
-
     /// Writes a segment into an empty frame, in the client's name or in the server's.
     pub(super) fn write(
         &self,
@@ -251,26 +226,9 @@ impl Pending {
         towards: reflect::Towards,
         room: &mut [u8; LONGEST],
     ) -> Option<usize> {
-        let before = usize::from(self.network_offset);
-        room[..before].copy_from_slice(&self.link[..before]);
-        let key = state.key();
-        let (source, destination) = if state.has(flag::INITIATOR_UPPER) {
-            (key.upper(), key.lower())
-        } else {
-            (key.lower(), key.upper())
-        };
-        let packet = Packet {
-            source: source.0,
-            source_port: source.1,
-            destination: destination.0,
-            destination_port: destination.1,
-            network_offset: self.network_offset.into(),
-            network: key.network(),
-            session: NonZeroU16::new(self.session),
-            protocol: protocol::TCP,
-            transport: Transport::Tcp(Tcp::default()),
-            ..Packet::BLANK
-        };
+        let link = self.encapsulation.bytes();
+        room[..link.len()].copy_from_slice(link);
+        let packet = self.encapsulation.packet(state);
         match towards {
             reflect::Towards::Sender => segment.write_back(room, &packet),
             reflect::Towards::Receiver => segment.write_on(room, &packet),

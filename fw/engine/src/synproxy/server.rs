@@ -58,7 +58,7 @@ impl Engine {
         let (Transport::Tcp(header), Some(pending)) = (packet.transport, known) else {
             return Some(self.block(packet, Direction::In, Reason::SynproxyUnfit));
         };
-        if from == 1 && packet.port != pending.path().to {
+        if from == 1 && packet.port != pending.encapsulation.path().to {
             // A floating state would let the client speak for its server.
             return Some(self.block(packet, Direction::In, Reason::SynproxyServer));
         }
@@ -115,6 +115,9 @@ impl Engine {
         let stamps = Offer::of(packet, frames.head(i)).stamps;
         if near && let Some(place) = self.synproxy.pending.get_mut(entry as usize) {
             place.window = header.window;
+            if packet.port == place.encapsulation.path().from {
+                place.encapsulation.follow(packet, frames.head(i), 0);
+            }
             if let Some([value, _]) = stamps
                 && value.wrapping_sub(place.client_stamp).cast_signed() > 0
             {
@@ -168,6 +171,9 @@ impl Engine {
             return Err(Reason::SynproxyServer);
         }
         let offer = Offer::of(packet, frames.head(i));
+        if let Some(place) = self.synproxy.pending.get_mut(entry as usize) {
+            place.encapsulation.follow(packet, frames.head(i), 1);
+        }
         match self.compare(round, packet, &pending, &offer) {
             ControlFlow::Continue(()) => {
                 self.establish(arrival, frames, header, (entry, pending), &offer)
@@ -407,7 +413,7 @@ impl Engine {
         let Some(pending) = self.synproxy.pending.get(entry as usize).copied() else {
             return false;
         };
-        let path = pending.path();
+        let path = pending.encapsulation.path();
         let port = if towards == Towards::Sender { path.from } else { path.to };
         if !self.outbox.has_room(1) {
             self.note(Reason::OutputFull);

@@ -344,6 +344,48 @@ fn the_frames_know_the_way_to_both_hosts() {
 }
 
 #[test]
+fn the_frames_find_hosts_that_have_moved() {
+    const MOVED: [u8; 6] = [2, 0, 0, 0, 7, 7];
+    let hosts = [1, 2].map(|n| SocketAddr::from(([192, 0, 2, n], 80)));
+    let macs = [build::SOURCE_MAC, build::DESTINATION_MAC];
+    let segment = |from: usize, macs: [[u8; 6]; 2]| {
+        build::tcp(hosts[from], hosts[1 - from], ACK)
+            .macs(macs[from], macs[1 - from])
+            .seq([1001, 5001][from])
+            .ack([5001, 1001][from])
+    };
+    for moved in [0, 1] {
+        let mut now = macs;
+        now[moved] = MOVED;
+        let mut bridge = Bridge::new("pass in proto tcp keep state (max-idle 5)\n");
+        let syn = build::tcp(hosts[0], hosts[1], SYN).seq(1000).vlan(7).pppoe(9);
+        let answer = build::tcp(hosts[1], hosts[0], SYN | ACK).macs(macs[1], macs[0]);
+        let answer = answer.seq(5000).ack(1001).vlan(7).pppoe(9);
+        let ack = segment(0, macs).vlan(7).pppoe(9);
+        // The line was dialled anew, or another gateway stands in for one.
+        let port = [LAN, WAN][moved];
+        let from_new = segment(moved, now).vlan(7).pppoe(10);
+        for (port, frame) in [(LAN, syn), (WAN, answer), (LAN, ack), (port, from_new)] {
+            assert_eq!(bridge.send(port, &frame.frame()), PASSES);
+        }
+        // What is not inside the window says nothing, though it passes for a probe.
+        let forged = segment(0, [[2, 0, 0, 0, 6, 6]; 2]).seq(1 << 30).vlan(7).pppoe(11).frame();
+        assert_eq!(bridge.send(LAN, &forged), PASSES);
+        bridge.wait(Duration::from_secs(6));
+        let reset = |from: usize, seq| {
+            build::tcp(hosts[from], hosts[1 - from], RST)
+                .macs(now[from], now[1 - from])
+                .seq(seq)
+                .window(0)
+                .vlan(7)
+                .pppoe(10)
+                .frame()
+        };
+        assert_eq!(made(&mut bridge), [(WAN, reset(0, 1001)), (LAN, reset(1, 5001))]);
+    }
+}
+
+#[test]
 fn translated_numbers_are_those_that_each_host_knows() {
     let mut bridge = Bridge::new("pass in proto tcp modulate state (max-idle 5)\n");
     let seq_of = |frame: &[u8]| u32::from_be_bytes(frame[38..42].try_into().unwrap());

@@ -7,7 +7,7 @@ use weir_engine::packet::tcp::flags::{ACK, FIN, PSH, RST, SYN};
 use weir_engine::packet::{build, icmp};
 use weir_engine::{Reason, Verdict};
 
-use super::{ASKED, C, MSS_ONLY, REFUSED, RULES, S, Scene, Seen, full, scenes, stamps};
+use super::{ASKED, C, MSS_ONLY, REFUSED, RULES, S, Scene, Seen, full, scenes, seen, stamps};
 use crate::bridge::{LAN, PASSES, WAN};
 
 #[test]
@@ -338,4 +338,45 @@ fn an_error_about_the_syn_reaches_the_client() {
     let error = build::icmp([198, 51, 100, 1], [192, 0, 2, 1], icmp::v4::UNREACHABLE, 1)
         .quote(&syn.frame());
     assert_eq!(scene.bridge.send(LAN, &error.frame()), PASSES);
+}
+
+#[test]
+fn frames_of_weirs_own_go_where_the_hosts_are_now() {
+    const MOVED: [u8; 6] = [2, 0, 0, 0, 7, 7];
+    const CLIENT: [u8; 6] = build::SOURCE_MAC;
+    const SERVER: [u8; 6] = build::DESTINATION_MAC;
+    let header = |to: [u8; 6], from: [u8; 6]| [to, from].concat();
+    for session in [false, true] {
+        let carried = |build: build::Build, id: u16| {
+            if session { build.vlan(7).pppoe(id).frame() } else { build.frame() }
+        };
+        let mut scene = Scene::new(RULES);
+        let syn = carried(scene.up(SYN, C, 0), 9);
+        let answer = scene.answer(WAN, &syn);
+        let ack = carried(scene.ack_of(&answer, 0), 9);
+        scene.pass(WAN, &ack);
+        // Somebody else's segment does not move it; its own do, over a line that was dialled anew.
+        for (far, mac) in [(1 << 24, [2, 0, 0, 0, 6, 6]), (0, MOVED)] {
+            let ack = scene.up(ACK, C + 1 + far, answer.seq.wrapping_add(1)).macs(mac, SERVER);
+            assert_eq!(scene.drop(WAN, &carried(ack, 10)), REFUSED);
+        }
+        scene.bridge.wait(Duration::from_millis(1_200));
+        let [(LAN, asked)] = &scene.bridge.crafted[..] else { panic!("no SYN again") };
+        assert_eq!(asked[..12], header(SERVER, MOVED));
+        assert!(!session || asked[20..22] == [0, 10]);
+        scene.bridge.crafted.clear();
+
+        let told = scene.down(SYN | ACK, S, ASKED + 1).macs(MOVED, CLIENT);
+        scene.answer(LAN, &carried(told, 11));
+        let [(LAN, asked)] = &scene.bridge.crafted[..] else { panic!("no SYN") };
+        assert_eq!(asked[..12], header(MOVED, CLIENT));
+        assert!(!session || asked[20..22] == [0, 11]);
+        scene.bridge.crafted.clear();
+        scene.bridge.wait(Duration::from_secs(60));
+        let resets = scene.bridge.crafted.iter().filter(|(port, frame)| {
+            let expected = if *port == LAN { (MOVED, CLIENT) } else { (CLIENT, MOVED) };
+            seen(*port, frame).flags == RST && frame[..12] == header(expected.0, expected.1)
+        });
+        assert_eq!(resets.count(), 2);
+    }
 }
