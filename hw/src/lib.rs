@@ -10,7 +10,9 @@
 
 #![deny(unsafe_code)]
 
+pub mod care;
 pub mod frame;
+pub mod inventory;
 pub mod netmap;
 pub mod nic;
 pub mod open;
@@ -19,9 +21,12 @@ pub mod pcap;
 pub mod port;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod topology;
 pub mod xdp;
 
+pub use care::Wishes;
 pub use frame::{Checksum, Frame, Gso, GsoKind, Meta};
+pub use inventory::{Nic, nics};
 pub use nic::{Interface, Notice, Prepared, Refusal, prepare};
 pub use open::{Io, OpenError, Opened, WorkerPorts, open};
 pub use port::{Kind, Port, PortError, Stats};

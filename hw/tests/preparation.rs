@@ -4,7 +4,7 @@ mod lab;
 
 use lab::{At, Lab};
 use weir_hw::nic::Cause;
-use weir_hw::{Interface, Io, Kind, Prepared, open, prepare};
+use weir_hw::{Interface, Io, Kind, Prepared, Wishes, nics, open, prepare};
 
 /// Everything that preparation may touch.
 fn state(lab: &Lab) -> String {
@@ -15,6 +15,7 @@ fn state(lab: &Lab) -> String {
         all += &link.replace("qdisc noop ", "qdisc noqueue ");
         all += &lab.run(At::Box, &["ip", "-o", "addr", "show", port]);
         all += &lab.run(At::Box, &["ethtool", "-k", port]);
+        all += &lab.run(At::Box, &["ethtool", "-l", port]);
         all += &lab.run(At::Box, &["sysctl", &format!("net.ipv6.conf.{port}.disable_ipv6")]);
         all += &lab.run(At::Box, &["sysctl", &format!("net.ipv4.conf.{port}.arp_ignore")]);
     }
@@ -57,6 +58,12 @@ fn everything_is_as_it_was_after_either_kind() {
     for (io, kind) in [(Io::Xdp, Kind::Xdp), (Io::Packet, Kind::Packet), (Io::Auto, Kind::Xdp)] {
         lab.inside(At::Box, || {
             let mut ports = pair();
+            for port in &mut ports {
+                port.care(&Wishes::default(), &[0]);
+                let [notice] = port.notices() else { panic!("{:?}", port.notices()) };
+                assert!(notice.text.starts_with("veth has no queues, no ring sizes, "), "{notice}");
+                assert!(!notice.warns);
+            }
             let opened = open(io, &mut ports, 1).unwrap();
             assert_eq!(opened.kind, kind);
             let during = state(&lab);
@@ -204,5 +211,42 @@ fn interfaces_are_described() {
         assert!(lan.may_have_partial_checksums());
         let notice = ports[0].notices()[0].to_string();
         assert!(notice.starts_with("lan0: MTU 9000, but only 1500"), "{notice}");
+    });
+}
+
+#[test]
+fn interfaces_are_listed() {
+    let lab = Lab::new(2, 1500);
+    lab.run(At::Box, &["ip", "link", "set", "lan0", "address", "02:00:00:00:00:33", "up"]);
+    lab.run(At::Box, &["ip", "addr", "add", "192.0.2.1/24", "dev", "lan0"]);
+    lab.run(At::Box, &["ip", "route", "add", "default", "via", "192.0.2.2"]);
+    let found = lab.inside(At::Box, || nics().unwrap());
+    let [lan, wan] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((&*lan.name, lan.kind.as_deref(), lan.most_queues), ("lan0", Some("veth"), 2));
+    assert!(lan.has_mac([2, 0, 0, 0, 0, 0x33]) && lan.default_route && lan.up);
+    assert_eq!(lan.addresses, ["192.0.2.1/24"]);
+    // veth says 10 Gbit/s.
+    assert_eq!((lan.carrier, lan.speed), (Some(true), Some(10_000)));
+    assert!(wan.name == "wan0" && !wan.up && wan.carrier.is_none() && !wan.default_route);
+}
+
+#[test]
+fn what_has_gone_is_replaced_by_what_comes() {
+    let lab = Lab::new(1, 1500);
+    lab.inside(At::Box, || {
+        let mut ports = pair();
+        lab.run(At::Box, &["ip", "link", "del", "lan0"]);
+        assert!(!ports[0].is_present() && ports[1].is_present());
+        let refusal = ports[0].replace("lan0").unwrap_err();
+        assert!(matches!(refusal.cause, Cause::Missing));
+        let add = ["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "far0"];
+        lab.run(At::Box, &add);
+        ports[0].replace("lan0").unwrap();
+        assert!(ports[0].is_present());
+        let link = lab.run(At::Box, &["ip", "-d", "link", "show", "lan0"]);
+        assert!(link.contains("promiscuity 1") && link.contains(",UP"), "{link}");
+        for port in ports {
+            assert_eq!(port.restore(), []);
+        }
     });
 }

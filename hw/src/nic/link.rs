@@ -1,19 +1,21 @@
 //! Links and addresses by netlink (`rtnetlink(7)`), one question and its whole answer at a time.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
 /// A netlink socket, in the network namespace of the thread that made it.
-pub(super) struct Netlink {
+pub(crate) struct Netlink {
     socket: Socket,
     sequence: u32,
 }
@@ -21,35 +23,37 @@ pub(super) struct Netlink {
 /// What the kernel tells about an interface.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent flags, as the kernel tells them")]
-pub(super) struct Link {
-    pub(super) index: u32,
-    pub(super) name: String,
-    pub(super) mac: [u8; 6],
-    pub(super) mtu: u32,
-    pub(super) up: bool,
-    pub(super) carrier: bool,
-    pub(super) loopback: bool,
-    pub(super) ethernet: bool,
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) mac: [u8; 6],
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
+    pub(crate) carrier: bool,
+    pub(crate) loopback: bool,
+    pub(crate) ethernet: bool,
     /// Index of the bridge, bond or team that it belongs to.
-    pub(super) master: Option<u32>,
+    pub(crate) master: Option<u32>,
     /// Index of the interface below it, if that is in the same namespace.
-    pub(super) below: Option<u32>,
+    pub(crate) below: Option<u32>,
     /// `veth`, `vlan`, `bridge` ...; hardware has none.
-    pub(super) kind: Option<String>,
-    pub(super) receive_queues: u32,
+    pub(crate) kind: Option<String>,
+    pub(crate) receive_queues: u32,
+    /// Hardware address that it was made with, if the driver tells.
+    pub(crate) permanent: Option<[u8; 6]>,
 }
 
 /// An address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) ip: IpAddr,
-    pub(super) prefix: u8,
+pub(crate) struct Address {
+    pub(crate) ip: IpAddr,
+    pub(crate) prefix: u8,
     /// Made by the kernel when the interface came up, not by an administrator.
-    pub(super) own_link_local: bool,
+    pub(crate) own_link_local: bool,
 }
 
 impl Netlink {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -57,7 +61,7 @@ impl Netlink {
     }
 
     /// All interfaces. One whose description this build cannot read is left out.
-    pub(super) fn links(&mut self) -> io::Result<Vec<Link>> {
+    pub(crate) fn links(&mut self) -> io::Result<Vec<Link>> {
         let answers = self.ask(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
         let links = answers.into_iter().filter_map(|answer| match answer {
             RouteNetlinkMessage::NewLink(message) => Some(link(message)),
@@ -67,7 +71,7 @@ impl Netlink {
     }
 
     /// The addresses of one interface.
-    pub(super) fn addresses(&mut self, link: &Link) -> io::Result<Vec<Address>> {
+    pub(crate) fn addresses(&mut self, link: &Link) -> io::Result<Vec<Address>> {
         let answers =
             self.ask(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
         let addresses = answers.into_iter().filter_map(|answer| match answer {
@@ -79,8 +83,37 @@ impl Netlink {
         Ok(addresses.collect())
     }
 
+    /// Numbers of the interfaces that default routes of either family leave by.
+    pub(crate) fn default_routes(&mut self) -> io::Result<BTreeSet<u32>> {
+        let mut found = BTreeSet::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            for answer in self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP)? {
+                let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
+                if route.header.destination_prefix_length != 0
+                    || route.header.kind != RouteType::Unicast
+                {
+                    continue;
+                }
+                for attribute in route.attributes {
+                    match attribute {
+                        RouteAttribute::Oif(index) => {
+                            found.insert(index);
+                        }
+                        RouteAttribute::MultiPath(hops) => {
+                            found.extend(hops.iter().map(|hop| hop.interface_index));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Sets an interface up or down.
-    pub(super) fn set_up(&mut self, index: u32, up: bool) -> io::Result<()> {
+    pub(crate) fn set_up(&mut self, index: u32, up: bool) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
         message.header.change_mask = LinkFlags::Up;
@@ -150,12 +183,14 @@ fn link(message: LinkMessage) -> Link {
         below: None,
         kind: None,
         receive_queues: 1,
+        permanent: None,
     };
     let mut elsewhere = false;
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Address(bytes) => link.mac = bytes.try_into().unwrap_or_default(),
+            LinkAttribute::PermAddress(bytes) => link.permanent = bytes.try_into().ok(),
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Controller(index) if index != 0 => link.master = Some(index),
             LinkAttribute::Link(index) if index != 0 => link.below = Some(index),

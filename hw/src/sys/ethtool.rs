@@ -1,25 +1,23 @@
-//! `SIOCETHTOOL` requests (linux/ethtool.h): driver, channels, offload features.
+//! `SIOCETHTOOL` requests (linux/ethtool.h): what an interface is, and its settings.
+
+mod features;
+mod hash;
 
 use std::ffi::c_ulong;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+pub(crate) use features::{features, set_feature};
+pub(crate) use hash::{Hash, flow_fields, hash, set_flow_fields, set_hash};
+
 use super::socket::InterfaceRequest;
 
 // Commands.
 const GDRVINFO: u32 = 0x03;
-const GSTRINGS: u32 = 0x1b;
-const GSSET_INFO: u32 = 0x37;
-const GFEATURES: u32 = 0x3a;
-const SFEATURES: u32 = 0x3b;
-const GCHANNELS: u32 = 0x3c;
+const GLINKSETTINGS: u32 = 0x4c;
 
-/// `ETH_SS_FEATURES`
-const FEATURE_NAMES: u32 = 4;
-/// `ETH_GSTRING_LEN`, in words.
-const NAME_WORDS: usize = 8;
-/// More features than any kernel has (there were 60 in 2025), so that a bad answer allocates little.
-const MOST_FEATURES: u32 = 1024;
+/// More words of link modes than any kernel has (4 in 2025), so that a bad answer allocates little.
+const MOST_MODE_WORDS: i8 = 32;
 
 /// Sends the command in `words`, with the answer in the same place.
 ///
@@ -38,110 +36,119 @@ fn text(words: &[u32]) -> String {
     String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
 }
 
-/// Name of the interface's driver.
-pub(crate) fn driver(control: BorrowedFd<'_>, interface: &str) -> io::Result<String> {
-    // struct ethtool_drvinfo: 196 bytes, the name at 4, 32 bytes long.
+/// What drives an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Driver {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where the device is on its bus, as in `0000:01:00.0`; empty for one without hardware.
+    pub(crate) bus: String,
+}
+
+/// The driver of an interface.
+pub(crate) fn driver(control: BorrowedFd<'_>, interface: &str) -> io::Result<Driver> {
+    // struct ethtool_drvinfo: 196 bytes; strings of 32: driver, version, firmware, bus.
     let mut words = [0; 49];
     words[0] = GDRVINFO;
     // SAFETY: the kernel writes one ethtool_drvinfo.
     unsafe { request(control, interface, &mut words)? };
-    Ok(text(&words[1..9]))
+    Ok(Driver { name: text(&words[1..9]), bus: text(&words[25..33]) })
+}
+
+/// Speed of the link in Mbit/s and whether it is full duplex. `None` is unknown, as without a link.
+pub(crate) fn link_mode(
+    control: BorrowedFd<'_>,
+    interface: &str,
+) -> io::Result<(Option<u32>, Option<bool>)> {
+    // struct ethtool_link_settings: 48 bytes, then three sets of link modes. Asked with no room for
+    // these, the kernel tells only how much they take: negative, in the byte at 15.
+    let mut words = [0; 12];
+    words[0] = GLINKSETTINGS;
+    // SAFETY: without room for link modes the kernel writes the 48 bytes.
+    unsafe { request(control, interface, &mut words)? };
+    let told = words[3].to_ne_bytes()[3].cast_signed();
+    if !(-MOST_MODE_WORDS..0).contains(&told) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let room = told.unsigned_abs();
+    let mut words = vec![0u32; 12 + 3 * usize::from(room)];
+    words[0] = GLINKSETTINGS;
+    words[3] = u32::from_ne_bytes([0, 0, 0, room]);
+    // SAFETY: there is room for three sets of as many words as the request says.
+    unsafe { request(control, interface, &mut words)? };
+    // SPEED_UNKNOWN is -1; DUPLEX_HALF 0, DUPLEX_FULL 1.
+    let speed = Some(words[1]).filter(|&speed| speed != 0 && speed != u32::MAX);
+    let duplex = match words[2].to_ne_bytes()[0] {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    };
+    Ok((speed, duplex))
+}
+
+/// Settings that are read and written whole. The first word of each is the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Table {
+    /// `struct ethtool_ringparam`: maxima of rx, mini, jumbo and tx; then what they are.
+    Rings,
+    /// `struct ethtool_channels`: maxima of rx, tx, other, combined; then what they are.
+    Channels,
+    /// `struct ethtool_pauseparam`: autoneg, rx, tx.
+    Pause,
+    /// `struct ethtool_coalesce`.
+    Coalesce,
+}
+
+impl Table {
+    /// How many words it has.
+    pub(crate) const fn words(self) -> usize {
+        match self {
+            Self::Rings | Self::Channels => 9,
+            Self::Pause => 4,
+            Self::Coalesce => 23,
+        }
+    }
+
+    const fn get(self) -> u32 {
+        match self {
+            Self::Coalesce => 0x0e,
+            Self::Rings => 0x10,
+            Self::Pause => 0x12,
+            Self::Channels => 0x3c,
+        }
+    }
+
+    /// The setting commands are the next ones.
+    const fn set(self) -> u32 {
+        self.get() + 1
+    }
+}
+
+/// Reads a table.
+pub(crate) fn read(control: BorrowedFd<'_>, interface: &str, table: Table) -> io::Result<Vec<u32>> {
+    let mut words = vec![0; table.words()];
+    words[0] = table.get();
+    // SAFETY: the kernel writes one structure of this length.
+    unsafe { request(control, interface, &mut words)? };
+    Ok(words)
+}
+
+/// Writes a table.
+pub(crate) fn write(
+    control: BorrowedFd<'_>,
+    interface: &str,
+    table: Table,
+    words: &[u32],
+) -> io::Result<()> {
+    let mut words = words.to_vec();
+    words.resize(table.words(), 0);
+    words[0] = table.set();
+    // SAFETY: the kernel reads one structure of this length.
+    unsafe { request(control, interface, &mut words) }
 }
 
 /// How many queues receive at present.
 pub(crate) fn receive_queues(control: BorrowedFd<'_>, interface: &str) -> io::Result<u32> {
-    // struct ethtool_channels: the command, four maxima, then rx, tx, other, combined.
-    let mut words = [0; 9];
-    words[0] = GCHANNELS;
-    // SAFETY: the kernel writes one ethtool_channels.
-    unsafe { request(control, interface, &mut words)? };
+    let words = read(control, interface, Table::Channels)?;
     Ok(words[5].saturating_add(words[8]))
-}
-
-/// An offload feature of an interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Feature {
-    /// As ethtool(8) lists it with -k, in the kernel's words: `rx-gro`.
-    pub(crate) name: String,
-    /// Bit number.
-    bit: u32,
-    /// Whether it can be switched.
-    pub(crate) available: bool,
-    /// Whether it is in force.
-    pub(crate) active: bool,
-}
-
-/// All features of an interface, and how the kernel numbers them.
-#[derive(Debug)]
-pub(crate) struct Features {
-    pub(crate) list: Vec<Feature>,
-    /// Words of 32 bits that the running kernel needs for all of them.
-    blocks: u32,
-}
-
-impl Features {
-    pub(crate) fn get(&self, name: &str) -> Option<&Feature> {
-        self.list.iter().find(|feature| feature.name == name)
-    }
-}
-
-/// The features of an interface.
-pub(crate) fn features(control: BorrowedFd<'_>, interface: &str) -> io::Result<Features> {
-    // struct ethtool_sset_info: command, reserved, 64-bit mask, one count.
-    let mut info = [0u32; 5];
-    info[0] = GSSET_INFO;
-    info[2] = 1 << FEATURE_NAMES;
-    // SAFETY: the kernel writes one ethtool_sset_info with one count, as one bit of the mask is set.
-    unsafe { request(control, interface, &mut info)? };
-    let count = info[4];
-    if count > MOST_FEATURES {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-
-    // struct ethtool_gstrings: command, set, count, the names.
-    let mut names = vec![0u32; 3 + count as usize * NAME_WORDS];
-    names[..3].copy_from_slice(&[GSTRINGS, FEATURE_NAMES, count]);
-    // SAFETY: the number of features is a constant of the running kernel, which it told above; it
-    // writes that many names of 32 bytes.
-    unsafe { request(control, interface, &mut names)? };
-
-    // struct ethtool_gfeatures: command, blocks, a block {available, requested, active, never}
-    // for every 32 features.
-    let blocks = count.div_ceil(32);
-    let mut state = vec![0u32; 2 + blocks as usize * 4];
-    state[..2].copy_from_slice(&[GFEATURES, blocks]);
-    // SAFETY: the kernel writes at most as many blocks as the second word says.
-    unsafe { request(control, interface, &mut state)? };
-
-    let list = (0..count)
-        .map(|bit| {
-            let block = &state[2 + (bit / 32) as usize * 4..][..4];
-            let has = |word: u32| word & 1 << (bit % 32) != 0;
-            Feature {
-                name: text(&names[3 + bit as usize * NAME_WORDS..][..NAME_WORDS]),
-                bit,
-                available: has(block[0]),
-                active: has(block[2]),
-            }
-        })
-        .collect();
-    Ok(Features { list, blocks })
-}
-
-/// Asks for a feature to be on or off. The driver may leave it as it was: look again.
-pub(crate) fn set_feature(
-    control: BorrowedFd<'_>,
-    interface: &str,
-    features: &Features,
-    feature: &Feature,
-    on: bool,
-) -> io::Result<()> {
-    // struct ethtool_sfeatures: command, blocks, a block {valid, requested} for every 32.
-    let mut words = vec![0u32; 2 + features.blocks as usize * 2];
-    words[..2].copy_from_slice(&[SFEATURES, features.blocks]);
-    let block = 2 + (feature.bit / 32) as usize * 2;
-    words[block] = 1 << (feature.bit % 32);
-    words[block + 1] = u32::from(on) << (feature.bit % 32);
-    // SAFETY: the kernel reads as many blocks as the second word says, and writes nothing.
-    unsafe { request(control, interface, &mut words) }
 }

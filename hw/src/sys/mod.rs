@@ -10,4 +10,5 @@ pub(crate) mod packet;
 pub mod region;
 pub(crate) mod ring;
 pub(crate) mod socket;
+pub mod thread;
 pub(crate) mod xdp;

@@ -1,0 +1,180 @@
+//! Both directions of a connection to queues of the same number, on both ports: one key, one table, one
+//! choice of fields.
+//!
+//! The key repeats two bytes. Toeplitz' hash of such a key does not change when source and destination
+//! change places, since both go through the same bits of it (Woo and Park, "Scalable TCP Session
+//! Monitoring with Symmetric Receive-side Scaling", 2012).
+
+use std::io;
+
+use super::{Device, Outcome, Step, Undo, is_lack};
+use crate::sys::ethtool::Hash;
+
+/// What the key repeats.
+pub const SYMMETRIC_WORD: u16 = 0x6d5a;
+
+/// What a NIC that hashes addresses and ports alike tells (`RXH_IP_SRC`, `RXH_IP_DST`,
+/// `RXH_L4_B_0_1`, `RXH_L4_B_2_3`).
+const FOUR_TUPLE: u64 = 0xf0;
+
+/// `TCP_V4_FLOW`, `UDP_V4_FLOW`, `TCP_V6_FLOW`, `UDP_V6_FLOW`
+const FLOWS: [u32; 4] = [1, 2, 5, 6];
+
+/// How both ports spread frames over their queues by themselves: with [`SYMMETRIC_WORD`] as key, to the
+/// queue of this number in a table of the last bits of the hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// Queue by hash modulo the table's length, a power of two.
+    pub table: Vec<u16>,
+}
+
+fn symmetric(length: usize) -> Vec<u8> {
+    SYMMETRIC_WORD.to_be_bytes().into_iter().cycle().take(length).collect()
+}
+
+/// Addresses and ports of TCP and UDP are hashed.
+pub(super) struct Fields;
+
+impl Step for Fields {
+    fn name(&self) -> &'static str {
+        "hashed fields"
+    }
+
+    fn consequence(&self) -> &'static str {
+        "connections between two hosts share a queue"
+    }
+
+    fn take(&self, device: &dyn Device) -> io::Result<Outcome> {
+        let mut before = Vec::new();
+        let mut refused = None;
+        for flow in FLOWS {
+            let change = || -> io::Result<Option<u64>> {
+                let was = device.flow_fields(flow)?;
+                if was == FOUR_TUPLE {
+                    return Ok(None);
+                }
+                device.set_flow_fields(flow, FOUR_TUPLE)?;
+                Ok(Some(was))
+            };
+            match change() {
+                Ok(was) => before.extend(was.map(|was| (flow, was))),
+                Err(error) => refused = Some(error),
+            }
+        }
+        let undo = (!before.is_empty()).then(|| -> Undo {
+            Box::new(move |device| {
+                before.iter().try_for_each(|&(flow, was)| device.set_flow_fields(flow, was))
+            })
+        });
+        match (undo, refused) {
+            (None, None) => Ok(Outcome::AsItWas),
+            (None, Some(error)) => Err(error),
+            (Some(undo), None) => Ok(Outcome::Changed(undo)),
+            (Some(undo), Some(error)) => Ok(Outcome::Partly(
+                Some(undo),
+                format!(
+                    "some kinds of packets are hashed otherwise ({error}): {}",
+                    self.consequence()
+                ),
+            )),
+        }
+    }
+}
+
+/// A key whose hash is the same in both directions.
+pub(super) struct Key;
+
+impl Step for Key {
+    fn name(&self) -> &'static str {
+        "hash key"
+    }
+
+    fn consequence(&self) -> &'static str {
+        "the two directions of a connection arrive at different queues, and one is handed over"
+    }
+
+    fn take(&self, device: &dyn Device) -> io::Result<Outcome> {
+        let before = device.hash()?;
+        if before.table.is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        }
+        if is_symmetric(&before) {
+            return Ok(Outcome::AsItWas);
+        }
+        let back = Hash { table: Vec::new(), ..before.clone() };
+        if !before.key.is_empty() {
+            let key = Hash {
+                table: Vec::new(),
+                key: symmetric(before.key.len()),
+                function: if before.function == 0 { 0 } else { Hash::TOEPLITZ },
+                transform: before.transform,
+            };
+            if device.set_hash(&key).is_ok() {
+                return Ok(Outcome::Changed(Box::new(move |device| device.set_hash(&back))));
+            }
+        }
+        let mixed = Hash {
+            table: Vec::new(),
+            key: Vec::new(),
+            function: 0,
+            transform: Hash::SYMMETRIC_XOR,
+        };
+        match device.set_hash(&mixed) {
+            Ok(()) => Ok(Outcome::Changed(Box::new(move |device| device.set_hash(&back)))),
+            // An old kernel says EINVAL of what it does not know.
+            Err(error) if is_lack(&error) || error.raw_os_error() == Some(libc::EINVAL) => {
+                Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn is_symmetric(hash: &Hash) -> bool {
+    let mixed = hash.transform & Hash::SYMMETRIC_XOR != 0;
+    mixed || !hash.key.is_empty() && hash.key == symmetric(hash.key.len())
+}
+
+/// All queues take turns in the table.
+pub(super) struct Table {
+    pub(super) queues: u32,
+}
+
+impl Step for Table {
+    fn name(&self) -> &'static str {
+        "indirection table"
+    }
+
+    fn consequence(&self) -> &'static str {
+        "queues get unequal shares, and the ports spread connections differently"
+    }
+
+    fn take(&self, device: &dyn Device) -> io::Result<Outcome> {
+        let before = device.hash()?;
+        if before.table.is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        }
+        let queues = super::channels::count(device)?.min(self.queues).max(1);
+        let table: Vec<u32> = (0..queues).cycle().take(before.table.len()).collect();
+        if table == before.table {
+            return Ok(Outcome::AsItWas);
+        }
+        let only =
+            |table| Hash { table, key: Vec::new(), function: 0, transform: before.transform };
+        device.set_hash(&only(table))?;
+        let back = only(before.table.clone());
+        Ok(Outcome::Changed(Box::new(move |device| device.set_hash(&back))))
+    }
+}
+
+/// How a NIC spreads frames, if that can be computed: a Toeplitz hash of the symmetric key, which does
+/// not depend on anything mixed in before.
+pub(crate) fn spread(device: &dyn Device) -> Option<Spread> {
+    let hash = device.hash().ok()?;
+    let known = hash.transform == 0
+        && hash.function == Hash::TOEPLITZ
+        && is_symmetric(&hash)
+        && hash.table.len().is_power_of_two();
+    let table = hash.table.iter().map(|&queue| u16::try_from(queue).ok()).collect::<Option<_>>()?;
+    known.then_some(Spread { table })
+}

@@ -1,0 +1,106 @@
+//! Each queue's interrupt on the core of the worker that serves it: what it brings is in that core's
+//! cache then.
+
+use std::io;
+
+use super::{Device, Outcome, Step};
+
+/// Points interrupts to workers.
+pub(super) struct Affinity<'a> {
+    /// By worker.
+    pub(super) cpus: &'a [u32],
+}
+
+impl Step for Affinity<'_> {
+    fn name(&self) -> &'static str {
+        "interrupt affinity"
+    }
+
+    fn consequence(&self) -> &'static str {
+        "frames are brought by another core than the one that judges them"
+    }
+
+    fn take(&self, device: &dyn Device) -> io::Result<Outcome> {
+        let interrupts = device.interrupts()?;
+        let mut before = Vec::new();
+        let mut refused = None;
+        for (interrupt, queue) in queues(&interrupts) {
+            let Some(cpu) = self.cpus.get(queue as usize % self.cpus.len().max(1)) else { break };
+            let change = || -> io::Result<Option<String>> {
+                let was = device.affinity(interrupt)?;
+                if was == cpu.to_string() {
+                    return Ok(None);
+                }
+                device.set_affinity(interrupt, &cpu.to_string())?;
+                Ok(Some(was))
+            };
+            match change() {
+                Ok(was) => before.extend(was.map(|was| (interrupt, was))),
+                // The kernel chooses by itself where an interrupt is "managed".
+                Err(error) => refused = Some((interrupt, error)),
+            }
+        }
+        let undo = (!before.is_empty()).then(|| -> super::Undo {
+            Box::new(move |device| {
+                before.iter().try_for_each(|(interrupt, was)| device.set_affinity(*interrupt, was))
+            })
+        });
+        Ok(match (undo, refused) {
+            (undo, Some((interrupt, error))) => Outcome::Partly(
+                undo,
+                format!("interrupt {interrupt} cannot be moved ({error}): {}", self.consequence()),
+            ),
+            (Some(undo), None) => Outcome::Changed(undo),
+            (None, None) => Outcome::AsItWas,
+        })
+    }
+}
+
+/// Which queue each interrupt serves, by its name: `eth0-TxRx-3`, `eth0-rx-3`, `virtio2-input.3`,
+/// `mlx5_comp3@pci:0000:01:00.0`. The only one of a NIC serves queue 0; one without a number, or of
+/// events, serves none.
+fn queues(interrupts: &[(u32, String)]) -> Vec<(u32, u32)> {
+    if let [(only, _)] = interrupts {
+        return vec![(*only, 0)];
+    }
+    let of = |name: &str| -> Option<u32> {
+        let name = name.split('@').next()?;
+        let start = name.rfind(|c: char| !c.is_ascii_digit())? + 1;
+        let kind = name[..start].to_ascii_lowercase();
+        let serves = ["rx", "tx", "input", "output", "comp", "queue", "fp"];
+        let serves =
+            serves.iter().any(|word| kind.trim_end_matches(['-', '.', '_']).ends_with(word));
+        name[start..].parse().ok().filter(|_| serves)
+    };
+    interrupts.iter().filter_map(|(number, name)| Some((*number, of(name)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_the_queue() {
+        for (name, queue) in [
+            ("eth0-TxRx-3", Some(3)),
+            ("ice-eth0-TxRx-12", Some(12)),
+            ("eth0-rx-0", Some(0)),
+            ("eth0-rxtx-1", Some(1)),
+            ("virtio2-input.1", Some(1)),
+            ("virtio2-output.0", Some(0)),
+            ("mlx5_comp7@pci:0000:01:00.0", Some(7)),
+            ("eth0-fp-2", Some(2)),
+            ("virtio2-config", None),
+            ("eth0", None),
+            ("eth0-event-3", None),
+        ] {
+            let found = queues(&[(40, name.to_owned()), (41, "other".to_owned())]);
+            assert_eq!(
+                found,
+                queue.map(|queue| (40, queue)).into_iter().collect::<Vec<_>>(),
+                "{name}"
+            );
+        }
+        assert_eq!(queues(&[(16, "eth0".to_owned())]), [(16, 0)], "the only one");
+    }
+}

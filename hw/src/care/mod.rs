@@ -1,0 +1,120 @@
+//! Care of a NIC: what makes it fast and steady as a port, step by step. Each [`Step`] is a file: what
+//! it changes, what follows if it cannot, and what takes it back.
+//!
+//! Steps work on a [`Device`]: the real one asks the kernel, that of tests answers from a list. A
+//! driver that lacks what a step is about (`EOPNOTSUPP`) is no failure; those lacks are told together.
+
+mod channels;
+mod coalesce;
+mod device;
+mod hash;
+mod interrupts;
+mod pause;
+mod rings;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+pub(crate) use device::{Device, Real};
+pub(crate) use hash::spread;
+pub use hash::{SYMMETRIC_WORD, Spread};
+
+/// What an owner may choose about the care of NICs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    /// Whether anything is changed at all.
+    pub tune: bool,
+    /// Entries in each ring; `None` is as many as the NIC has room for.
+    pub ring: Option<u32>,
+    /// Microseconds that a NIC may gather frames for before it interrupts.
+    pub interrupt_usecs: u32,
+    /// Whether a NIC may stop its neighbour with pause frames, and be stopped.
+    pub flow_control: bool,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self { tune: true, ring: None, interrupt_usecs: 10, flow_control: false }
+    }
+}
+
+/// What takes a step back.
+pub(crate) type Undo = Box<dyn FnOnce(&dyn Device) -> io::Result<()> + Send>;
+
+/// What a step has come to.
+pub(crate) enum Outcome {
+    /// It was as it should be.
+    AsItWas,
+    /// It was changed.
+    Changed(Undo),
+    /// It was changed, but not all that was wanted could be had: in words, with the consequence.
+    Partly(Option<Undo>, String),
+}
+
+/// One thing to set.
+pub(crate) trait Step {
+    /// What it is about: "ring sizes".
+    fn name(&self) -> &'static str;
+
+    /// What follows where it cannot be done.
+    fn consequence(&self) -> &'static str;
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// What the driver said; `EOPNOTSUPP` if it has no such thing.
+    fn take(&self, device: &dyn Device) -> io::Result<Outcome>;
+}
+
+/// What all steps together have come to.
+#[derive(Default)]
+pub(crate) struct Report {
+    /// What takes them back, with their names, in the order in which they were taken.
+    pub(crate) undo: Vec<(&'static str, Undo)>,
+    /// What went wrong, with its consequence.
+    pub(crate) warnings: Vec<String>,
+    /// Names of what the driver lacks.
+    pub(crate) lacks: Vec<&'static str>,
+}
+
+/// Takes the steps for a NIC whose queue `q` is served by the worker on CPU `cpus[q % cpus.len()]`.
+pub(crate) fn care(device: &dyn Device, wishes: &Wishes, cpus: &[u32]) -> Report {
+    let mut report = Report::default();
+    if !wishes.tune {
+        return report;
+    }
+    // The number of queues comes first: drivers make rings, hash and interrupts anew with it.
+    let steps: [&dyn Step; 8] = [
+        &channels::Channels { workers: cpus.len() as u32 },
+        &rings::Rings { entries: wishes.ring },
+        &pause::Pause { on: wishes.flow_control },
+        &hash::Fields,
+        &hash::Key,
+        &hash::Table { queues: cpus.len() as u32 },
+        &coalesce::Coalesce { usecs: wishes.interrupt_usecs },
+        &interrupts::Affinity { cpus },
+    ];
+    for step in steps {
+        match step.take(device) {
+            Ok(Outcome::AsItWas) => {}
+            Ok(Outcome::Changed(undo)) => report.undo.push((step.name(), undo)),
+            Ok(Outcome::Partly(undo, text)) => {
+                report.undo.extend(undo.map(|undo| (step.name(), undo)));
+                report.warnings.push(text);
+            }
+            Err(error) if is_lack(&error) => report.lacks.push(step.name()),
+            Err(error) => report.warnings.push(format!(
+                "cannot set {} ({error}): {}",
+                step.name(),
+                step.consequence()
+            )),
+        }
+    }
+    report
+}
+
+/// Whether a driver says that it has no such thing.
+fn is_lack(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
+}

@@ -1,0 +1,249 @@
+//! Steps on a device that answers from a list.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::sys::ethtool::{Driver, Hash, Table};
+
+/// A NIC whose settings are what was last written, within what it can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct State {
+    tables: BTreeMap<Table, Vec<u32>>,
+    hash: Option<Hash>,
+    fields: BTreeMap<u32, u64>,
+    affinity: BTreeMap<u32, String>,
+}
+
+#[derive(Default)]
+struct Double {
+    driver: &'static str,
+    state: RefCell<State>,
+    interrupts: Vec<(u32, String)>,
+    /// The driver cannot change its key.
+    fixed_key: bool,
+    /// What each write of this answers.
+    broken: Option<(&'static str, i32)>,
+    writes: RefCell<Vec<&'static str>>,
+}
+
+fn lack<T>() -> io::Result<T> {
+    Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
+}
+
+impl Double {
+    fn wrote(&self, what: &'static str) -> io::Result<()> {
+        match self.broken {
+            Some((broken, code)) if broken == what => Err(io::Error::from_raw_os_error(code)),
+            _ => {
+                self.writes.borrow_mut().push(what);
+                Ok(())
+            }
+        }
+    }
+}
+
+const fn name(table: Table) -> &'static str {
+    match table {
+        Table::Rings => "rings",
+        Table::Channels => "channels",
+        Table::Pause => "pause",
+        Table::Coalesce => "coalesce",
+    }
+}
+
+impl Device for Double {
+    fn driver(&self) -> Driver {
+        Driver { name: self.driver.to_owned(), bus: String::new() }
+    }
+
+    fn read(&self, table: Table) -> io::Result<Vec<u32>> {
+        self.state.borrow().tables.get(&table).cloned().map_or_else(lack, Ok)
+    }
+
+    fn write(&self, table: Table, words: &[u32]) -> io::Result<()> {
+        self.wrote(name(table))?;
+        let mut state = self.state.borrow_mut();
+        let Some(known) = state.tables.get_mut(&table) else { return lack() };
+        assert_eq!(words.len(), table.words());
+        if matches!(table, Table::Rings | Table::Channels) {
+            assert_eq!(words[1..5], known[1..5], "maxima are not to be set");
+            assert!((1..5).all(|i| words[i + 4] <= words[i]), "{words:?}");
+        }
+        *known = words.to_vec();
+        Ok(())
+    }
+
+    fn hash(&self) -> io::Result<Hash> {
+        self.state.borrow().hash.clone().map_or_else(lack, Ok)
+    }
+
+    fn set_hash(&self, hash: &Hash) -> io::Result<()> {
+        self.wrote("hash")?;
+        let mut state = self.state.borrow_mut();
+        let Some(known) = &mut state.hash else { return lack() };
+        if !hash.key.is_empty() && self.fixed_key || hash.transform != known.transform {
+            return lack();
+        }
+        if !hash.key.is_empty() {
+            known.key.clone_from(&hash.key);
+        }
+        if !hash.table.is_empty() {
+            assert_eq!(hash.table.len(), known.table.len());
+            known.table.clone_from(&hash.table);
+        }
+        Ok(())
+    }
+
+    fn flow_fields(&self, flow: u32) -> io::Result<u64> {
+        self.state.borrow().fields.get(&flow).copied().map_or_else(lack, Ok)
+    }
+
+    fn set_flow_fields(&self, flow: u32, fields: u64) -> io::Result<()> {
+        self.wrote("fields")?;
+        self.state.borrow_mut().fields.insert(flow, fields);
+        Ok(())
+    }
+
+    fn interrupts(&self) -> io::Result<Vec<(u32, String)>> {
+        if self.interrupts.is_empty() { lack() } else { Ok(self.interrupts.clone()) }
+    }
+
+    fn affinity(&self, interrupt: u32) -> io::Result<String> {
+        Ok(self.state.borrow().affinity[&interrupt].clone())
+    }
+
+    fn set_affinity(&self, interrupt: u32, cpus: &str) -> io::Result<()> {
+        self.wrote("affinity")?;
+        self.state.borrow_mut().affinity.insert(interrupt, cpus.to_owned());
+        Ok(())
+    }
+}
+
+/// As an ixgbe is found: eight queues, short rings, flow control, a random key.
+fn ixgbe() -> Double {
+    let mut coalesce = vec![0; 23];
+    (coalesce[1], coalesce[10]) = (1, 1);
+    let tables = BTreeMap::from([
+        (Table::Rings, vec![0, 4096, 0, 0, 4096, 512, 0, 0, 512]),
+        (Table::Channels, vec![0, 0, 0, 1, 63, 0, 0, 1, 8]),
+        (Table::Pause, vec![0, 1, 1, 1]),
+        (Table::Coalesce, coalesce),
+    ]);
+    let hash = Hash {
+        table: (0..128).map(|i| i % 8).collect(),
+        key: (0..40).collect(),
+        function: Hash::TOEPLITZ,
+        transform: 0,
+    };
+    let interrupts = (0..8).map(|queue| (40 + queue, format!("eth0-TxRx-{queue}")));
+    let interrupts: Vec<_> = interrupts.chain([(48, "eth0".to_owned())]).collect();
+    let affinity = interrupts.iter().map(|(number, _)| (*number, "0-7".to_owned())).collect();
+    let fields = BTreeMap::from([(1, 0xf0), (2, 0x30), (5, 0xf0), (6, 0x30)]);
+    let state = RefCell::new(State { tables, hash: Some(hash), fields, affinity });
+    Double { driver: "ixgbe", state, interrupts, ..Double::default() }
+}
+
+fn undo(device: &Double, report: Report) {
+    for (name, undo) in report.undo.into_iter().rev() {
+        undo(device).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
+fn a_nic_that_can_everything_gets_everything_and_gives_it_back() {
+    let device = ixgbe();
+    let found = device.state.borrow().clone();
+    let report = care(&device, &Wishes::default(), &[2, 5]);
+    assert_eq!((&report.warnings, &report.lacks), (&vec![], &vec![]));
+    let state = device.state.borrow().clone();
+    assert_eq!(state.tables[&Table::Channels][8], 2);
+    assert_eq!(state.tables[&Table::Rings], [0, 4096, 0, 0, 4096, 4096, 0, 0, 4096]);
+    assert_eq!(state.tables[&Table::Pause], [0, 0, 0, 0]);
+    let coalesce = &state.tables[&Table::Coalesce];
+    assert_eq!((coalesce[1], coalesce[5], coalesce[10]), (10, 0, 0));
+    assert_eq!(state.fields.values().copied().collect::<Vec<_>>(), [0xf0; 4]);
+    let hash = state.hash.unwrap();
+    assert_eq!(hash.key[..4], [0x6d, 0x5a, 0x6d, 0x5a]);
+    assert_eq!(hash.table[..4], [0, 1, 0, 1]);
+    assert_eq!(state.affinity[&43], "5");
+    assert_eq!((&*state.affinity[&40], &*state.affinity[&48]), ("2", "0-7"), "events stay");
+    let both = spread(&device).expect("it can be computed");
+    assert_eq!(both.table, [[0, 1]; 64].concat());
+    undo(&device, report);
+    assert_eq!(*device.state.borrow(), found);
+}
+
+#[test]
+fn what_is_right_is_left_alone() {
+    let device = ixgbe();
+    let _kept = care(&device, &Wishes::default(), &[2, 5]);
+    device.writes.borrow_mut().clear();
+    let again = care(&device, &Wishes::default(), &[2, 5]);
+    assert_eq!((again.undo.len(), device.writes.borrow().len()), (0, 0));
+    let device = ixgbe();
+    let nothing = care(&device, &Wishes { tune: false, ..Wishes::default() }, &[0]);
+    assert_eq!((nothing.undo.len(), device.writes.borrow().len()), (0, 0));
+}
+
+#[test]
+fn a_nic_that_can_nothing_is_not_complained_about() {
+    let device = Double { driver: "veth", ..Double::default() };
+    let report = care(&device, &Wishes::default(), &[0]);
+    assert_eq!(report.warnings, [""; 0]);
+    assert_eq!(report.lacks.len(), 8, "{:?}", report.lacks);
+}
+
+#[test]
+fn a_failure_is_told_with_what_follows_and_stops_nothing_else() {
+    let device = Double { broken: Some(("rings", libc::EBUSY)), ..ixgbe() };
+    let found = device.state.borrow().clone();
+    let report = care(&device, &Wishes::default(), &[0]);
+    let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+    assert!(
+        warning.starts_with("cannot set ring sizes (") && warning.contains("bursts"),
+        "{warning}"
+    );
+    assert_eq!(device.state.borrow().tables[&Table::Pause], [0, 0, 0, 0]);
+    undo(&device, report);
+    assert_eq!(*device.state.borrow(), found);
+}
+
+#[test]
+fn interrupts_that_cannot_be_moved_are_named() {
+    let device = Double { broken: Some(("affinity", libc::EIO)), ..ixgbe() };
+    let report = care(&device, &Wishes::default(), &[3]);
+    assert!(
+        report.warnings[0].starts_with("interrupt 47 cannot be moved"),
+        "{:?}",
+        report.warnings
+    );
+}
+
+#[test]
+fn too_few_queues_are_said_with_the_consequence() {
+    let report = care(&ixgbe(), &Wishes::default(), &[0; 64]);
+    assert!(report.warnings[0].contains("63 queue(s) for 64 workers"), "{:?}", report.warnings);
+}
+
+#[test]
+fn a_fixed_key_is_a_lack() {
+    let device = Double { fixed_key: true, ..ixgbe() };
+    let report = care(&device, &Wishes::default(), &[0, 1]);
+    assert_eq!(report.lacks, ["hash key"]);
+    assert_eq!(spread(&device), None);
+}
+
+#[test]
+fn wishes_are_heard() {
+    let device = ixgbe();
+    device.state.borrow_mut().tables.get_mut(&Table::Coalesce).unwrap()[5] = 9;
+    let wishes =
+        Wishes { ring: Some(1024), interrupt_usecs: 30, flow_control: true, ..Wishes::default() };
+    let report = care(&device, &wishes, &[0]);
+    let state = device.state.borrow();
+    assert_eq!(state.tables[&Table::Rings][5], 1024);
+    assert_eq!(state.tables[&Table::Pause], [0, 1, 1, 1], "it was on");
+    assert_eq!((state.tables[&Table::Coalesce][1], state.tables[&Table::Coalesce][5]), (30, 30));
+    assert!(report.undo.iter().all(|(name, _)| *name != "flow control"));
+}
