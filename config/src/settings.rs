@@ -7,12 +7,24 @@
 //! log = "stderr"                     # packet log: "stderr", or the path of a file
 //!
 //! [ports]
-//! lan = "eth1"                       # interface of the protected network; or --lan
+//! lan = "eth1"                       # interface of the protected network: its name,
+//!                                    # "mac:52:54:00:12:34:56" or "pci:0000:01:00.0"; or --lan
 //! wan = "eth0"                       # interface towards the router; or --wan
 //! io = "auto"                        # auto, netmap, xdp or packet
 //! workers = 0                        # 0: the daemon decides
 //! lan_prefixes = []                  # networks behind the port, as in ["192.0.2.0/24"]: what
 //! wan_prefixes = []                  # `antispoof for` and `urpf-failed` of the rules go by
+//! propagate_link = true              # a port without a link takes the other one's down
+//!
+//! [threads]
+//! share_cores = false                # whether two workers may be on one core
+//! realtime = 0                       # 1 to 99: priority of the workers over all else; 0: none
+//!
+//! [nics]
+//! tune = true                        # set queues, rings, hash, flow control, interrupts
+//! ring = 0                           # entries in each ring; 0: as many as the NIC can
+//! interrupt_usecs = 10               # how long a NIC may gather frames before it interrupts
+//! flow_control = false               # whether pause frames are obeyed and sent
 //!
 //! [memory]
 //! states = 1000000                   # how many states memory is reserved for
@@ -21,11 +33,14 @@
 //! Every key may be left out; the values above are the defaults, except that `lan` and `wan` have
 //! none. What is not known is refused. Reading is pure: text in, checked values or findings out.
 
+mod nic_name;
+
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+pub use nic_name::NicName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -39,6 +54,10 @@ use crate::source::{Places, SourceFile, Span};
 pub struct Settings {
     /// `[ports]`.
     pub ports: Ports,
+    /// `[threads]`.
+    pub threads: Threads,
+    /// `[nics]`.
+    pub nics: Nics,
     /// `rules`: path of the rule file.
     pub rules: PathBuf,
     /// `socket`: path of the control socket.
@@ -55,6 +74,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             ports: Ports::default(),
+            threads: Threads::default(),
+            nics: Nics::default(),
             rules: "/etc/weir/weir.conf".into(),
             socket: "/run/weir/weir.sock".into(),
             state_dir: "/var/lib/weir".into(),
@@ -65,12 +86,12 @@ impl Default for Settings {
 }
 
 /// `[ports]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
     /// Interface of the protected network.
-    pub lan: Option<String>,
+    pub lan: Option<NicName>,
     /// Interface towards the router; another one than `lan`.
-    pub wan: Option<String>,
+    pub wan: Option<NicName>,
     /// How frames are moved.
     pub io: Io,
     /// 1 to 1024 workers; `None` leaves it to the daemon.
@@ -79,6 +100,22 @@ pub struct Ports {
     pub lan_prefixes: Vec<IpNet>,
     /// The networks behind `wan`.
     pub wan_prefixes: Vec<IpNet>,
+    /// Whether the loss of one port's link is passed on to the other.
+    pub propagate_link: bool,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            lan: None,
+            wan: None,
+            io: Io::default(),
+            workers: None,
+            lan_prefixes: Vec::new(),
+            wan_prefixes: Vec::new(),
+            propagate_link: true,
+        }
+    }
 }
 
 impl Ports {
@@ -87,10 +124,42 @@ impl Ports {
         [("lan", &self.lan, &self.lan_prefixes), ("wan", &self.wan, &self.wan_prefixes)]
             .into_iter()
             .map(|(role, interface, nets)| PortPrefixes {
-                names: std::iter::once(role.to_owned()).chain(interface.clone()).collect(),
+                names: std::iter::once(role)
+                    .chain(interface.as_ref().and_then(NicName::interface))
+                    .map(str::to_owned)
+                    .collect(),
                 nets: nets.clone(),
             })
             .collect()
+    }
+}
+
+/// `[threads]`: how workers run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Threads {
+    /// Whether two workers may be on one core.
+    pub share_cores: bool,
+    /// Priority of the workers among real-time threads, 1 to 99; `None`: they are ordinary threads.
+    pub realtime: Option<u8>,
+}
+
+/// `[nics]`: what is set on the interfaces while weir runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nics {
+    /// Whether anything is.
+    pub tune: bool,
+    /// Entries in each ring; `None`: as many as there can be.
+    pub ring: Option<u32>,
+    /// Microseconds that a NIC may gather frames for before it interrupts, at most
+    /// [`MAX_INTERRUPT_USECS`].
+    pub interrupt_usecs: u32,
+    /// Whether pause frames are obeyed and sent.
+    pub flow_control: bool,
+}
+
+impl Default for Nics {
+    fn default() -> Self {
+        Self { tune: true, ring: None, interrupt_usecs: 10, flow_control: false }
     }
 }
 
@@ -148,6 +217,9 @@ pub const PATH: &str = "/etc/weir/weir.toml";
 /// The most workers that can be asked for.
 pub const MAX_WORKERS: u16 = 1024;
 
+/// The longest time to gather frames for, in microseconds.
+pub const MAX_INTERRUPT_USECS: u32 = 10_000;
+
 /// The longest settings file, in bytes.
 pub const MAX_TEXT: usize = 1 << 20;
 
@@ -163,11 +235,18 @@ const KEYS: &[(&str, &str)] = &[
     ("ports", "workers"),
     ("ports", "lan_prefixes"),
     ("ports", "wan_prefixes"),
+    ("ports", "propagate_link"),
+    ("threads", "share_cores"),
+    ("threads", "realtime"),
+    ("nics", "tune"),
+    ("nics", "ring"),
+    ("nics", "interrupt_usecs"),
+    ("nics", "flow_control"),
     ("memory", "states"),
 ];
 
 /// The sections.
-const SECTIONS: &[&str] = &["ports", "memory"];
+const SECTIONS: &[&str] = &["ports", "threads", "nics", "memory"];
 
 /// Reads the settings file.
 ///
@@ -297,6 +376,32 @@ impl Reader<'_> {
                     self.settings.ports.wan_prefixes = nets;
                 }
             }
+            "realtime" => {
+                if let Some(priority) = self.integer(name, value, 0, 99) {
+                    self.settings.threads.realtime = (priority != 0).then_some(priority as u8);
+                }
+            }
+            "ring" => {
+                if let Some(entries) = self.integer(name, value, 0, 1 << 16) {
+                    self.settings.nics.ring = (entries != 0).then_some(entries);
+                }
+            }
+            "interrupt_usecs" => {
+                if let Some(usecs) = self.integer(name, value, 0, MAX_INTERRUPT_USECS) {
+                    self.settings.nics.interrupt_usecs = usecs;
+                }
+            }
+            "propagate_link" | "share_cores" | "tune" | "flow_control" => {
+                if let Some(on) = self.boolean(name, value) {
+                    let settings = &mut self.settings;
+                    *match name {
+                        "propagate_link" => &mut settings.ports.propagate_link,
+                        "share_cores" => &mut settings.threads.share_cores,
+                        "tune" => &mut settings.nics.tune,
+                        _ => &mut settings.nics.flow_control,
+                    } = on;
+                }
+            }
             _ => {
                 if let Some(text) = self.string(name, value) {
                     self.text(name, text, &value.span());
@@ -308,15 +413,11 @@ impl Reader<'_> {
     fn text(&mut self, name: &str, text: &str, at: &Range<usize>) {
         let settings = &mut self.settings;
         match name {
-            "lan" | "wan" => {
-                if !is_interface(text) {
-                    self.error(at, format!("`{}` is no name of an interface", text.escape_debug()));
-                } else if name == "lan" {
-                    settings.ports.lan = Some(text.to_owned());
-                } else {
-                    settings.ports.wan = Some(text.to_owned());
-                }
-            }
+            "lan" | "wan" => match text.parse() {
+                Ok(nic) if name == "lan" => settings.ports.lan = Some(nic),
+                Ok(nic) => settings.ports.wan = Some(nic),
+                Err(message) => self.error(at, message),
+            },
             "io" => {
                 if let Some(&(_, io)) = Io::NAMES.iter().find(|(name, _)| *name == text) {
                     settings.ports.io = io;
@@ -373,6 +474,14 @@ impl Reader<'_> {
         text
     }
 
+    fn boolean(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<bool> {
+        let on = value.get_ref().as_bool();
+        if on.is_none() {
+            self.error(&value.span(), format!("`{name}` must be true or false"));
+        }
+        on
+    }
+
     fn integer(
         &mut self,
         name: &str,
@@ -392,19 +501,16 @@ impl Reader<'_> {
     }
 }
 
-/// What Linux takes as the name of an interface (`dev_valid_name`).
-fn is_interface(name: &str) -> bool {
-    !matches!(name, "" | "." | "..")
-        && name.len() <= 15
-        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Settings, String> {
         parse(&SourceFile::new("weir.toml", text)).map_err(|found| found.to_string())
+    }
+
+    fn nic(name: &str) -> NicName {
+        name.parse().expect("a name")
     }
 
     #[test]
@@ -418,15 +524,16 @@ mod tests {
         let settings = read(
             "rules = \"/r\"\nsocket = \"/s\"\nstate_dir = \"/d\"\nlog = \"/l\"\n[ports]\nlan = \
              \"eth1\"\nwan = 'eth0'\nio = \"netmap\"\nworkers = 4\nlan_prefixes = [\"10.1.2.3/8\", \
-             \"::1\"]\n[memory]\nstates = 1_000\n",
+             \"::1\"]\npropagate_link = false\n[threads]\nshare_cores = true\nrealtime = 7\n[nics]\ntune \
+             = false\nring = 512\ninterrupt_usecs = 0\nflow_control = true\n[memory]\nstates = 1_000\n",
         )
         .expect("valid");
         assert_eq!(
             settings,
             Settings {
                 ports: Ports {
-                    lan: Some("eth1".into()),
-                    wan: Some("eth0".into()),
+                    lan: Some(nic("eth1")),
+                    wan: Some(nic("eth0")),
                     io: Io::Netmap,
                     workers: Some(4),
                     lan_prefixes: vec![
@@ -434,7 +541,10 @@ mod tests {
                         "::1/128".parse().expect("a prefix"),
                     ],
                     wan_prefixes: Vec::new(),
+                    propagate_link: false,
                 },
+                threads: Threads { share_cores: true, realtime: Some(7) },
+                nics: Nics { tune: false, ring: Some(512), interrupt_usecs: 0, flow_control: true },
                 rules: "/r".into(),
                 socket: "/s".into(),
                 state_dir: "/d".into(),
@@ -463,8 +573,7 @@ mod tests {
             .take_while(|line| *line != "```")
             .collect();
         let settings = read(&example.join("\n")).expect("valid");
-        let ports =
-            Ports { lan: Some("eth1".into()), wan: Some("eth0".into()), ..Ports::default() };
+        let ports = Ports { lan: Some(nic("eth1")), wan: Some(nic("eth0")), ..Ports::default() };
         assert_eq!(settings, Settings { ports, ..Settings::default() });
     }
 
@@ -489,6 +598,10 @@ mod tests {
                 "[ports]\nwan_prefixes = [\"10.0.0.0/8\", \"10/8\"]",
                 "2:31: `wan_prefixes`: a network is written as in \"192.0.2.0/24\"",
             ),
+            ("[nics]\ntune = 1", "2:8: `tune` must be true or false"),
+            ("[threads]\nrealtime = 100", "2:12: `realtime` must be a number from 0 to 99"),
+            ("flow_control = true", "1:1: `flow_control` belongs to the section [nics]"),
+            ("[ports]\nlan = 'pci:1'", "2:7: `pci:1` is no PCI path, as in pci:0000:01:00.0"),
             ("[memory]\nstates = 0", "2:10: `states` must be a number from 1 to 4294967295"),
             ("ports = 1", "1:1: `ports` is a section: write `[ports]`"),
             (
@@ -499,6 +612,8 @@ mod tests {
         ] {
             assert_eq!(read(text), Err(format!("weir.toml:{message}\n")), "{text}");
         }
+        let same = read("[ports]\nlan = 'pci:01:00.0'\nwan = 'pci:0000:01:00.0'").expect_err("two");
+        assert!(same.contains("both `pci:0000:01:00.0`"), "{same}");
         let same = read("[ports]\nlan = 'a'\nwan = 'a'").expect_err("two ports");
         assert!(same.contains("`lan` and `wan` are both `a`"), "{same}");
         let broken = read("rules = \n[ports\n").expect_err("no TOML");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use weir_config::settings::{self, Settings};
+use weir_config::settings::{self, NicName, Settings};
 use weir_config::{Defines, SourceFile, parse_one};
 use weir_tests::lab::{Output, binary, shipped};
 
@@ -121,7 +121,7 @@ fn the_settings_file_shows_the_defaults() {
     assert_eq!(read(text.clone()), Settings::default());
     let all = text.replace("# lan", "lan").replace("# wan", "wan").replace("# workers", "workers");
     let all = read(all);
-    assert_eq!(all.ports.lan.as_deref(), Some("enp1s0"));
-    assert_eq!(all.ports.wan.as_deref(), Some("enp2s0"));
+    assert_eq!(all.ports.lan.as_ref().and_then(NicName::interface), Some("enp1s0"));
+    assert_eq!(all.ports.wan.as_ref().and_then(NicName::interface), Some("enp2s0"));
     assert_eq!(all.ports.workers, Some(1));
 }

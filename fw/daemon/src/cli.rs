@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::ports::list;
 use crate::tools::{check, explain, test};
 use crate::{bench, run};
 
@@ -35,9 +36,8 @@ enum Command {
     Replay(Rest),
     /// Measure the worker loop in memory
     Bench(bench::Arguments),
-    /// (not built yet) List network interfaces
-    #[command(disable_help_flag = true)]
-    Nics(Rest),
+    /// List network interfaces and recommend which two to bridge
+    Nics(list::Arguments),
     /// (not built yet) The interactive shell
     #[command(disable_help_flag = true)]
     Shell(Rest),
@@ -73,11 +73,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Test(arguments) => test::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
-        Command::Replay(_)
-        | Command::Nics(_)
-        | Command::Shell(_)
-        | Command::Capture(_)
-        | Command::Top(_) => {
+        Command::Nics(arguments) => list::main(&arguments),
+        Command::Replay(_) | Command::Shell(_) | Command::Capture(_) | Command::Top(_) => {
             let name = matches.subcommand_name().unwrap_or_default();
             eprintln!("weir: `weir {name}` is not built yet");
             ExitCode::from(2)

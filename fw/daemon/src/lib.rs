@@ -18,6 +18,7 @@ pub mod log;
 pub mod mailbox;
 mod notify;
 mod own_log;
+pub mod ports;
 pub mod rules;
 pub mod run;
 pub mod server;

@@ -18,12 +18,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
+use weir_config::settings::NicName;
 use weir_engine::{Engine, PortName, PortNames, Setup, Shared};
 use weir_hw::sys::region::region;
+use weir_hw::sys::thread::{run_first, run_on};
 use weir_hw::{Opened, Prepared};
 use weir_shell::protocol::Load;
 use weir_shell::source::{Gathered, gather};
@@ -38,6 +39,7 @@ use crate::log;
 use crate::mailbox::Mailbox;
 use crate::notify::notify;
 use crate::own_log::OwnLog;
+use crate::ports::{self, Seats};
 use crate::rules::Programs;
 use crate::server::{Bounds, Server};
 use crate::settings::Settings;
@@ -55,12 +57,12 @@ pub struct Arguments {
     /// Settings file [default: /etc/weir/weir.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Interface of the protected network
+    /// Interface of the protected network: its name, mac:52:54:00:12:34:56 or pci:0000:01:00.0
     #[arg(long, value_name = "IF")]
-    pub lan: Option<String>,
+    pub lan: Option<NicName>,
     /// Interface towards the router
     #[arg(long, value_name = "IF")]
-    pub wan: Option<String>,
+    pub wan: Option<NicName>,
     /// Rule file [default: /etc/weir/weir.conf]
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
@@ -70,6 +72,18 @@ pub struct Arguments {
     /// Worker threads, each pinned to a CPU [default: 1]
     #[arg(long, value_name = "N")]
     pub workers: Option<u16>,
+    /// Let workers share a core
+    #[arg(long)]
+    pub share_cores: bool,
+    /// Run workers before everything else, with this priority; 0: do not
+    #[arg(long, value_name = "1-99", value_parser = clap::value_parser!(u8).range(0..=99))]
+    pub realtime: Option<u8>,
+    /// Whether a port without a link takes the other one's down [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub propagate_link: Option<bool>,
+    /// Print where workers and other threads would run, and end
+    #[arg(long)]
+    pub plan: bool,
     /// Control socket [default: /run/weir/weir.sock]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
@@ -91,6 +105,25 @@ enum Event {
 pub fn main(arguments: Arguments) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let plan_only = arguments.plan;
+    let gathered = Settings::gather(arguments).and_then(|settings| {
+        let seats = Seats::take(&settings)?;
+        Ok((settings, seats))
+    });
+    if plan_only {
+        return match gathered {
+            Ok((settings, seats)) => {
+                print!("{}", ports::print(&settings, &seats));
+                ExitCode::SUCCESS
+            }
+            Err(text) => {
+                text.lines().for_each(|line| eprintln!("weir: {line}"));
+                ExitCode::FAILURE
+            }
+        };
+    }
+    // Every thread begins where this one is; workers go to their own processors.
+    let unplaced = gathered.as_ref().ok().and_then(|(_, seats)| run_on(&seats.plan.control).err());
     let colour = std::io::IsTerminal::is_terminal(&io::stderr());
     let own_log = match OwnLog::start(io::stderr()) {
         Ok(own_log) => own_log,
@@ -112,7 +145,10 @@ pub fn main(arguments: Arguments) -> ExitCode {
         last_words.drain(LAST_WORDS);
         std::process::abort();
     }));
-    let code = Settings::gather(arguments).and_then(|settings| run(&settings));
+    if let Some(error) = unplaced {
+        warn!("cannot keep to the processors of the plan: {error}");
+    }
+    let code = gathered.and_then(|(settings, seats)| run(&settings, &seats));
     let code = code.unwrap_or_else(|text| {
         text.lines().for_each(|line| error!("{line}"));
         ExitCode::FAILURE
@@ -121,7 +157,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     code
 }
 
-fn run(settings: &Settings) -> Result<ExitCode, String> {
+fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
     let clock = Clock::start();
     let (events, happened) = unbounded();
     watch_signals(events.clone())?;
@@ -130,10 +166,11 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         let path = settings.packet_log.as_deref().unwrap_or(Path::new("standard error"));
         format!("{}: {error}", path.display())
     })?;
-    let (prepared, opened) = open_ports(settings)?;
+    seats.plan.notes.iter().for_each(|note| info!("plan: {note}"));
+    let (prepared, opened) = ports::open(settings, seats)?;
     let io = opened.kind;
     let stop = Arc::new(AtomicBool::new(false));
-    let crew = start_workers(settings, clock, opened, &stop, &events)?;
+    let crew = start_workers(settings, seats, clock, opened, &stop, &events)?;
 
     let programs = Arc::new(Programs::default());
     let held_back = Arc::new(AtomicU64::new(0));
@@ -149,7 +186,7 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
 
     let forwarding = format!(
         "weir: forwarding lan={} wan={} io={io} workers={}",
-        settings.lan, settings.wan, settings.workers
+        seats.names[0], seats.names[1], settings.workers
     );
     let announce = Box::new(move |rules: &str| {
         // Whoever waits for the line may be gone; forwarding goes on. A client's name for its rules
@@ -164,7 +201,7 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
         cpus: crew.cpus,
         shared: crew.shared,
         overloads: crew.overloads,
-        ports: port_names(settings),
+        ports: port_names(settings, seats),
         io,
         reserved: settings.states,
         programs,
@@ -182,7 +219,7 @@ fn run(settings: &Settings) -> Result<ExitCode, String> {
     start_sweeping(&control)?;
     start_overloads(&control)?;
 
-    let code = attend(&happened, &reload, settings);
+    let code = attend(&happened, &reload, seats);
     let _ = notify("STOPPING=1");
     stop.store(true, Ordering::Relaxed);
     crew.bells.iter().for_each(Bell::ring);
@@ -273,31 +310,16 @@ fn watch_signals(events: Sender<Event>) -> Result<(), String> {
         .map_err(|error| format!("cannot watch for signals: {error}"))
 }
 
-/// Prepares both interfaces and opens them.
-fn open_ports(settings: &Settings) -> Result<([Prepared; 2], Opened), String> {
-    let prepared =
-        weir_hw::prepare(&[&settings.lan, &settings.wan]).map_err(|refusal| refusal.to_string())?;
-    let mut prepared: [Prepared; 2] =
-        prepared.try_into().map_err(|_| "two interfaces are needed")?;
-    let opened = weir_hw::open(settings.io, &mut prepared, settings.workers.into())
-        .map_err(|error| error.to_string())?;
-    for notice in prepared.iter().flat_map(Prepared::notices) {
-        warn!("{notice}");
-    }
-    info!("ports: {}", opened.reason);
-    Ok((prepared, opened))
-}
-
-fn port_names(settings: &Settings) -> PortNames {
+fn port_names(settings: &Settings, seats: &Seats) -> PortNames {
     PortNames(vec![
         PortName {
             role: "lan".into(),
-            interface: settings.lan.clone(),
+            interface: seats.names[0].clone(),
             prefixes: settings.lan_prefixes.clone(),
         },
         PortName {
             role: "wan".into(),
-            interface: settings.wan.clone(),
+            interface: seats.names[1].clone(),
             prefixes: settings.wan_prefixes.clone(),
         },
     ])
@@ -307,7 +329,7 @@ fn port_names(settings: &Settings) -> PortNames {
 struct Crew {
     mailboxes: Vec<Mailbox>,
     records: Vec<log::RecordReceiver>,
-    cpus: Vec<Option<u32>>,
+    cpus: Vec<u32>,
     bells: Arc<[Bell]>,
     shared: Arc<Shared>,
     overloads: Arc<Bell>,
@@ -317,6 +339,7 @@ struct Crew {
 /// Starts a thread for each worker; none has a program yet.
 fn start_workers(
     settings: &Settings,
+    seats: &Seats,
     clock: Clock,
     opened: Opened,
     stop: &Arc<AtomicBool>,
@@ -333,14 +356,13 @@ fn start_workers(
     let mut crew = Crew {
         mailboxes: Vec::new(),
         records: Vec::new(),
-        cpus: Vec::new(),
+        cpus: seats.cpus(),
         bells,
         shared: Arc::default(),
         overloads,
         running: workers,
     };
     let states = states_each(settings.states, workers as u32);
-    let allowed = allowed_cpus();
     for (index, (ports, exchange)) in opened.workers.into_iter().zip(exchanges).enumerate() {
         let memory = region(Engine::memory_needed(states))
             .map_err(|error| format!("memory for {states} states: {error}"))?;
@@ -359,21 +381,19 @@ fn start_workers(
             letters,
             log,
         });
-        let cpu = (!allowed.is_empty()).then(|| allowed[index % allowed.len()]);
+        let cpu = crew.cpus[index];
+        let realtime = settings.threads.realtime;
         let stop = Arc::clone(stop);
         let events = events.clone();
         std::thread::Builder::new()
             .name(format!("weir-worker-{index}"))
             .spawn(move || {
-                if let Some(cpu) = cpu {
-                    pin(cpu);
-                }
+                place(index, cpu, realtime);
                 let _ = events.send(Event::Ended(index, worker.run(&clock, &stop)));
             })
             .map_err(|error| format!("cannot start worker {index}: {error}"))?;
         crew.mailboxes.push(mailbox);
         crew.records.push(records);
-        crew.cpus.push(cpu.map(|cpu| cpu as u32));
     }
     Ok(crew)
 }
@@ -385,18 +405,18 @@ const fn states_each(states: u32, workers: u32) -> u32 {
     if workers > 1 { each + each / 8 + 64 } else { each }
 }
 
-/// CPUs that this process may use.
-fn allowed_cpus() -> Vec<usize> {
-    let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
-    (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
-}
-
-/// Keeps the calling thread on a CPU. Failure only costs speed.
-fn pin(cpu: usize) {
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    if let Err(error) = sched_setaffinity(None, &set) {
-        warn!("cannot stay on CPU {cpu}: {error}");
+/// Keeps the calling thread on a CPU, before others if so wished. Failure only costs speed.
+fn place(worker: usize, cpu: u32, realtime: Option<u8>) {
+    if let Err(error) = run_on(&[cpu]) {
+        warn!("worker {worker} cannot stay on CPU {cpu}: {error}");
+    }
+    if let Some(priority) = realtime
+        && let Err(error) = run_first(priority)
+    {
+        warn!(
+            "worker {worker} has no real-time priority ({error}): other threads can hold it up; it \
+             takes CAP_SYS_NICE, and a control group that may have real time"
+        );
     }
 }
 
@@ -442,7 +462,7 @@ fn load_file(control: &Control, file: &Path) -> Result<(), String> {
 }
 
 /// Waits for what ends the process, and has the rules reloaded on SIGHUP meanwhile.
-fn attend(happened: &Receiver<Event>, reload: &Sender<()>, settings: &Settings) -> ExitCode {
+fn attend(happened: &Receiver<Event>, reload: &Sender<()>, seats: &Seats) -> ExitCode {
     for event in happened {
         match event {
             Event::Signal(SIGHUP) => {
@@ -458,10 +478,9 @@ fn attend(happened: &Receiver<Event>, reload: &Sender<()>, settings: &Settings) 
                 return ExitCode::FAILURE;
             }
             Event::Ended(worker, result) => {
-                let ports = [&settings.lan, &settings.wan];
                 let cause = result.err().map_or_else(
                     || "ended".to_owned(),
-                    |failure| format!("{}: {}", ports[failure.port & 1], failure.error),
+                    |failure| format!("{}: {}", seats.names[failure.port & 1], failure.error),
                 );
                 error!("worker {worker}: {cause}: THE BRIDGE IS CLOSED");
                 return ExitCode::FAILURE;

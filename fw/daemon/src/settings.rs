@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use weir_config::SourceFile;
-use weir_config::settings::{self, Log};
+use weir_config::settings::{self, Log, NicName, Threads};
 use weir_engine::Engine;
-use weir_hw::Io;
+use weir_hw::{Io, Wishes};
 
 use crate::run::Arguments;
 
@@ -23,9 +23,9 @@ const WORKERS: u16 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Interface of the protected network.
-    pub lan: String,
+    pub lan: NicName,
     /// Interface towards the router.
-    pub wan: String,
+    pub wan: NicName,
     /// Networks behind `lan`.
     pub lan_prefixes: Vec<IpNet>,
     /// Networks behind `wan`.
@@ -36,6 +36,12 @@ pub struct Settings {
     pub io: Io,
     /// How many workers.
     pub workers: u16,
+    /// How they run.
+    pub threads: Threads,
+    /// What is set on the interfaces.
+    pub nics: Wishes,
+    /// Whether the loss of one port's link is passed on to the other.
+    pub propagate_link: bool,
     /// Control socket.
     pub socket: PathBuf,
     /// Where the last good rules are kept.
@@ -73,6 +79,20 @@ impl Settings {
                 settings::Io::Packet => Io::Packet,
             }),
             workers: arguments.workers.or(file.ports.workers).unwrap_or(WORKERS),
+            threads: Threads {
+                share_cores: arguments.share_cores || file.threads.share_cores,
+                realtime: match arguments.realtime {
+                    Some(priority) => Some(priority).filter(|&priority| priority != 0),
+                    None => file.threads.realtime,
+                },
+            },
+            nics: Wishes {
+                tune: file.nics.tune,
+                ring: file.nics.ring,
+                interrupt_usecs: file.nics.interrupt_usecs,
+                flow_control: file.nics.flow_control,
+            },
+            propagate_link: arguments.propagate_link.unwrap_or(file.ports.propagate_link),
             socket: arguments.socket.unwrap_or(file.socket),
             state_dir: arguments.state_dir.unwrap_or(file.state_dir),
             states: file.memory.states,
@@ -119,10 +139,15 @@ fn read(path: &Path) -> io::Result<String> {
 mod tests {
     use std::path::Path;
 
+    use weir_config::settings::{NicName, Threads};
     use weir_hw::Io;
 
     use super::Settings;
     use crate::run::Arguments;
+
+    fn nic(name: &str) -> NicName {
+        name.parse().unwrap()
+    }
 
     fn gather(file: &str, arguments: Arguments) -> Result<Settings, String> {
         let directory = tempfile::tempdir().unwrap();
@@ -134,28 +159,35 @@ mod tests {
     #[test]
     fn the_command_line_wins_over_the_file() {
         let file = "rules = \"/a\"\nlog = \"/l\"\n[ports]\nlan = \"eth1\"\nwan = \"eth0\"\nio = \
-                    \"packet\"\nworkers = 3\n[memory]\nstates = 5000\n";
+                    \"packet\"\nworkers = 3\n[threads]\nshare_cores = true\nrealtime = 5\n[nics]\ntune = \
+                    false\n[memory]\nstates = 5000\n";
         let settings = gather(file, Arguments::default()).unwrap();
-        assert_eq!((&*settings.lan, &*settings.wan), ("eth1", "eth0"));
+        assert_eq!((settings.lan, settings.wan), (nic("eth1"), nic("eth0")));
         assert_eq!((settings.io, settings.workers, settings.states), (Io::Packet, 3, 5000));
+        assert_eq!(settings.threads.realtime, Some(5));
+        assert!(settings.propagate_link);
         assert_eq!(settings.rules, Path::new("/a"));
         assert_eq!(settings.packet_log.as_deref(), Some(Path::new("/l")));
         let arguments = Arguments {
-            wan: Some("eth7".into()),
+            wan: Some(nic("02:00:00:00:00:01")),
+            realtime: Some(0),
+            propagate_link: Some(false),
             rules: Some("/b".into()),
             io: Some(Io::Auto),
             workers: Some(1),
             ..Arguments::default()
         };
         let settings = gather(file, arguments).unwrap();
-        assert_eq!((&*settings.lan, &*settings.wan), ("eth1", "eth7"));
+        assert_eq!((settings.lan, settings.wan), (nic("eth1"), nic("mac:02:00:00:00:00:01")));
+        assert_eq!(settings.threads, Threads { share_cores: true, realtime: None });
+        assert!(!settings.propagate_link && !settings.nics.tune);
         assert_eq!((settings.io, settings.workers), (Io::Auto, 1));
         assert_eq!(settings.rules, Path::new("/b"));
     }
 
     #[test]
     fn what_is_wrong_or_missing_is_said() {
-        let both = Arguments { lan: Some("a".into()), wan: Some("b".into()), ..Default::default() };
+        let both = Arguments { lan: Some(nic("a")), wan: Some(nic("b")), ..Default::default() };
         assert!(gather("", both.clone()).is_ok());
         assert!(gather("", Arguments::default()).unwrap_err().contains("--lan"));
         let errors = gather("rulez = \"/a\"\nlog = 3\n", both.clone()).unwrap_err();

@@ -91,6 +91,7 @@ impl Weir {
         command
             .args(["run", "--lan", Lab::LAN, "--wan", Lab::WAN])
             .args(["--io", &options.io.to_string(), "--workers", &options.workers.to_string()])
+            .arg("--share-cores")
             .arg("--config")
             .arg(&settings)
             .arg("--rules")

@@ -150,7 +150,7 @@ impl Control {
                 .enumerate()
                 .map(|(i, report)| protocol::WorkerInfo {
                     worker: i as u16,
-                    cpu: self.parts.cpus.get(i).copied().flatten(),
+                    cpu: self.parts.cpus.get(i).copied(),
                     states: report.states.into(),
                     frames: report.counters.judged - report.counters.handed_over,
                     handed_over: report.counters.handed_over,

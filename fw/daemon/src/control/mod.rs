@@ -44,7 +44,7 @@ pub struct Parts {
     /// To every worker, by its number.
     pub mailboxes: Vec<Mailbox>,
     /// CPU that each worker is pinned to.
-    pub cpus: Vec<Option<u32>>,
+    pub cpus: Vec<u32>,
     /// The count behind `set limit states`.
     pub shared: Arc<Shared>,
     /// Rung by workers when a source has exceeded a limit.

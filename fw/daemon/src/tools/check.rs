@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use weir_config::lint::{self, Ports, Report};
+use weir_config::settings::NicName;
 use weir_config::{Diagnostic, Parsed, Places, PortPrefixes, Severity};
 use weir_shell::check::refuse_unbuilt;
 use weir_shell::protocol::Load;
@@ -36,10 +37,10 @@ pub struct Arguments {
     config: Option<PathBuf>,
     /// Interface of the protected network
     #[arg(long, value_name = "IF")]
-    lan: Option<String>,
+    lan: Option<NicName>,
     /// Interface towards the router
     #[arg(long, value_name = "IF")]
-    wan: Option<String>,
+    wan: Option<NicName>,
     /// Explain a warning
     #[arg(long, value_name = "NAME", conflicts_with_all = ["files", "list"])]
     explain: Option<String>,
@@ -120,7 +121,9 @@ fn check(arguments: &Arguments, out: &mut impl Write) -> Result<ExitCode, Failur
     file.ports.lan = arguments.lan.clone().or(file.ports.lan);
     file.ports.wan = arguments.wan.clone().or(file.ports.wan);
     let prefixes = file.ports.prefixes();
-    let ports = Ports { lan: file.ports.lan, wan: file.ports.wan, others: Vec::new() };
+    let name = |nic: &Option<NicName>| nic.as_ref().and_then(NicName::interface).map(str::to_owned);
+    let ports =
+        Ports { lan: name(&file.ports.lan), wan: name(&file.ports.wan), others: Vec::new() };
     let behind = Behind { ports, prefixes };
     let mut is_clean = true;
     for path in &arguments.files {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use weir_config::PortPrefixes;
 use weir_config::rules::{Interface, RuleSet};
+use weir_config::settings::NicName;
 use weir_engine::table::Tables;
 use weir_engine::{Instant, PortName, PortNames, Program};
 use weir_shell::check;
@@ -24,10 +25,10 @@ pub struct Ports {
     config: Option<PathBuf>,
     /// Interface of the protected network
     #[arg(long, value_name = "IF")]
-    lan: Option<String>,
+    lan: Option<NicName>,
     /// Interface towards the router
     #[arg(long, value_name = "IF")]
-    wan: Option<String>,
+    wan: Option<NicName>,
 }
 
 impl Ports {
@@ -38,9 +39,9 @@ impl Ports {
     pub fn names(&self) -> Result<PortNames, String> {
         let file = settings::read_file(self.config.as_deref())?;
         let (lan, wan) = (self.lan.clone().or(file.ports.lan), self.wan.clone().or(file.ports.wan));
-        let name = |role: &str, interface: Option<String>, prefixes| PortName {
+        let name = |role: &str, nic: Option<NicName>, prefixes| PortName {
             role: role.to_owned(),
-            interface: interface.unwrap_or_else(|| role.to_owned()),
+            interface: nic.as_ref().and_then(NicName::interface).unwrap_or(role).to_owned(),
             prefixes,
         };
         Ok(PortNames(vec![

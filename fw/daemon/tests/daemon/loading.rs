@@ -386,7 +386,7 @@ fn by_hand(house: &House) -> (Control, Arc<Mutex<Vec<String>>>, tempfile::TempDi
     let parts = Parts {
         clock: house.clock,
         mailboxes: house.mailboxes.clone(),
-        cpus: vec![None; 2],
+        cpus: vec![0; 2],
         shared: Arc::clone(&house.shared),
         overloads: Arc::clone(&house.overloads),
         ports: names(),

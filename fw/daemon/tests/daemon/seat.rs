@@ -54,7 +54,7 @@ impl Seat {
         let parts = Parts {
             clock: house.clock,
             mailboxes: house.mailboxes.clone(),
-            cpus: vec![None, Some(3)],
+            cpus: vec![0, 3],
             shared: Arc::clone(&house.shared),
             overloads: Arc::clone(&house.overloads),
             ports: names(),

@@ -1,0 +1,53 @@
+//! The two interfaces of the bridge: found by what the settings call them, prepared, opened, and where
+//! the threads that serve them run.
+
+pub mod list;
+mod name;
+mod seats;
+
+pub use name::find;
+pub use seats::{Seats, print};
+
+use tracing::{info, warn};
+use weir_hw::nic::{Cause, Refusal};
+use weir_hw::{Nic, Opened, Prepared};
+
+use crate::settings::Settings;
+
+/// Prepares both interfaces and opens them for the workers on their seats.
+///
+/// # Errors
+/// What stands against it, in words.
+pub fn open(settings: &Settings, seats: &Seats) -> Result<([Prepared; 2], Opened), String> {
+    let names = seats.names.each_ref().map(String::as_str);
+    let prepared = weir_hw::prepare(&names).map_err(|refusal| refused(&refusal, &seats.found))?;
+    let mut prepared: [Prepared; 2] =
+        prepared.try_into().map_err(|_| "two interfaces are needed")?;
+    for port in &mut prepared {
+        port.care(&settings.nics, &seats.cpus());
+    }
+    let opened = weir_hw::open(settings.io, &mut prepared, settings.workers.into())
+        .map_err(|error| error.to_string())?;
+    tell(&prepared);
+    info!("ports: {}", opened.reason);
+    Ok((prepared, opened))
+}
+
+/// Says what there is to say about the preparation.
+fn tell(prepared: &[Prepared; 2]) {
+    for notice in prepared.iter().flat_map(Prepared::notices) {
+        if notice.warns {
+            warn!("{notice}");
+        } else {
+            info!("{notice}");
+        }
+    }
+}
+
+/// A refusal in words, with what else there is where nothing has the name.
+fn refused(refusal: &Refusal, found: &[Nic]) -> String {
+    match refusal.cause {
+        Cause::Missing => format!("{refusal}; {}", name::candidates(found)),
+        _ => refusal.to_string(),
+    }
+}
