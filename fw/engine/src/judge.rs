@@ -19,7 +19,7 @@ use crate::link::records::EtherRecords;
 use crate::link::{LinkRules, Way};
 use crate::log::{CAPTURE, LogAction, LogRecord, LogSink, StateNote};
 use crate::packet::{Fragment, Icmp, Network, Packet, Transport, checksum, icmp, protocol};
-use crate::prefetch;
+use crate::processor;
 use crate::reason::Reason;
 use crate::ruleset::Program;
 use crate::state::entry::{Entry, NONE};
@@ -586,7 +586,7 @@ fn prefetch_headers<F: Frames>(frames: &F, i: usize) {
     if i < frames.len()
         && let Some(first) = frames.head(i).first()
     {
-        prefetch::read(first);
+        processor::prefetch(first);
     }
 }
 

@@ -25,7 +25,7 @@ mod normalise;
 mod outbox;
 pub mod packet;
 mod pool;
-mod prefetch;
+mod processor;
 mod progress;
 pub mod reason;
 pub mod reflect;

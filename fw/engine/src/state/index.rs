@@ -10,7 +10,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::prefetch;
+use crate::processor;
 
 const WAYS: usize = 10;
 
@@ -62,7 +62,7 @@ impl Index {
     /// Starts fetching the first line that a look-up will read.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        prefetch::read(&self.buckets[self.home(hash)]);
+        processor::prefetch(&self.buckets[self.home(hash)]);
     }
 
     /// The first entry with this hash's tag that `accept`s.

@@ -7,7 +7,7 @@ use super::index::{Bucket, Index};
 use super::wheel::{TICKS_PER_SECOND, Wheel, is_due};
 use crate::flow::FlowKey;
 use crate::packet::protocol;
-use crate::prefetch;
+use crate::processor;
 
 /// Index, entries and wheel, over memory that outlives it.
 #[derive(Debug)]
@@ -107,8 +107,8 @@ impl Table {
         match self.index.find(hash, |_| true) {
             Some(entry) => {
                 let entry_ref = &self.entries[entry as usize];
-                prefetch::read(entry_ref);
-                prefetch::read(&entry_ref.peers);
+                processor::prefetch(entry_ref);
+                processor::prefetch(&entry_ref.peers);
                 entry
             }
             None => NONE,

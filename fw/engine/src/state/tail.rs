@@ -15,7 +15,7 @@ use weir_config::options::Limits;
 
 use super::tcp::Tail;
 use super::wheel::{TICKS_PER_SECOND, is_due};
-use crate::prefetch;
+use crate::processor;
 
 /// How long a connection is remembered, in seconds.
 const SECONDS: u32 = 120;
@@ -89,7 +89,7 @@ impl Tails {
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
         if let Some(set) = self.sets.get(self.set_of(hash)) {
-            prefetch::read(&set.hashes);
+            processor::prefetch(&set.hashes);
         }
     }
 

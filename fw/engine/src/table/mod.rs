@@ -25,6 +25,7 @@ pub use counters::{EntryCounters, Pages, Retired, TableCounters, TableOp, TableT
 pub use editor::{Editor, Feedback, Full, Outcome};
 
 use crate::packet::{Address, Network};
+use crate::processor;
 use crate::time::Instant;
 use trie::{Item, Leaf, Search};
 
@@ -94,17 +95,30 @@ impl Table {
     /// Looks addresses up together, [`Table::GROUP`] at most, so that their cache misses overlap: in a
     /// large table several times as fast as one after the other. The answers are in the order of the
     /// addresses, `None` behind the last.
+    #[inline]
     pub fn lookup_group(
         &self,
-        mut addresses: impl Iterator<Item = (Address, Network)>,
+        addresses: impl Iterator<Item = (Address, Network)>,
         now: Instant,
     ) -> [Option<Hit>; Self::GROUP] {
-        let mut searches: [Search<'_>; Self::GROUP] = std::array::from_fn(|_| {
-            let (root, key) = addresses
-                .next()
-                .map_or((None, 0), |(address, network)| self.root(address, network));
-            Search::new(root, key, now)
-        });
+        processor::with_bit_counts(
+            #[inline(always)]
+            || self.search_group(addresses, now),
+        )
+    }
+
+    #[expect(clippy::inline_always, reason = "for the form that its caller chooses")]
+    #[inline(always)]
+    fn search_group(
+        &self,
+        addresses: impl Iterator<Item = (Address, Network)>,
+        now: Instant,
+    ) -> [Option<Hit>; Self::GROUP] {
+        let mut searches = [Search::default(); Self::GROUP];
+        for (search, (address, network)) in searches.iter_mut().zip(addresses) {
+            let (root, key) = self.root(address, network);
+            *search = Search::new(root, key, now);
+        }
         let mut under_way: [u8; Self::GROUP] = std::array::from_fn(|i| i as u8);
         let mut count = Self::GROUP;
         while count > 0 {

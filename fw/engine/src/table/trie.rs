@@ -19,7 +19,7 @@
 
 use triomphe::ThinArc;
 
-use crate::prefetch;
+use crate::processor;
 use crate::time::Instant;
 
 /// Bits that a node decides on.
@@ -209,10 +209,10 @@ impl Node {
     fn fetch(&self, number: u32) {
         let start = self.items.as_ptr().cast::<u8>();
         let item = start.wrapping_add(ITEMS + number as usize * size_of::<Item>());
-        prefetch::address(start);
-        // Half of the items lie across two lines.
-        prefetch::address(item);
-        prefetch::address(item.wrapping_add(size_of::<Item>() - 1));
+        // The count stands right before the items, half of which lie across two lines.
+        processor::prefetch_address(start.wrapping_add(ITEMS - size_of::<usize>()));
+        processor::prefetch_address(item);
+        processor::prefetch_address(item.wrapping_add(size_of::<Item>() - 1));
     }
 
     /// What is at a position.
@@ -258,33 +258,43 @@ const fn position(key: u128, length: u8, level: u8) -> u8 {
 /// A look-up on its way down, one cache miss a step: so that the misses of several look-ups can
 /// overlap, as those of the state table do. What a step needs was asked for when the one before
 /// ended.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Search<'a> {
     root: Option<&'a Item>,
     key: u128,
-    /// The node that it is in, the number of its item that is next, and the level behind the node's.
-    node: Option<&'a Node>,
-    number: u32,
-    below: u8,
+    /// The bits of the key that no node on the way has decided on, from the top.
+    rest: u128,
+    /// Where the item is that is looked at next.
+    next: Option<Place<'a>>,
+    /// The item that is next is the candidate.
+    last: bool,
     passed_over: bool,
-    /// The lowest node so far where prefixes hold the key, and these. Looked into at the end only: a
-    /// cache miss for each node on the way would double the cost.
-    candidate: Option<&'a Node>,
+    /// The longest prefix that holds the key in the lowest node so far that has one. Looked at when
+    /// the way down has ended in nothing: a cache miss for each node on the way would double the cost.
+    candidate: Option<Place<'a>>,
+    /// The prefixes of that node that hold the key.
     holding: u64,
-    /// A leaf that holds the key, where the way down has ended.
     leaf: Option<&'a Leaf>,
 }
 
+/// An item of a node.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    node: &'a Node,
+    number: u32,
+}
+
+#[expect(clippy::inline_always, reason = "else compiled without `processor::with_bit_counts`")]
 impl<'a> Search<'a> {
     /// From the root of a trie.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(root: Option<&'a Item>, key: u128, now: Instant) -> Self {
         let mut search = Self {
             root,
             key,
-            node: None,
-            number: 0,
-            below: 0,
+            rest: key,
+            next: None,
+            last: false,
             passed_over: false,
             candidate: None,
             holding: 0,
@@ -292,76 +302,86 @@ impl<'a> Search<'a> {
         };
         match root {
             None => {}
-            Some(Item::Node(node)) => search.enter_skipping(node),
+            Some(Item::Node(node)) => search.enter(node, true),
             Some(Item::Leaf(leaf)) => search.end_at(leaf, now),
         }
         search
     }
 
     /// Goes one step down; `false` where the way ends.
-    #[inline]
+    #[inline(always)]
     pub(super) fn step(&mut self, now: Instant) -> bool {
-        let Some(node) = self.node else { return false };
-        match &node.items.slice[self.number as usize] {
+        let Some(Place { node, number }) = self.next else { return false };
+        match &node.items.slice[number as usize] {
             // Bits that nodes decide on need no comparison; those that are skipped do.
-            Item::Node(node) if node.prefixes & SKIPS != 0 => self.enter_skipping(node),
-            Item::Node(node) => self.enter(node, self.below),
+            Item::Node(node) => self.enter(node, node.prefixes & SKIPS != 0),
             Item::Leaf(leaf) => self.end_at(leaf, now),
         }
-        self.node.is_some()
+        self.next.is_some()
     }
 
     /// What was found, after the last step.
     #[inline]
     pub(super) fn found(&self, now: Instant) -> Option<&'a Leaf> {
-        if self.leaf.is_some() {
+        if self.leaf.is_some() || self.candidate.is_none() {
             return self.leaf;
         }
-        match longest_live(self.candidate?, self.holding, now) {
+        self.found_above(now)
+    }
+
+    /// The candidate has expired.
+    #[cold]
+    fn found_above(&self, now: Instant) -> Option<&'a Leaf> {
+        match longest_live(self.candidate?.node, self.holding, now) {
             None if self.passed_over => longest_from_above(self.root, self.key, now),
             found => found,
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn end_at(&mut self, leaf: &'a Leaf, now: Instant) {
-        self.leaf = (leaf.holds(self.key) && leaf.is_live(now)).then_some(leaf);
-        self.end();
+        let found = leaf.holds(self.key) & leaf.is_live(now);
+        self.leaf = if found { Some(leaf) } else { None };
+        self.go_to(if found | self.last { None } else { self.candidate }, true);
     }
 
-    fn enter_skipping(&mut self, node: &'a Node) {
-        if node.holds(self.key) { self.enter(node, node.level()) } else { self.end() }
-    }
-
-    /// Enters a node of this level.
-    #[inline]
-    fn enter(&mut self, node: &'a Node, level: u8) {
-        let place = place(self.key, level);
-        let holding = node.prefixes & HOLDING[place as usize];
-        // Without branches: nobody can tell which nodes have prefixes that hold the key.
-        let better = holding != 0;
-        self.passed_over |= better & self.candidate.is_some();
-        self.candidate = if better { Some(node) } else { self.candidate };
-        self.holding = if better { holding } else { self.holding };
-        match node.child_number(place) {
-            None => self.end(),
-            Some(number) => {
-                node.fetch(number);
-                (self.node, self.number, self.below) = (Some(node), number, level + STEP);
-            }
+    #[inline(always)]
+    fn enter(&mut self, node: &'a Node, skipping: bool) {
+        if skipping && !self.skip(node) {
+            return self.go_to(self.candidate, true);
         }
+        let place = (self.rest >> (128 - STEP)) as u8;
+        self.rest <<= STEP;
+        // Nobody can tell which nodes have prefixes that hold the key, or a child: no branches here.
+        let prefixes = node.prefixes();
+        let holding = prefixes & HOLDING[place as usize];
+        let better = holding != 0;
+        let longest = 1_u64 << (holding | 1).ilog2();
+        let number = (prefixes & (longest - 1)).count_ones();
+        self.passed_over |= better & self.candidate.is_some();
+        self.candidate = if better { Some(Place { node, number }) } else { self.candidate };
+        self.holding = if better { holding } else { self.holding };
+
+        let child = 1_u64 << place;
+        let number = prefixes.count_ones() + (node.children & (child - 1)).count_ones();
+        let last = node.children & child == 0;
+        self.go_to(if last { self.candidate } else { Some(Place { node, number }) }, last);
     }
 
-    /// The way ends here: a leaf or the candidate decides.
-    #[inline]
-    fn end(&mut self) {
-        self.node = None;
-        if self.leaf.is_none()
-            && let Some(node) = self.candidate
-            && let Some(number) = node.prefix_number(63 - self.holding.leading_zeros() as u8)
-        {
+    /// Has the item fetched that the next step will look at.
+    #[inline(always)]
+    fn go_to(&mut self, next: Option<Place<'a>>, last: bool) {
+        (self.next, self.last) = (next, last);
+        if let Some(Place { node, number }) = next {
             node.fetch(number);
         }
+    }
+
+    /// Leaves the bits behind that the node does not decide on; `false` if the key has others.
+    #[inline(never)]
+    fn skip(&mut self, node: &'a Node) -> bool {
+        self.rest = self.key << node.level();
+        node.holds(self.key)
     }
 }
 
