@@ -11,6 +11,7 @@
 //!                                    # "mac:52:54:00:12:34:56" or "pci:0000:01:00.0"; or --lan
 //! wan = "eth0"                       # interface towards the router; or --wan
 //! io = "auto"                        # auto, netmap, xdp or packet
+//! busy_poll = false                  # whether workers never sleep
 //! workers = 0                        # 0: the daemon decides
 //! lan_prefixes = []                  # networks behind the port, as in ["192.0.2.0/24"]: what
 //! wan_prefixes = []                  # `antispoof for` and `urpf-failed` of the rules go by
@@ -94,6 +95,8 @@ pub struct Ports {
     pub wan: Option<NicName>,
     /// How frames are moved.
     pub io: Io,
+    /// Whether workers never sleep, but ask the ports again and again.
+    pub busy_poll: bool,
     /// 1 to 1024 workers; `None` leaves it to the daemon.
     pub workers: Option<u16>,
     /// The networks behind `lan`, host bits cleared.
@@ -110,6 +113,7 @@ impl Default for Ports {
             lan: None,
             wan: None,
             io: Io::default(),
+            busy_poll: false,
             workers: None,
             lan_prefixes: Vec::new(),
             wan_prefixes: Vec::new(),
@@ -232,6 +236,7 @@ const KEYS: &[(&str, &str)] = &[
     ("ports", "lan"),
     ("ports", "wan"),
     ("ports", "io"),
+    ("ports", "busy_poll"),
     ("ports", "workers"),
     ("ports", "lan_prefixes"),
     ("ports", "wan_prefixes"),
@@ -391,10 +396,11 @@ impl Reader<'_> {
                     self.settings.nics.interrupt_usecs = usecs;
                 }
             }
-            "propagate_link" | "share_cores" | "tune" | "flow_control" => {
+            "busy_poll" | "propagate_link" | "share_cores" | "tune" | "flow_control" => {
                 if let Some(on) = self.boolean(name, value) {
                     let settings = &mut self.settings;
                     *match name {
+                        "busy_poll" => &mut settings.ports.busy_poll,
                         "propagate_link" => &mut settings.ports.propagate_link,
                         "share_cores" => &mut settings.threads.share_cores,
                         "tune" => &mut settings.nics.tune,
@@ -523,7 +529,7 @@ mod tests {
     fn everything_can_be_set() {
         let settings = read(
             "rules = \"/r\"\nsocket = \"/s\"\nstate_dir = \"/d\"\nlog = \"/l\"\n[ports]\nlan = \
-             \"eth1\"\nwan = 'eth0'\nio = \"netmap\"\nworkers = 4\nlan_prefixes = [\"10.1.2.3/8\", \
+             \"eth1\"\nwan = 'eth0'\nio = \"netmap\"\nbusy_poll = true\nworkers = 4\nlan_prefixes = [\"10.1.2.3/8\", \
              \"::1\"]\npropagate_link = false\n[threads]\nshare_cores = true\nrealtime = 7\n[nics]\ntune \
              = false\nring = 512\ninterrupt_usecs = 0\nflow_control = true\n[memory]\nstates = 1_000\n",
         )
@@ -535,6 +541,7 @@ mod tests {
                     lan: Some(nic("eth1")),
                     wan: Some(nic("eth0")),
                     io: Io::Netmap,
+                    busy_poll: true,
                     workers: Some(4),
                     lan_prefixes: vec![
                         "10.0.0.0/8".parse().expect("a prefix"),

@@ -1,7 +1,7 @@
 //! A forwarder without a filter: what arrives on one port leaves by the other. It is what weir is
 //! measured against, and what the tests of the ports drive.
 //!
-//! `forward [--io auto|xdp|packet] [--workers N] [--busy] LAN WAN` prints a line that begins with
+//! `forward [--io auto|netmap|xdp|packet] [--workers N] [--busy] LAN WAN` prints a line that begins with
 //! `forward: forwarding`, ends at the end of its input (so that `sleep infinity | forward ...` runs
 //! for ever), restores what it changed, and prints its counters. It leaves checksums as they are:
 //! over `AF_XDP`, hosts have to finish theirs (`ethtool -K eth0 tx off`).
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use weir_hw::{Io, PortError, Prepared, Stats, WorkerPorts, open, prepare};
+use weir_hw::{Io, PortError, Prepared, Stats, Wanted, WorkerPorts, open, prepare};
 
 /// Frames taken at a time.
 const BATCH: usize = 64;
@@ -46,7 +46,7 @@ fn options() -> Result<Options, String> {
     if options.interfaces.len() == 2 {
         Ok(options)
     } else {
-        Err("forward [--io auto|xdp|packet] [--workers N] [--busy] LAN WAN".to_owned())
+        Err("forward [--io auto|netmap|xdp|packet] [--workers N] [--busy] LAN WAN".to_owned())
     }
 }
 
@@ -66,8 +66,8 @@ fn run() -> Result<(), String> {
     let prepared = prepare(&names).map_err(|refusal| refusal.to_string())?;
     let mut prepared: [Prepared; 2] =
         prepared.try_into().map_err(|_| "two interfaces are needed")?;
-    let opened =
-        open(options.io, &mut prepared, options.workers).map_err(|error| error.to_string())?;
+    let wanted = Wanted { io: options.io, workers: options.workers, busy_poll: options.busy };
+    let opened = open(&wanted, &mut prepared).map_err(|error| error.to_string())?;
     for notice in prepared.iter().flat_map(Prepared::notices) {
         println!("forward: notice: {notice}");
     }
@@ -123,7 +123,7 @@ fn work(
 ) -> ([Stats; 2], Result<(), PortError>) {
     let mut queues = [VecDeque::new(), VecDeque::new()];
     let outcome = rounds(&mut worker, busy, stop, &mut queues);
-    let WorkerPorts { pool, ports } = &mut worker;
+    let WorkerPorts { pool, ports, .. } = &mut worker;
     for frame in queues.into_iter().flatten() {
         pool.release(frame);
     }
@@ -139,7 +139,7 @@ fn rounds(
     stop: &AtomicBool,
     queues: &mut [VecDeque<weir_hw::Frame>; 2],
 ) -> Result<(), PortError> {
-    let WorkerPorts { pool, ports } = worker;
+    let WorkerPorts { pool, ports, .. } = worker;
     let mut frames = Vec::with_capacity(BATCH);
     while !stop.load(Ordering::Relaxed) {
         let mut moved = 0;

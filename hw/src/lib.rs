@@ -28,6 +28,6 @@ pub use care::Wishes;
 pub use frame::{Checksum, Frame, Gso, GsoKind, Meta};
 pub use inventory::{Nic, nics};
 pub use nic::{Interface, Notice, Prepared, Refusal, prepare};
-pub use open::{Io, OpenError, Opened, WorkerPorts, open};
+pub use open::{Io, OpenError, Opened, Wanted, WorkerPorts, open};
 pub use port::{Kind, Port, PortError, Stats};
 pub use sys::memory::{Buffer, Memory, Pool};

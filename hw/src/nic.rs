@@ -22,6 +22,7 @@ use link::{Link, Netlink};
 pub use refusal::{Cause, Refusal};
 
 use crate::care::{self, Real, Spread, Wishes};
+use crate::netmap;
 use crate::sys::{ethtool, packet, socket};
 
 /// An interface as it was found.
@@ -29,7 +30,7 @@ use crate::sys::{ethtool, packet, socket};
 pub struct Interface {
     /// Its name, as `ip link` lists it.
     pub name: String,
-    /// Its number in this network namespace.
+    /// Its number in this network namespace; 0 for a port of netmap's own, which is in none.
     pub index: u32,
     /// Its hardware address.
     pub mac: [u8; 6],
@@ -42,6 +43,11 @@ pub struct Interface {
 }
 
 impl Interface {
+    /// Whether it is a pipe or a VALE port: netmap's own, and nothing that the kernel knows.
+    pub const fn is_virtual(&self) -> bool {
+        self.index == 0
+    }
+
     /// Whether frames may come out of it whose transport checksum was left to offload hardware that
     /// does not exist: the peer is on the same machine.
     pub fn may_have_partial_checksums(&self) -> bool {
@@ -100,11 +106,14 @@ pub fn prepare(names: &[&str]) -> Result<Vec<Prepared>, Refusal> {
     // All are looked at before one is changed.
     let mut links = Vec::with_capacity(names.len());
     for name in names {
-        links.push(look(name)?);
+        links.push(if netmap::is_virtual(name) { None } else { Some(look(name)?) });
     }
     let mut prepared = Vec::with_capacity(names.len());
-    for link in links {
-        prepared.push(Prepared::new(link)?);
+    for (name, link) in names.iter().zip(links) {
+        prepared.push(match link {
+            Some(link) => Prepared::new(link)?,
+            None => Prepared::of_netmap(name)?,
+        });
     }
     compare(&mut prepared);
     Ok(prepared)
@@ -138,10 +147,32 @@ impl Prepared {
         Self::change(link, notices, netlink).map_err(|cause| Refusal { interface: name, cause })
     }
 
+    /// A port that only netmap knows: there is nothing to prepare but that nobody else takes it.
+    fn of_netmap(name: &str) -> Result<Self, Refusal> {
+        let refuse = |cause| Refusal { interface: name.to_owned(), cause };
+        let failed = |step| move |error| refuse(Cause::Failed(step, error));
+        Ok(Self {
+            interface: Interface {
+                name: name.to_owned(),
+                index: 0,
+                mac: [0; 6],
+                mtu: 1500,
+                driver: None,
+                receive_queues: 1,
+            },
+            notices: Vec::new(),
+            changes: Vec::new(),
+            netlink: Netlink::new().map_err(failed("open netlink"))?,
+            control: socket::control().map_err(failed("open a control socket"))?,
+            promiscuous: None,
+            _lock: lock(name).map_err(refuse)?,
+        })
+    }
+
     fn change(link: Link, notices: Vec<Notice>, netlink: Netlink) -> Result<Self, Cause> {
         let control =
             socket::control().map_err(|error| Cause::Failed("open a control socket", error))?;
-        let lock = lock(link.index)?;
+        let lock = lock(&link.index.to_string())?;
         let driver = ethtool::driver(control.as_fd(), &link.name).ok().map(|driver| driver.name);
         let receive_queues = ethtool::receive_queues(control.as_fd(), &link.name)
             .unwrap_or(link.receive_queues)
@@ -206,6 +237,9 @@ impl Prepared {
     /// Takes care of the NIC for workers on these CPUs, before it is opened: queues, rings, hash,
     /// flow control, interrupts.
     pub fn care(&mut self, wishes: &Wishes, cpus: &[u32]) {
+        if self.interface.is_virtual() {
+            return;
+        }
         let report = care::care(
             &Real { control: self.control.as_fd(), index: self.interface.index },
             wishes,
@@ -285,12 +319,12 @@ impl Drop for Prepared {
     }
 }
 
-/// Takes the name that stands for an interface of this network namespace. The kernel frees it when
-/// the process ends, however it ends.
-fn lock(index: u32) -> Result<OwnedFd, Cause> {
+/// Takes the name that stands for a port in this network namespace: an interface's index, or what
+/// netmap calls it. The kernel frees it when the process ends, however it ends.
+fn lock(port: &str) -> Result<OwnedFd, Cause> {
     let fail = |error| Cause::Failed("take its lock", error);
     let fd = socket::control().map_err(fail)?;
-    match socket::bind_abstract(fd.as_fd(), &format!("weir/port/{index}")) {
+    match socket::bind_abstract(fd.as_fd(), &format!("weir/port/{port}")) {
         Ok(()) => Ok(fd),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(Cause::Taken),
         Err(error) => Err(fail(error)),

@@ -1,18 +1,18 @@
 //! From two prepared interfaces to what each worker needs: the step that takes privileges. What
 //! comes after uses descriptors only.
 
+mod netmap;
+mod packet;
+mod xdp;
+
 use std::fmt;
 use std::io;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use crate::nic::{Interface, Prepared};
-use crate::packet::{self, PacketPort};
+use crate::nic::Prepared;
 use crate::port::{Kind, Port};
-use crate::sys::bpf;
-use crate::sys::memory::{Memory, Pool};
-use crate::sys::xdp::Mode;
-use crate::xdp;
+use crate::sys::memory::Pool;
+use crate::sys::netmap::module;
 
 /// Which kind of port is wanted, as `--io` names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,12 +53,32 @@ impl fmt::Display for Io {
     }
 }
 
+/// What is wanted of the ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which kind.
+    pub io: Io,
+    /// How many workers share them.
+    pub workers: usize,
+    /// Whether workers will never sleep, but ask the ports again and again.
+    pub busy_poll: bool,
+}
+
+impl Wanted {
+    /// Ports of a kind for so many workers, which sleep while there is nothing to do.
+    pub const fn new(io: Io, workers: usize) -> Self {
+        Self { io, workers, busy_poll: false }
+    }
+}
+
 /// What one worker owns.
 pub struct WorkerPorts {
     /// Its buffers; those of all workers are in one memory.
     pub pool: Pool,
     /// Its queues of both ports, in the order in which the interfaces were given.
     pub ports: [Box<dyn Port>; 2],
+    /// Whether the memory has [`HELD_BUFFERS`] for it, in which frames that it holds back can stay.
+    pub holds: bool,
 }
 
 impl fmt::Debug for WorkerPorts {
@@ -74,6 +94,8 @@ pub struct Opened {
     pub kind: Kind,
     /// Kind, mode and why it became this one, in words.
     pub reason: String,
+    /// What would make it faster, in words.
+    pub faster: Option<String>,
     /// One entry for each worker.
     pub workers: Vec<WorkerPorts>,
 }
@@ -82,8 +104,8 @@ pub struct Opened {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// This build has no such port.
-    NotBuilt(Io),
+    /// A pipe or a VALE port, which only netmap has, and another kind is wanted.
+    OnlyNetmap(String),
     /// No worker at all was asked for.
     NoWorkers,
     /// More workers than an interface has queues to give them.
@@ -94,6 +116,23 @@ pub enum OpenError {
         queues: u32,
         /// Workers asked for.
         workers: usize,
+    },
+    /// netmap's rings cannot be dealt out to the workers one each: what arrives on the others would
+    /// be lost.
+    RingsForWorkers {
+        /// Name of the interface.
+        interface: String,
+        /// Its receive rings.
+        rings: u16,
+        /// Workers asked for.
+        workers: usize,
+    },
+    /// netmap's region has too few buffers beside those in the rings.
+    TooFewBuffers {
+        /// How many it had to give.
+        spare: usize,
+        /// How many there must be.
+        needed: usize,
     },
     /// A step failed.
     Failed {
@@ -116,14 +155,24 @@ impl OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotBuilt(io) => {
-                write!(f, "{io} ports are not built yet: use auto, xdp or packet")
+            Self::OnlyNetmap(interface) => {
+                write!(f, "{interface} is a port of netmap's own: only --io netmap can take it")
             }
             Self::NoWorkers => f.write_str("no workers"),
             Self::TooFewQueues { interface, queues, workers } => write!(
                 f,
                 "{interface} has {queues} receive queue(s) for {workers} workers: give it more \
                  (ethtool -L {interface} combined {workers}) or use fewer workers"
+            ),
+            Self::RingsForWorkers { interface, rings, workers } => write!(
+                f,
+                "{interface} has {rings} netmap ring(s) for {workers} workers: give it as many \
+                 (ethtool -L {interface} combined {workers}), or use {rings} or 1"
+            ),
+            Self::TooFewBuffers { spare, needed } => write!(
+                f,
+                "netmap: only {spare} buffers beside those in the rings, at least {needed} are \
+                 needed: load the module with a larger buf_num"
             ),
             Self::Failed { interface, step, error } => {
                 write!(f, "{interface}: cannot {step}: {error}")
@@ -141,54 +190,58 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// Buffers for each worker of `AF_XDP` ports beside those of its ports: for frames that it holds back,
-/// fragments. Those of `AF_PACKET` are too large for that: frames from there have to be copied.
+/// Buffers for each worker for frames that it holds back, fragments. Those of `AF_PACKET` are too
+/// large for that, and a small region of netmap has none to spare: frames from there are copied.
 pub const HELD_BUFFERS: u32 = 4096;
 
-/// Buffers for each worker of `AF_PACKET` ports: what both its sockets keep posted (256 each), and
-/// what may wait in its queues.
-const PACKET_BUFFERS: u32 = 2048;
-
-/// Buffers for each worker of `AF_XDP` ports, beside those that wait for frames in the fill rings:
-/// what both TX rings hold.
-const XDP_BUFFERS: u32 = 2 * xdp::RING;
-
-/// Opens both ports for `workers` workers. Offloads that the chosen kind cannot live with are
-/// switched off by `ports`, which also collect the notices.
+/// Opens both ports as they are wanted. Offloads that the chosen kind cannot live with are switched
+/// off by `ports`, which also collect the notices.
 ///
 /// # Errors
 /// [`OpenError`]; nothing stays open then.
-pub fn open(io: Io, ports: &mut [Prepared; 2], workers: usize) -> Result<Opened, OpenError> {
-    if workers == 0 {
+pub fn open(wanted: &Wanted, ports: &mut [Prepared; 2]) -> Result<Opened, OpenError> {
+    if wanted.workers == 0 {
         return Err(OpenError::NoWorkers);
     }
-    match io {
-        Io::Netmap => Err(OpenError::NotBuilt(io)),
-        Io::Xdp => open_xdp(ports, workers),
-        Io::Packet => open_packet(ports, workers, "packet: as asked for".to_owned()),
-        Io::Auto => open_xdp(ports, workers)
-            .or_else(|error| open_packet(ports, workers, format!("packet: no AF_XDP ({error})"))),
+    let virtual_port = ports.iter().map(Prepared::interface).find(|port| port.is_virtual());
+    match (wanted.io, virtual_port) {
+        (Io::Netmap, _) | (Io::Auto, Some(_)) => netmap::open(wanted, ports),
+        (_, Some(port)) => Err(OpenError::OnlyNetmap(port.name.clone())),
+        (Io::Xdp, None) => xdp::open(wanted, ports),
+        (Io::Packet, None) => packet::open(wanted, ports),
+        (Io::Auto, None) => choose(wanted, ports),
     }
 }
 
-/// Opens `AF_XDP` ports.
-fn open_xdp(ports: &mut [Prepared; 2], workers: usize) -> Result<Opened, OpenError> {
-    for port in ports.iter() {
-        let Interface { name, receive_queues, .. } = port.interface();
-        if (*receive_queues as usize) < workers {
-            return Err(OpenError::TooFewQueues {
-                interface: name.clone(),
-                queues: *receive_queues,
-                workers,
-            });
+/// The fastest kind that both ports can do, and why it is none that is faster.
+fn choose(wanted: &Wanted, ports: &mut [Prepared; 2]) -> Result<Opened, OpenError> {
+    let mut passed_over = if module::is_loaded() {
+        match netmap::open(wanted, ports) {
+            Ok(opened) => return Ok(opened),
+            Err(error) => format!("no netmap: {error}"),
         }
-    }
-    // Some drivers take no program while such an offload is on.
+    } else {
+        format!("no netmap: there is no {}", module::PATH)
+    };
+    let opened = xdp::open(wanted, ports).or_else(|error| {
+        passed_over = format!("no AF_XDP: {error}; {passed_over}");
+        packet::open(wanted, ports)
+    })?;
+    Ok(Opened { reason: format!("{}; {passed_over}", opened.reason), ..opened })
+}
+
+/// Calls `open` with what ports of `kind` cannot live with switched off; if it fails, all is as it
+/// was.
+fn suited<T>(
+    kind: Kind,
+    ports: &mut [Prepared; 2],
+    open: impl FnOnce(&mut [Prepared; 2]) -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
     let told = ports.each_ref().map(|port| port.notices().len());
     for port in ports.iter_mut() {
-        port.suit(Kind::Xdp);
+        port.suit(kind);
     }
-    let opened = try_modes(ports, workers);
+    let opened = open(ports);
     if opened.is_err() {
         for (port, told) in ports.iter_mut().zip(told) {
             port.forget_notices(told);
@@ -196,129 +249,4 @@ fn open_xdp(ports: &mut [Prepared; 2], workers: usize) -> Result<Opened, OpenErr
         }
     }
     opened
-}
-
-/// Tries the ways in which the kernel can move frames, the best first: both ports share one memory
-/// and with it one mode.
-fn try_modes(ports: &mut [Prepared; 2], workers: usize) -> Result<Opened, OpenError> {
-    let interfaces = ports.each_ref().map(|port| port.interface().clone());
-    let longest = interfaces.iter().map(|interface| interface.mtu as usize).max();
-    let one_buffer = longest.unwrap_or_default() + xdp::FRAMING <= xdp::PAYLOAD;
-    let modes = [(true, true), (true, false), (false, true), (false, false)]
-        .map(|(zero_copy, segments)| Mode { zero_copy, segments });
-
-    let mut zero_copy_refused = None;
-    let mut failed = None;
-    let mut bound = None;
-    // Without chains, longer frames would be lost.
-    for mode in modes.into_iter().filter(|mode| mode.segments || one_buffer) {
-        match bind_both(&interfaces, mode, workers) {
-            Ok(both) => {
-                bound = Some((mode, both));
-                break;
-            }
-            Err(error) if mode.zero_copy => {
-                zero_copy_refused.get_or_insert(error);
-            }
-            Err(error) => failed = failed.or(Some(error)),
-        }
-    }
-    let (mode, (memory, [lan, wan])) = match (bound, failed) {
-        (Some(bound), _) => bound,
-        (None, Some(error)) => return Err(error),
-        // Copy mode with chains is always among the modes, so this is not reached.
-        (None, None) => return Err(OpenError::NotBuilt(Io::Xdp)),
-    };
-
-    let attach = |bound: xdp::Bound, interface: &Interface| {
-        bound
-            .attach(mode, workers, &memory)
-            .map_err(OpenError::at(&interface.name, "attach an XDP program in driver mode"))
-    };
-    let lan = attach(lan, &interfaces[0])?;
-    let wan = attach(wan, &interfaces[1])?;
-    for port in ports.iter_mut() {
-        if port.interface().driver.as_deref() == Some("veth") {
-            port.notice(
-                "a tag that a VLAN interface at the other end of this veth pair adds travels \
-                 beside the frame and is lost here; switch it off there with: \
-                 ethtool -K DEVICE txvlan off tx-vlan-stag-hw-insert off"
-                    .to_owned(),
-            );
-        }
-    }
-    let workers = lan
-        .into_iter()
-        .zip(wan)
-        .map(|(lan, wan)| WorkerPorts {
-            pool: Pool::new(Arc::clone(&memory)),
-            ports: [Box::new(lan), Box::new(wan)],
-        })
-        .collect();
-    let reason = match zero_copy_refused {
-        _ if mode.zero_copy => "xdp: driver mode, zero-copy".to_owned(),
-        Some(refused) => format!("xdp: driver mode, copy mode (no zero-copy: {refused})"),
-        None => "xdp: driver mode, copy mode".to_owned(),
-    };
-    Ok(Opened { kind: Kind::Xdp, reason, workers })
-}
-
-/// Binds sockets for all queues of both interfaces over a new memory: when this fails, a driver may
-/// let go of the old one some time later.
-fn bind_both(
-    interfaces: &[Interface; 2],
-    mode: Mode,
-    workers: usize,
-) -> Result<(Arc<Memory>, [xdp::Bound; 2]), OpenError> {
-    let queues: u32 = interfaces.iter().map(|interface| interface.receive_queues).sum();
-    let each = XDP_BUFFERS + HELD_BUFFERS;
-    let memory = Memory::new(queues * xdp::RING + workers as u32 * each, xdp::STRIDE)
-        .map_err(OpenError::at("memory", "map buffers"))?;
-    let mut pool = Pool::new(Arc::clone(&memory));
-    let bind = |interface: &Interface, pool: &mut Pool, first| {
-        xdp::Bound::new(interface, mode, pool, first)
-            .map_err(OpenError::at(&interface.name, "bind an AF_XDP socket"))
-    };
-    let lan = bind(&interfaces[0], &mut pool, None)?;
-    let wan = bind(&interfaces[1], &mut pool, lan.first())?;
-    Ok((memory, [lan, wan]))
-}
-
-/// Opens `AF_PACKET` ports; `why` explains the choice where there was one.
-fn open_packet(
-    ports: &mut [Prepared; 2],
-    workers: usize,
-    reason: String,
-) -> Result<Opened, OpenError> {
-    let memory = Memory::new(PACKET_BUFFERS * workers as u32, packet::STRIDE)
-        .map_err(OpenError::at("memory", "map buffers"))?;
-    let mut opened = Vec::with_capacity(2);
-    for port in ports {
-        port.suit(Kind::Packet);
-        let interface = port.interface().clone();
-        let guard = match bpf::close_stack(interface.index) {
-            Ok(link) => Some(Arc::new(link)),
-            Err(error) => {
-                port.notice(format!(
-                    "cannot be closed to this host's own network stack ({error}; Linux 6.6 has \
-                     tcx): frames for this host's other addresses reach it past the firewall"
-                ));
-                None
-            }
-        };
-        opened.push(
-            PacketPort::open(interface.index, workers, &memory, guard.as_ref())
-                .map_err(OpenError::at(&interface.name, "open a packet socket"))?,
-        );
-    }
-    let (wan, lan) = (opened.pop().unwrap_or_default(), opened.pop().unwrap_or_default());
-    let workers = lan
-        .into_iter()
-        .zip(wan)
-        .map(|(lan, wan)| WorkerPorts {
-            pool: Pool::new(Arc::clone(&memory)),
-            ports: [Box::new(lan), Box::new(wan)],
-        })
-        .collect();
-    Ok(Opened { kind: Kind::Packet, reason, workers })
 }

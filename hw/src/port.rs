@@ -60,6 +60,15 @@ pub trait Port: Send {
         self.descriptor()
     }
 
+    /// Asked when poll(2) has shown an error on a descriptor: whether the port can go on. Where the
+    /// next call tells anyway, there is nothing to do.
+    ///
+    /// # Errors
+    /// As for `receive`, and [`PortError::Reset`].
+    fn error_shown(&mut self) -> Result<(), PortError> {
+        Ok(())
+    }
+
     /// Whether frames that were given to the transmit ring leave only with another `flush`.
     fn is_sending(&self) -> bool {
         false
@@ -130,6 +139,8 @@ pub struct Stats {
 pub enum PortError {
     /// The interface is gone.
     Gone,
+    /// The kernel has begun a ring anew: what is in whose hands is not known any more.
+    Reset,
     /// The kernel said no.
     Io(io::Error),
 }
@@ -138,6 +149,7 @@ impl fmt::Display for PortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone => f.write_str("the interface is gone"),
+            Self::Reset => f.write_str("the kernel has reset its rings"),
             Self::Io(error) => error.fmt(f),
         }
     }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use lab::{At, Forwarder, Lab, PATIENCE, Wire, eventually};
-use weir_hw::{Io, Prepared, open, prepare};
+use weir_hw::{Io, Prepared, Wanted, open, prepare};
 
 const KINDS: [&str; 2] = ["xdp", "packet"];
 
@@ -396,7 +396,7 @@ fn auto_takes_xdp_and_says_why_not() {
     let lab = Lab::new(1, 1500);
     let forwarder = Forwarder::start(&lab, &[]);
     assert!(
-        forwarder.greeting.contains("xdp: driver mode, copy mode (no zero-copy: lan0:"),
+        forwarder.greeting.contains("xdp: driver mode, copy mode; no zero-copy: lan0:"),
         "{}",
         forwarder.greeting
     );
@@ -406,13 +406,19 @@ fn auto_takes_xdp_and_says_why_not() {
     assert!(said.contains("lan0 has 1 receive queue(s) for 2 workers"), "{said}");
     let forwarder = Forwarder::start(&lab, &["--workers", "2"]);
     assert!(
-        forwarder.greeting.contains("packet: no AF_XDP (lan0 has 1 receive queue"),
+        forwarder.greeting.contains("no AF_XDP: lan0 has 1 receive queue"),
         "{}",
         forwarder.greeting
     );
     forwarder.stop();
     let said = Forwarder::refused(&lab, &["--io", "netmap"]);
-    assert!(said.contains("netmap ports are not built yet"), "{said}");
+    assert!(said.contains("lan0: cannot register it with netmap"), "{said}");
+    assert!(said.contains("the module is not loaded"), "{said}");
+    // A pipe is nothing that any other kind can take.
+    for io in ["xdp", "packet"] {
+        let said = Forwarder::refused_between(&lab, &["--io", io], ["lan0", "wan0{1"]);
+        assert!(said.contains("wan0{1 is a port of netmap's own"), "{said}");
+    }
 }
 
 #[test]
@@ -420,7 +426,7 @@ fn without_its_socket_the_program_drops() {
     let lab = Lab::with_addresses(2, 1500);
     lab.inside(At::Box, || {
         let mut ports: [Prepared; 2] = prepare(&["lan0", "wan0"]).unwrap().try_into().unwrap();
-        let mut opened = open(Io::Xdp, &mut ports, 2).unwrap();
+        let mut opened = open(&Wanted::new(Io::Xdp, 2), &mut ports).unwrap();
         // The socket of queue 1 is gone, the program still there for queue 0.
         let second = &mut opened.workers[1];
         second.ports[0].close(&mut second.pool);

@@ -4,7 +4,7 @@ mod lab;
 
 use lab::{At, Lab};
 use weir_hw::nic::Cause;
-use weir_hw::{Interface, Io, Kind, Prepared, Wishes, nics, open, prepare};
+use weir_hw::{Interface, Io, Kind, Prepared, Wanted, Wishes, nics, open, prepare};
 
 /// Everything that preparation may touch.
 fn state(lab: &Lab) -> String {
@@ -64,7 +64,7 @@ fn everything_is_as_it_was_after_either_kind() {
                 assert!(notice.text.starts_with("veth has no queues, no ring sizes, "), "{notice}");
                 assert!(!notice.warns);
             }
-            let opened = open(io, &mut ports, 1).unwrap();
+            let opened = open(&Wanted::new(io, 1), &mut ports).unwrap();
             assert_eq!(opened.kind, kind);
             let during = state(&lab);
             assert_ne!(during, before);

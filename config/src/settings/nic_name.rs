@@ -7,7 +7,8 @@ use std::str::FromStr;
 /// A name of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NicName {
-    /// As `ip link` lists it: `eth0`.
+    /// As `ip link` lists it: `eth0`; or a port of netmap's own, a pipe `eth0{1` or one of a switch,
+    /// `vale0:a`.
     Interface(String),
     /// Hardware address: `mac:52:54:00:12:34:56`, or without `mac:`.
     Mac([u8; 6]),
@@ -42,7 +43,7 @@ impl FromStr for NicName {
         if let Some(address) = mac(text) {
             return Ok(Self::Mac(address));
         }
-        if is_interface(text) {
+        if is_interface(text) || is_vale(text) {
             return Ok(Self::Interface(text.to_owned()));
         }
         Err(format!("`{}` is no name of an interface", text.escape_debug()))
@@ -98,6 +99,15 @@ fn is_interface(name: &str) -> bool {
         && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
 }
 
+/// Whether it is a name for a port of one of netmap's switches, as in `vale0:a`.
+fn is_vale(name: &str) -> bool {
+    name.strip_prefix("vale").and_then(|rest| rest.split_once(':')).is_some_and(|(switch, port)| {
+        name.len() <= 15
+            && switch.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && is_interface(port)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +116,8 @@ mod tests {
     fn three_kinds_of_names_are_read_and_written() {
         for (typed, kind, written) in [
             ("eth0", NicName::Interface("eth0".into()), "eth0"),
+            ("eth0{1", NicName::Interface("eth0{1".into()), "eth0{1"),
+            ("vale0:a", NicName::Interface("vale0:a".into()), "vale0:a"),
             (
                 "52-54-00-aB-34-56",
                 NicName::Mac([0x52, 0x54, 0, 0xab, 0x34, 0x56]),
@@ -130,6 +142,7 @@ mod tests {
         for (text, said) in [
             ("", "`` is no name of an interface"),
             ("a b", "`a b` is no name of an interface"),
+            ("eth0:1", "`eth0:1` is no name of an interface"),
             ("sixteen_letters_", "`sixteen_letters_` is no name of an interface"),
             ("52:54:00:12:34", "`52:54:00:12:34` is no name of an interface"),
             (

@@ -1,9 +1,9 @@
 //! Frames that wait for the rest of their datagram: by the slot that the engine has chosen.
 //!
-//! A frame waits in the buffers that it came in, if these are not much larger than frames are. Those of
-//! `AF_PACKET` hold 16 KiB, for trains of segments, and a fragment of 60 bytes would keep one for half a
-//! minute: from there frames are copied into a memory of their own, whose buffers are as large as what
-//! the engine counts as one place ([`Engine::FRAGMENT_UNIT`]), and back when they go.
+//! A frame waits in the buffers that it came in, if the ports have enough of them. Those of `AF_PACKET`
+//! hold 16 KiB, for trains of segments, and a fragment of 60 bytes would keep one for half a minute; and
+//! netmap may have few to spare. From there frames are copied into a memory of their own, whose buffers
+//! are as large as what the engine counts as one place ([`Engine::FRAGMENT_UNIT`]), and back when they go.
 
 use std::io;
 
@@ -18,9 +18,6 @@ const _: () = assert!(HELD_BUFFERS >= Engine::FRAGMENTS);
 /// compete for the same few lines of the cache.
 const STRIDE: usize = Engine::FRAGMENT_UNIT as usize + 64;
 
-/// Buffers of this size frames may keep while they wait, in bytes: what `AF_XDP` has.
-const SMALL: usize = 4096;
-
 /// Held frames, as many as the engine may want.
 #[derive(Debug)]
 pub struct Hold {
@@ -30,13 +27,13 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Nothing is held. `memory` is where the frames come from.
+    /// Nothing is held. `in_place`: the ports have the buffers for it
+    /// ([`holds`](weir_hw::WorkerPorts::holds)).
     ///
     /// # Errors
     /// When there is no memory for what is to be copied.
-    pub fn new(memory: &Memory) -> io::Result<Self> {
-        let copies = memory.buffer_size() > SMALL;
-        let own = copies.then(|| Memory::new(Engine::FRAGMENTS, STRIDE)).transpose()?;
+    pub fn new(in_place: bool) -> io::Result<Self> {
+        let own = (!in_place).then(|| Memory::new(Engine::FRAGMENTS, STRIDE)).transpose()?;
         let frames = (0..Engine::FRAGMENTS).map(|_| None).collect();
         Ok(Self { frames, own: own.map(Pool::new) })
     }
@@ -131,7 +128,7 @@ mod tests {
     fn small_frames_do_not_keep_the_large_buffers_that_they_came_in() {
         let memory = Memory::new(4, packet::STRIDE).unwrap();
         let mut pool = Pool::new(Arc::clone(&memory));
-        let mut hold = Hold::new(&memory).unwrap();
+        let mut hold = Hold::new(false).unwrap();
         // A thousand times what the ports have buffers for.
         for slot in 0..Engine::FRAGMENTS {
             let mut frame = pool.copy(&slot.to_be_bytes()).unwrap();
@@ -152,7 +149,7 @@ mod tests {
     fn long_frames_are_whole_again_when_they_go() {
         let memory = Memory::new(2, packet::STRIDE).unwrap();
         let mut pool = Pool::new(Arc::clone(&memory));
-        let mut hold = Hold::new(&memory).unwrap();
+        let mut hold = Hold::new(false).unwrap();
         let bytes: Vec<u8> = (0..9_000_u32).map(|i| (i * 7 + i / 251) as u8).collect();
         let frame = pool.copy(&bytes).unwrap();
         hold.put(0, frame, &mut pool);
@@ -177,7 +174,7 @@ mod tests {
     fn frames_in_small_buffers_stay_there() {
         let memory = Memory::new(2, 4096).unwrap();
         let mut pool = Pool::new(Arc::clone(&memory));
-        let mut hold = Hold::new(&memory).unwrap();
+        let mut hold = Hold::new(true).unwrap();
         let frames = [0, 1].map(|i| pool.copy(&[i; 60]).unwrap());
         for (slot, frame) in (0..).zip(frames) {
             hold.put(slot, frame, &mut pool);

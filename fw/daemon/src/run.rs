@@ -69,6 +69,9 @@ pub struct Arguments {
     /// How frames are moved: auto, netmap, xdp or packet [default: auto]
     #[arg(long, value_name = "KIND")]
     pub io: Option<weir_hw::Io>,
+    /// Never let workers sleep: lower latency, at the price of their CPUs' whole time
+    #[arg(long)]
+    pub busy_poll: bool,
     /// Worker threads, each pinned to a CPU [default: 1]
     #[arg(long, value_name = "N")]
     pub workers: Option<u16>,
@@ -373,13 +376,14 @@ fn start_workers(
         let worker = Worker::new(worker::Parts {
             index,
             engine: Engine::new(setup, memory, Arc::clone(&crew.shared)),
-            hold: Hold::new(ports.pool.memory())
+            hold: Hold::new(ports.holds)
                 .map_err(|error| format!("memory for fragments: {error}"))?,
             pool: ports.pool,
             ports: ports.ports.into(),
             exchange,
             letters,
             log,
+            busy_poll: settings.busy_poll,
         });
         let cpu = crew.cpus[index];
         let realtime = settings.threads.realtime;

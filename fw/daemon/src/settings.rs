@@ -34,6 +34,8 @@ pub struct Settings {
     pub rules: PathBuf,
     /// How frames are moved.
     pub io: Io,
+    /// Whether workers never sleep.
+    pub busy_poll: bool,
     /// How many workers.
     pub workers: u16,
     /// How they run.
@@ -78,6 +80,7 @@ impl Settings {
                 settings::Io::Xdp => Io::Xdp,
                 settings::Io::Packet => Io::Packet,
             }),
+            busy_poll: arguments.busy_poll || file.ports.busy_poll,
             workers: arguments.workers.or(file.ports.workers).unwrap_or(WORKERS),
             threads: Threads {
                 share_cores: arguments.share_cores || file.threads.share_cores,
@@ -159,13 +162,14 @@ mod tests {
     #[test]
     fn the_command_line_wins_over_the_file() {
         let file = "rules = \"/a\"\nlog = \"/l\"\n[ports]\nlan = \"eth1\"\nwan = \"eth0\"\nio = \
-                    \"packet\"\nworkers = 3\n[threads]\nshare_cores = true\nrealtime = 5\n[nics]\ntune = \
+                    \"packet\"\nbusy_poll = true\nworkers = 3\n[threads]\nshare_cores = true\nrealtime = 5\n[nics]\ntune = \
                     false\n[memory]\nstates = 5000\n";
         let settings = gather(file, Arguments::default()).unwrap();
         assert_eq!((settings.lan, settings.wan), (nic("eth1"), nic("eth0")));
         assert_eq!((settings.io, settings.workers, settings.states), (Io::Packet, 3, 5000));
         assert_eq!(settings.threads.realtime, Some(5));
         assert!(settings.propagate_link);
+        assert!(settings.busy_poll);
         assert_eq!(settings.rules, Path::new("/a"));
         assert_eq!(settings.packet_log.as_deref(), Some(Path::new("/l")));
         let arguments = Arguments {

@@ -50,6 +50,7 @@ pub struct Worker {
     log: RecordSender,
     index: usize,
     carries_offloads: bool,
+    busy_poll: bool,
     /// The batch at hand; empty between rounds.
     frames: Vec<Frame>,
     verdicts: Vec<Verdict>,
@@ -96,6 +97,8 @@ pub struct Parts {
     pub letters: Receiver<Letter>,
     /// Its end of the ring to the log writer.
     pub log: RecordSender,
+    /// Whether it never sleeps.
+    pub busy_poll: bool,
 }
 
 impl Worker {
@@ -115,6 +118,7 @@ impl Worker {
             log: parts.log,
             index: parts.index,
             carries_offloads,
+            busy_poll: parts.busy_poll,
             frames: Vec::with_capacity(Engine::BATCH),
             verdicts: Vec::with_capacity(Engine::BATCH),
             hold: parts.hold,
@@ -161,19 +165,18 @@ impl Worker {
     /// # Errors
     /// When a port cannot go on; all ports are closed then, too.
     pub fn run(mut self, clock: &Clock, stop: &AtomicBool) -> Result<(), PortFailure> {
-        let mut result = Ok(());
-        while !stop.load(Ordering::Relaxed) {
-            match self.round(clock.now()) {
-                Ok(true) => {}
-                Ok(false) => self.sleep(stop),
-                Err(failure) => {
-                    result = Err(failure);
-                    break;
-                }
-            }
-        }
+        let result = self.rounds(clock, stop);
         self.close();
         result
+    }
+
+    fn rounds(&mut self, clock: &Clock, stop: &AtomicBool) -> Result<(), PortFailure> {
+        while !stop.load(Ordering::Relaxed) {
+            if !self.round(clock.now())? && !self.busy_poll {
+                self.sleep(stop)?;
+            }
+        }
+        Ok(())
     }
 
     /// Releases all frames and closes the ports.
@@ -379,31 +382,44 @@ impl Worker {
 
     /// Waits until a port, another worker or a control thread has something, or the wheel wants to
     /// turn. Ports without a descriptor cannot be waited for: then it only lets others run.
-    fn sleep(&self, stop: &AtomicBool) {
+    fn sleep(&mut self, stop: &AtomicBool) -> Result<(), PortFailure> {
         let bell = &self.exchange.bells[self.index];
         let mut waiting = Vec::with_capacity(1 + 2 * self.queues.len());
-        waiting.push(PollFd::from_borrowed_fd(bell.descriptor(), PollFlags::IN));
+        // Whose they are.
+        let mut ports = Vec::with_capacity(waiting.capacity());
         for (i, queue) in self.queues.iter().enumerate() {
             let Some(descriptor) = queue.port.descriptor() else {
                 std::thread::yield_now();
-                return;
+                return Ok(());
             };
             if !self.is_jammed(i) {
                 waiting.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+                ports.push(i);
             }
             if (!queue.output.is_empty() || queue.port.is_sending())
                 && let Some(descriptor) = queue.port.output_descriptor()
             {
                 waiting.push(PollFd::from_borrowed_fd(descriptor, PollFlags::OUT));
+                ports.push(i);
             }
         }
+        waiting.push(PollFd::from_borrowed_fd(bell.descriptor(), PollFlags::IN));
         bell.lie_down();
         if !self.exchange.has_frames() && self.letters.is_empty() && !stop.load(Ordering::Relaxed) {
             let timeout = Timespec { tv_sec: 0, tv_nsec: SLEEP.subsec_nanos().into() };
-            // An interrupted or failed wait is a short one; errors of ports show in the next round.
+            // An interrupted or failed wait is a short one.
             let _ = poll(&mut waiting, Some(&timeout));
         }
         bell.get_up();
+        let in_error = waiting.iter().map(|waited| waited.revents().contains(PollFlags::ERR));
+        let broken =
+            ports.into_iter().zip(in_error).find_map(|(port, error)| error.then_some(port));
+        match broken {
+            Some(port) => {
+                self.queues[port].port.error_shown().map_err(|error| PortFailure { port, error })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Does what a letter asks. Nobody may be left to read the answer; that is not our concern.

@@ -8,6 +8,8 @@
 //! Of several TX rings only the first is used: order within a flow is kept without a thought, and a
 //! single worker does not fill more than one.
 
+mod receive;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,7 +17,8 @@ use std::sync::Arc;
 
 use netmap_sys::netmap::{NS_BUF_CHANGED, NS_MOREFRAG, nmreq};
 
-use crate::frame::{Checksum, Frame, Meta};
+use crate::frame::{Checksum, Frame};
+use crate::netmap::queue::receive::{End, Lane};
 use crate::netmap::request::rings_of;
 use crate::netmap::{Kernel, double};
 use crate::port::{Kind, Port, PortError, Stats};
@@ -32,6 +35,8 @@ pub struct Queue<K> {
     memory: Arc<Memory>,
     receive: Vec<Lane>,
     send: Ring,
+    /// The first slot to be filled: `send.head()`, as we left it.
+    sent: u32,
     /// Which of the RX rings is served first in the next round.
     turn: usize,
     /// What received frames say of their transport checksum.
@@ -40,23 +45,6 @@ pub struct Queue<K> {
     /// For chains: spare buffers on their way in, and parts on their way out. Empty between calls.
     spares: Vec<Buffer>,
     parts: Vec<(Buffer, usize, usize)>,
-}
-
-/// One RX ring.
-#[derive(Debug)]
-struct Lane {
-    ring: Ring,
-    /// In the middle of a chain that is too long for the ring: its slots are passed over.
-    discarding: bool,
-}
-
-/// How serving an RX ring ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// Nothing is left, or `max` frames are taken.
-    Done,
-    /// The pool has no more buffers.
-    PoolEmpty,
 }
 
 impl<K: Kernel> Queue<K> {
@@ -88,13 +76,14 @@ impl<K: Kernel> Queue<K> {
         let receive = rx
             .map(|i| {
                 let ring = check(interface.rx_ring(u32::from(i)))?;
-                Ok(Lane { ring, discarding: false })
+                Ok(Lane::new(ring))
             })
             .collect::<io::Result<Vec<_>>>()?;
         let queue = Self {
             kernel,
             memory: Arc::clone(memory),
             receive,
+            sent: send.head(),
             send,
             turn: 0,
             checksum: Checksum::Unknown,
@@ -156,151 +145,30 @@ impl<K: Kernel> Queue<K> {
             "netmap: the pool is of another memory region",
         )))
     }
-
-    fn receive_from(
-        &mut self,
-        lane: usize,
-        pool: &mut Pool,
-        port: u8,
-        frames: &mut Vec<Frame>,
-        max: usize,
-    ) -> (usize, End) {
-        let Self { receive, stats, spares, checksum, .. } = self;
-        let Lane { ring, discarding } = &mut receive[lane];
-        let meta = Meta { checksum: *checksum, gso: None };
-        let capacity = pool.memory().buffer_size();
-        let tail = ring.tail();
-        let mut head = ring.head();
-        let mut wait_at = None;
-        let mut end = End::Done;
-        let mut taken = 0;
-        while taken < max && head != tail {
-            let slot = ring.slot(head);
-            if slot.flags & NS_MOREFRAG != 0 || *discarding {
-                match receive_chain(ring, discarding, &mut head, tail, pool, meta, spares) {
-                    Chain::Frame(mut frame) => {
-                        frame.port = port;
-                        frames.push(frame);
-                        taken += 1;
-                    }
-                    Chain::Passed => {}
-                    Chain::Malformed => stats.malformed += 1,
-                    Chain::PoolEmpty => {
-                        end = End::PoolEmpty;
-                        break;
-                    }
-                    Chain::Incomplete => {
-                        // To be woken by the next slot, not by those that are there.
-                        wait_at = Some(tail);
-                        break;
-                    }
-                }
-                continue;
-            }
-            if slot.length == 0 || slot.length as usize > capacity {
-                stats.malformed += 1;
-                head = ring.next(head);
-                continue;
-            }
-            let Some(spare) = pool.allocate() else {
-                end = End::PoolEmpty;
-                break;
-            };
-            ring.set_slot(head, Slot { index: spare.0, length: 0, flags: NS_BUF_CHANGED });
-            let mut frame = pool.frame(Buffer(slot.index), 0, slot.length as usize, meta);
-            frame.port = port;
-            frames.push(frame);
-            head = ring.next(head);
-            taken += 1;
-        }
-        ring.set_cur(wait_at.unwrap_or(head));
-        ring.set_head(head);
-        (taken, end)
-    }
-}
-
-/// What was at the head of an RX ring.
-enum Chain {
-    /// A whole chain, taken.
-    Frame(Frame),
-    /// The rest of a chain that is too long, passed over.
-    Passed,
-    /// A broken chain, passed over; or the beginning of one that is too long.
-    Malformed,
-    /// A whole chain, left there for want of spare buffers.
-    PoolEmpty,
-    /// The beginning of a chain.
-    Incomplete,
-}
-
-/// Takes the chain that begins at `head` and moves `head` behind it.
-#[cold]
-fn receive_chain(
-    ring: &Ring,
-    discarding: &mut bool,
-    head: &mut u32,
-    tail: u32,
-    pool: &mut Pool,
-    meta: Meta,
-    spares: &mut Vec<Buffer>,
-) -> Chain {
-    let capacity = pool.memory().buffer_size();
-    let mut at = *head;
-    let mut sound = true;
-    let mut slots = 0;
-    loop {
-        if at == tail {
-            if *discarding || slots == ring.slots() - 1 {
-                // Nothing else can come into the ring before these slots are gone.
-                let begins = !*discarding;
-                *discarding = true;
-                *head = at;
-                return if begins { Chain::Malformed } else { Chain::Passed };
-            }
-            return Chain::Incomplete;
-        }
-        let slot = ring.slot(at);
-        at = ring.next(at);
-        slots += 1;
-        sound &= slot.length != 0 && slot.length as usize <= capacity;
-        if slot.flags & NS_MOREFRAG == 0 {
-            break;
-        }
-    }
-    if *discarding || !sound {
-        let passed = *discarding;
-        *discarding = false;
-        *head = at;
-        return if passed { Chain::Passed } else { Chain::Malformed };
-    }
-    while spares.len() < slots as usize {
-        let Some(spare) = pool.allocate() else {
-            for spare in spares.drain(..) {
-                pool.free(spare);
-            }
-            return Chain::PoolEmpty;
-        };
-        spares.push(spare);
-    }
-    let mut chain: Option<(Frame, u32)> = None;
-    for spare in spares.drain(..) {
-        let slot = ring.slot(*head);
-        ring.set_slot(*head, Slot { index: spare.0, length: 0, flags: NS_BUF_CHANGED });
-        *head = ring.next(*head);
-        let (buffer, length) = (Buffer(slot.index), slot.length as usize);
-        match &mut chain {
-            None => chain = Some((pool.frame(buffer, 0, length, meta), slot.index)),
-            Some((frame, last)) => pool.append(frame, last, buffer, 0, length),
-        }
-    }
-    chain.map_or(Chain::Passed, |(frame, _)| Chain::Frame(frame))
 }
 
 impl<K: Kernel> Queue<K> {
+    fn txsync(&mut self) -> Result<(), PortError> {
+        self.kernel.txsync().map_err(port_error)?;
+        if self.send.head() == self.sent { Ok(()) } else { Err(PortError::Reset) }
+    }
+
+    fn rxsync(&mut self) -> Result<(), PortError> {
+        self.kernel.rxsync().map_err(port_error)?;
+        let kept = self.receive.iter().all(Lane::is_as_left);
+        if kept { Ok(()) } else { Err(PortError::Reset) }
+    }
+
     /// Slots that the application may fill.
     #[inline]
     fn space(&self) -> u32 {
-        self.send.distance(self.send.head(), self.send.tail())
+        self.send.distance(self.sent, self.send.tail())
+    }
+
+    /// Free slots of which poll(2) would tell now.
+    #[cfg(test)]
+    pub(super) fn room_waited_for(&self) -> u32 {
+        self.send.distance(self.send.cur(), self.send.tail())
     }
 
     /// Whether the kernel has sent everything and given all slots back.
@@ -323,29 +191,22 @@ impl<K: Kernel> Queue<K> {
         ring: &Ring,
         at: u32,
         pool: &mut Pool,
-        (mut buffer, offset, length): (Buffer, usize, usize),
+        (buffer, offset, length): (Buffer, usize, usize),
         flags: u16,
     ) {
-        if offset != 0 {
-            Self::move_to_front(pool, &mut buffer, offset, length);
-        }
+        // Slots have no room for an offset, and nothing in a region of netmap has one.
+        assert!(offset == 0, "a frame that does not begin where its buffer does");
         let old = ring.slot(at).index;
         let flags = flags | NS_BUF_CHANGED;
         ring.set_slot(at, Slot { index: buffer.0, length: length as u16, flags });
         pool.free(Buffer(old));
     }
 
-    /// Slots have no room for an offset. Only frames made here begin behind one.
-    #[cold]
-    fn move_to_front(pool: &mut Pool, buffer: &mut Buffer, offset: usize, length: usize) {
-        pool.buffer_mut(buffer).copy_within(offset..offset + length, 0);
-    }
-
     /// Moves frames into free slots. Returns how many, and whether the ring was too full for one.
     fn fill(&mut self, pool: &mut Pool, queue: &mut VecDeque<Frame>) -> (usize, bool) {
         let ring = &self.send;
         let mut space = self.space();
-        let mut head = ring.head();
+        let mut head = self.sent;
         let mut sent = 0;
         let mut full = false;
         while let Some(frame) = queue.front() {
@@ -391,8 +252,10 @@ impl<K: Kernel> Queue<K> {
             space -= slots as u32;
             sent += 1;
         }
-        ring.set_cur(head);
+        // Who waits for room waits for more than there is: a chain may not fit into what is left.
+        ring.set_cur(if full { ring.tail() } else { head });
         ring.set_head(head);
+        self.sent = head;
         (sent, full)
     }
 }
@@ -436,7 +299,7 @@ impl<K: Kernel> Port for Queue<K> {
         if full {
             // The ring demands a call: what was sent meanwhile makes room.
             self.stats.transmitted += sent as u64;
-            self.kernel.txsync().map_err(port_error)?;
+            self.txsync()?;
             let (more, still) = self.fill(pool, queue);
             self.stats.transmitted += more as u64;
             sent += more;
@@ -451,9 +314,9 @@ impl<K: Kernel> Port for Queue<K> {
     fn flush(&mut self, pool: &mut Pool) -> Result<(), PortError> {
         self.check_region(pool)?;
         if !self.all_sent() {
-            self.kernel.txsync().map_err(port_error)?;
+            self.txsync()?;
         }
-        self.kernel.rxsync().map_err(port_error)
+        self.rxsync()
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -462,6 +325,14 @@ impl<K: Kernel> Port for Queue<K> {
 
     fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// netmap(4) shows an error where a ring is disabled, which the syncs tell too, or was found in
+    /// disorder.
+    fn error_shown(&mut self) -> Result<(), PortError> {
+        self.txsync()?;
+        self.rxsync()?;
+        Err(PortError::Reset)
     }
 
     /// Starts what is still in the transmit ring. The rings keep the buffers in their slots, which

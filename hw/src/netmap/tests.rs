@@ -396,6 +396,57 @@ fn a_vanished_interface_is_gone_and_comes_back_anew() {
 }
 
 #[test]
+fn a_reset_ring_is_told() {
+    for send in [true, false] {
+        let mut bench = Bench::small();
+        bench.flush();
+        if send {
+            bench.lan.queue.push_back(bench.pool.copy(b"on its way").unwrap());
+            bench.lan.port.transmit(&mut bench.pool, &mut bench.lan.queue).unwrap();
+        } else {
+            assert!(bench.lan.wire.put(0, b"arrived"));
+            bench.flush();
+            assert_eq!(bench.receive(), 1);
+        }
+        bench.lan.wire.reset(0);
+        assert!(readable(&bench.lan.port).contains(PollFlags::ERR));
+        let error = bench.lan.port.flush(&mut bench.pool).unwrap_err();
+        assert!(matches!(error, PortError::Reset), "{error}");
+    }
+    // With nothing under way the rings are where they were, and only poll(2) shows it.
+    let mut bench = Bench::small();
+    bench.flush();
+    bench.lan.wire.reset(0);
+    bench.flush();
+    let error = bench.lan.port.error_shown().unwrap_err();
+    assert!(matches!(error, PortError::Reset), "{error}");
+    // Of a vanished interface it is known what happened.
+    let mut bench = Bench::small();
+    bench.lan.wire.vanish();
+    let error = bench.lan.port.error_shown().unwrap_err();
+    assert!(matches!(error, PortError::Gone), "{error}");
+}
+
+#[test]
+fn who_waits_for_room_is_not_woken_by_room_that_does_not_suffice() {
+    let mut bench = Bench::small();
+    for _ in 0..5 {
+        bench.wan.queue.push_back(bench.pool.copy(b"single").unwrap());
+    }
+    assert!(bench.lan.wire.put_chain(0, &[&b"part"[..]; 4]));
+    bench.flush();
+    bench.round();
+    assert_eq!(bench.wan.queue.len(), 1, "two slots are free, and it has four parts");
+    assert_eq!(bench.wan.port.room_waited_for(), 0);
+    bench.wan.wire.drain(0, 5, |_| ());
+    bench.round();
+    assert!(bench.wan.queue.is_empty());
+    assert!(bench.wan.wire.take(0).is_some());
+    bench.flush();
+    bench.audit();
+}
+
+#[test]
 fn other_errors_are_passed_on() {
     let mut bench = Bench::small();
     bench.lan.wire.fail(Some(libc::ENOMEM));

@@ -37,6 +37,9 @@ const UNFINISHED: [(&str, &str); 7] = [
 impl Prepared {
     /// Switches those offloads off that a port of this kind cannot live with.
     pub(crate) fn suit(&mut self, kind: Kind) {
+        if self.interface.is_virtual() {
+            return;
+        }
         let unwanted: &[&[(&str, &str)]] = match kind {
             Kind::Packet => &[&CARRIED],
             Kind::Netmap => &[&BARE, &UNFINISHED],

@@ -4,10 +4,10 @@
 //! them, or a ring (and so the kernel). Ownership moves with these values, none of which can be
 //! copied or made outside this crate; that is what makes the slices handed out here exclusive.
 
-// Buffers and frames are taken by value because that is how they change owner.
-#![allow(clippy::needless_pass_by_value)]
+mod pool;
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,9 +15,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crossbeam::queue::ArrayQueue;
 #[cfg(not(miri))]
 use rustix::mm::{Advice, madvise};
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-use crate::frame::{Frame, Meta};
+pub use pool::{Pool, Segments};
+
+use crate::frame::Frame;
 use crate::sys::ledger::Ledger;
 
 /// An owned buffer without contents.
@@ -32,15 +34,17 @@ pub struct Memory {
     length: usize,
     /// Offset of buffer 0 in the mapping.
     first: usize,
+    /// Distance of two buffers, all of which they hold.
     stride: usize,
-    capacity: usize,
     count: u32,
     /// For the second and later buffers of a chain: where their bytes are and what follows.
     links: Box<[Link]>,
     /// Buffers that no worker has in its own cache.
     free: ArrayQueue<u32>,
-    /// Whether to unmap when the last user is gone.
-    owned: bool,
+    /// Bytes left free in front of a frame that is made here.
+    headroom: usize,
+    /// Where in the mapping a lender wants the first of the free buffers named when we go.
+    lender: Option<usize>,
     /// Checks what the pools do; only under the strict netmap double.
     ledger: Option<Ledger>,
 }
@@ -59,14 +63,26 @@ struct Link {
     next: AtomicU32,
 }
 
-/// Buffers a worker keeps to itself before it gives some back, and how many move at a time.
-const CACHE: usize = 512;
+/// Where the buffers of a mapping lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// Offset of buffer 0 in bytes.
+    pub(crate) first: usize,
+    /// How many there are.
+    pub(crate) count: u32,
+    /// Distance of two buffers in bytes, all of which they hold.
+    pub(crate) stride: usize,
+}
+
+/// Bytes in front of frames that are made here.
+const HEADROOM: usize = 64;
 
 impl Memory {
     /// Maps memory for `count` buffers that lie `stride` bytes apart, on huge pages where the kernel
     /// gives some. All of them are free. `stride` must be a multiple of 64.
     pub fn new(count: u32, stride: usize) -> io::Result<Arc<Self>> {
-        let memory = Self::map(0, count, stride, false)?;
+        let mut memory = Self::map(0, count, stride)?;
+        memory.headroom = HEADROOM;
         for index in 0..count {
             let _ = memory.free.push(index);
         }
@@ -74,18 +90,20 @@ impl Memory {
     }
 
     /// As [`Memory::new`], with `preamble` zeroed bytes in front of the buffers for whoever lays out
-    /// a region like netmap's, and with no buffer free. `strict`: pools are checked and free
-    /// buffers poisoned.
+    /// a region like netmap's, with no buffer free, and with no headroom, for which netmap's slots
+    /// have no word. `strict`: pools are checked and free buffers poisoned.
     pub(crate) fn region(
         preamble: usize,
         count: u32,
         stride: usize,
         strict: bool,
     ) -> io::Result<Arc<Self>> {
-        Self::map(preamble, count, stride, strict).map(Arc::new)
+        let mut memory = Self::map(preamble, count, stride)?;
+        memory.ledger = strict.then(|| Ledger::new(count));
+        Ok(Arc::new(memory))
     }
 
-    fn map(first: usize, count: u32, stride: usize, strict: bool) -> io::Result<Self> {
+    fn map(first: usize, count: u32, stride: usize) -> io::Result<Self> {
         let length = (count as usize)
             .checked_mul(stride)
             .filter(|&length| length > 0 && stride.is_multiple_of(64) && first.is_multiple_of(64))
@@ -106,45 +124,59 @@ impl Memory {
         #[cfg(not(miri))]
         let _ = unsafe { madvise(base, length, Advice::LinuxHugepage) };
         let base = NonNull::new(base.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let mut memory = Self::over(base, length, first, count, stride, stride, true);
-        memory.ledger = strict.then(|| Ledger::new(count));
-        Ok(memory)
+        Ok(Self::over(base, length, Layout { first, count, stride }))
     }
 
-    /// Buffers in a mapping that somebody else made (netmap): buffer `i` begins `first + i * stride`
-    /// bytes into it. None is free: whoever calls knows which are spare and frees them.
+    /// The first `length` bytes of `file`, laid out by somebody else (netmap), of whose buffers none
+    /// is free: whoever calls knows which are lent to us, and frees them. When the last user goes,
+    /// the free ones are chained together, each with the index of the next in its first four bytes
+    /// and the last with 0, and the first one's index is left at `lender`, if given.
+    ///
+    /// # Errors
+    /// `InvalidData` if the layout does not fit into `length`, or what mmap(2) says.
     ///
     /// # Safety
-    /// `base` must be valid for reads and writes of `length` bytes for as long as the `Memory`
-    /// lives, `first + count * stride <= length`, and nobody else may touch the bytes of a buffer
-    /// that is owned on this side.
-    #[expect(dead_code, reason = "the netmap port builds on it")]
-    pub(crate) unsafe fn foreign(
-        base: NonNull<u8>,
+    /// `file` must be at least `length` bytes long for as long as it is mapped, and nobody else may
+    /// touch the bytes of a buffer that is owned on this side.
+    pub(crate) unsafe fn shared(
+        file: BorrowedFd<'_>,
         length: usize,
-        first: usize,
-        count: u32,
-        stride: usize,
-    ) -> Arc<Self> {
-        Arc::new(Self::over(base, length, first, count, stride, stride, false))
+        layout: Layout,
+        lender: Option<usize>,
+    ) -> io::Result<Arc<Self>> {
+        let Layout { first, count, stride } = layout;
+        let end = (count as usize).checked_mul(stride).and_then(|bytes| bytes.checked_add(first));
+        let aligned = stride >= 64 && stride.is_multiple_of(8) && first.is_multiple_of(8);
+        let named = lender.is_none_or(|at| at.is_multiple_of(4) && at < first && first - at >= 4);
+        if !(aligned && named && end.is_some_and(|end| end <= length)) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                file,
+                0,
+            )?
+        };
+        let base = NonNull::new(base.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mut memory = Self::over(base, length, layout);
+        memory.lender = lender;
+        Ok(Arc::new(memory))
     }
 
-    fn over(
-        base: NonNull<u8>,
-        length: usize,
-        first: usize,
-        count: u32,
-        stride: usize,
-        capacity: usize,
-        owned: bool,
-    ) -> Self {
+    /// Takes a mapping over; the layout must fit into it.
+    fn over(base: NonNull<u8>, length: usize, layout: Layout) -> Self {
+        let Layout { first, count, stride } = layout;
         assert!(first + count as usize * stride <= length);
         Self {
             base,
             length,
             first,
             stride,
-            capacity,
             count,
             links: (0..count)
                 .map(|_| Link {
@@ -153,15 +185,17 @@ impl Memory {
                     next: AtomicU32::new(Frame::LAST),
                 })
                 .collect(),
-            free: ArrayQueue::new(count as usize),
-            owned,
+            // A queue has room for one at least.
+            free: ArrayQueue::new(count.max(1) as usize),
+            headroom: 0,
+            lender: None,
             ledger: None,
         }
     }
 
     /// Bytes that one buffer holds.
     pub const fn buffer_size(&self) -> usize {
-        self.capacity
+        self.stride
     }
 
     /// Distance of two buffers in bytes.
@@ -177,6 +211,17 @@ impl Memory {
     /// How many buffers are in the common queue: free, and in no worker's own cache.
     pub fn free_count(&self) -> usize {
         self.free.len()
+    }
+
+    /// Takes every buffer out of the common queue.
+    pub(crate) fn reclaim(&self) -> Vec<u32> {
+        let free: Vec<u32> = std::iter::from_fn(|| self.free.pop()).collect();
+        if let Some(ledger) = &self.ledger {
+            for &index in &free {
+                self.audit_taken(ledger, index);
+            }
+        }
+        free
     }
 
     /// Begin of the mapping, for the kernel.
@@ -203,10 +248,9 @@ impl Memory {
     #[cold]
     fn audit_taken(&self, ledger: &Ledger, index: u32) {
         ledger.taken(index);
-        // SAFETY: in bounds (`start`, capacity <= stride); the buffer was the pool's a moment ago
+        // SAFETY: in bounds (`start`, stride bytes each); the buffer was the pool's a moment ago
         // and its new owner has not seen it.
-        let bytes =
-            unsafe { std::slice::from_raw_parts(self.start(index).as_ptr(), self.capacity) };
+        let bytes = unsafe { std::slice::from_raw_parts(self.start(index).as_ptr(), self.stride) };
         assert!(
             bytes.iter().all(|&byte| byte == Ledger::POISON),
             "buffer {index} was written to while it lay in the pool"
@@ -219,7 +263,21 @@ impl Memory {
         let start = self.start(index);
         ledger.freed(index);
         // SAFETY: in bounds as above; whoever frees a buffer owned it until now.
-        unsafe { start.write_bytes(Ledger::POISON, self.capacity) };
+        unsafe { start.write_bytes(Ledger::POISON, self.stride) };
+    }
+
+    /// Chains the free buffers together and names the first of them at `lender`.
+    fn give_back(&self, lender: usize) {
+        let mut first = 0u32;
+        for index in self.reclaim() {
+            let link = self.start(index).cast::<AtomicU32>();
+            // SAFETY: in bounds, and aligned to 8 (checked in `shared`); a free buffer is ours.
+            unsafe { link.as_ref() }.store(first, Ordering::Relaxed);
+            first = index;
+        }
+        // SAFETY: in front of the buffers and aligned (checked in `shared`).
+        let named = unsafe { self.base.add(lender).cast::<AtomicU32>().as_ref() };
+        named.store(first, Ordering::Relaxed);
     }
 
     /// First byte of a buffer. Panics if there is no such buffer.
@@ -232,326 +290,10 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if self.owned {
-            // SAFETY: our own mapping, and the last reference to it.
-            let _ = unsafe { munmap(self.base.as_ptr().cast(), self.length) };
+        if let Some(at) = self.lender {
+            self.give_back(at);
         }
-    }
-}
-
-/// A worker's share of the buffers: a small stack of its own, so that the most recently used, and
-/// therefore cached, buffer is taken first; balanced against the common queue in bulk.
-#[derive(Debug)]
-pub struct Pool {
-    memory: Arc<Memory>,
-    cache: Vec<u32>,
-}
-
-impl Pool {
-    /// A pool over the memory's common queue.
-    pub fn new(memory: Arc<Memory>) -> Self {
-        Self { memory, cache: Vec::with_capacity(2 * CACHE) }
-    }
-
-    /// The memory behind it.
-    pub const fn memory(&self) -> &Arc<Memory> {
-        &self.memory
-    }
-
-    /// Takes a buffer; `None` when every one is in use.
-    #[inline]
-    pub fn allocate(&mut self) -> Option<Buffer> {
-        if self.cache.is_empty() {
-            self.refill();
-        }
-        let index = self.cache.pop()?;
-        if let Some(ledger) = &self.memory.ledger {
-            self.memory.audit_taken(ledger, index);
-        }
-        Some(Buffer(index))
-    }
-
-    /// Moves buffers from the common queue to the empty cache.
-    #[cold]
-    fn refill(&mut self) {
-        while self.cache.len() < CACHE
-            && let Some(index) = self.memory.free.pop()
-        {
-            self.cache.push(index);
-        }
-    }
-
-    /// Gives a buffer back.
-    #[inline]
-    pub fn free(&mut self, buffer: Buffer) {
-        if let Some(ledger) = &self.memory.ledger {
-            self.memory.audit_freed(ledger, buffer.0);
-        }
-        if self.cache.len() == 2 * CACHE {
-            self.spill();
-        }
-        self.cache.push(buffer.0);
-    }
-
-    /// Moves the older half of the full cache to the common queue.
-    #[cold]
-    fn spill(&mut self) {
-        for index in self.cache.drain(..CACHE) {
-            let _ = self.memory.free.push(index);
-        }
-    }
-
-    /// Gives all buffers of a frame back.
-    #[inline]
-    pub fn release(&mut self, frame: Frame) {
-        let mut next = frame.next;
-        self.free(Buffer(frame.buffer));
-        while next != Frame::LAST {
-            let following = self.memory.links[next as usize].next.load(Ordering::Relaxed);
-            self.free(Buffer(next));
-            next = following;
-        }
-    }
-
-    /// The buffers of a frame, first to last, each with the offset and the length of its bytes:
-    /// for a port that gives them to the kernel one by one. The caller owns them now.
-    #[inline]
-    pub(crate) fn parts(&self, frame: Frame) -> Parts<'_> {
-        let first = (Buffer(frame.buffer), frame.offset as usize, frame.length as usize);
-        Parts { memory: &self.memory, first: Some(first), next: frame.next }
-    }
-
-    /// Gives back what this worker has cached, so that others can use it.
-    pub fn drain(&mut self) {
-        for index in self.cache.drain(..) {
-            let _ = self.memory.free.push(index);
-        }
-    }
-
-    /// Makes a frame of a filled buffer.
-    #[inline]
-    pub(crate) fn frame(&self, buffer: Buffer, offset: usize, length: usize, meta: Meta) -> Frame {
-        assert!(offset + length <= self.memory.capacity);
-        Frame {
-            buffer: buffer.0,
-            offset: offset as u32,
-            length: length as u32,
-            total: length as u32,
-            next: Frame::LAST,
-            port: 0,
-            mark: 0,
-            meta,
-        }
-    }
-
-    /// A new frame with a copy of `bytes`; `None` if the pool is empty or `bytes` exceed a buffer.
-    /// 64 bytes of room are left in front.
-    pub fn copy(&mut self, bytes: &[u8]) -> Option<Frame> {
-        const HEADROOM: usize = 64;
-        if HEADROOM + bytes.len() > self.memory.capacity {
-            return None;
-        }
-        let buffer = self.allocate()?;
-        let mut frame = self.frame(buffer, HEADROOM, bytes.len(), Meta::default());
-        self.head_mut(&mut frame).copy_from_slice(bytes);
-        Some(frame)
-    }
-
-    /// A copy of a frame that lies in another memory, in as many buffers of this one as it takes, and
-    /// with all that is known of it. `None` if there are not as many left.
-    pub fn copy_of(&mut self, other: &Self, frame: &Frame) -> Option<Frame> {
-        let capacity = self.memory.capacity;
-        let mut segments = other.segments(frame);
-        let mut rest: &[u8] = &[];
-        let mut left = frame.len();
-        // What is copied so far, and the last buffer of it.
-        let mut copied: Option<(Frame, u32)> = None;
-        while left > 0 || copied.is_none() {
-            let Some(mut buffer) = self.allocate() else {
-                if let Some((copy, _)) = copied {
-                    self.release(copy);
-                }
-                return None;
-            };
-            let length = left.min(capacity);
-            left -= length;
-            let mut room = &mut self.buffer_mut(&mut buffer)[..length];
-            while !room.is_empty() {
-                if rest.is_empty() {
-                    // Its segments are as long as the frame together.
-                    rest = segments.next().unwrap_or_default();
-                    debug_assert!(!rest.is_empty());
-                    if rest.is_empty() {
-                        break;
-                    }
-                }
-                let (here, behind) = room.split_at_mut(rest.len().min(room.len()));
-                here.copy_from_slice(&rest[..here.len()]);
-                rest = &rest[here.len()..];
-                room = behind;
-            }
-            if let Some((copy, last)) = &mut copied {
-                self.append(copy, last, buffer, 0, length);
-            } else {
-                let mut copy = self.frame(buffer, 0, length, frame.meta);
-                (copy.port, copy.mark) = (frame.port, frame.mark);
-                let last = copy.buffer;
-                copied = Some((copy, last));
-            }
-        }
-        copied.map(|(copy, _)| copy)
-    }
-
-    /// Appends a filled buffer to a frame's chain. `last` is the index of its last buffer so far and
-    /// is moved on; for a single-buffer frame it is the first.
-    pub(crate) fn append(
-        &self,
-        frame: &mut Frame,
-        last: &mut u32,
-        buffer: Buffer,
-        offset: usize,
-        length: usize,
-    ) {
-        assert!(offset + length <= self.memory.capacity);
-        let link = &self.memory.links[buffer.0 as usize];
-        link.offset.store(offset as u32, Ordering::Relaxed);
-        link.length.store(length as u32, Ordering::Relaxed);
-        link.next.store(Frame::LAST, Ordering::Relaxed);
-        if frame.is_single() {
-            frame.next = buffer.0;
-        } else {
-            self.memory.links[*last as usize].next.store(buffer.0, Ordering::Relaxed);
-        }
-        *last = buffer.0;
-        frame.total += length as u32;
-    }
-
-    /// The bytes of the frame in its first buffer; all headers are there.
-    #[inline]
-    pub fn head<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
-        let start = self.memory.start(frame.buffer);
-        // SAFETY: offset + length <= capacity <= stride (asserted when the frame was made, kept by
-        // `resize`), and the frame owns the buffer, borrowed here for as long as the slice lives.
-        unsafe {
-            std::slice::from_raw_parts(
-                start.add(frame.offset as usize).as_ptr(),
-                frame.length as usize,
-            )
-        }
-    }
-
-    /// As [`Pool::head`], to be changed.
-    #[inline]
-    pub fn head_mut<'a>(&'a mut self, frame: &'a mut Frame) -> &'a mut [u8] {
-        let start = self.memory.start(frame.buffer);
-        // SAFETY: as in `head`, and the frame is borrowed exclusively.
-        unsafe {
-            std::slice::from_raw_parts_mut(
-                start.add(frame.offset as usize).as_ptr(),
-                frame.length as usize,
-            )
-        }
-    }
-
-    /// The first buffer from the frame's first byte to the buffer's end: room to write a longer
-    /// frame in its place. What lies behind the frame's own bytes is left over from earlier use.
-    #[inline]
-    pub fn room_mut<'a>(&'a mut self, frame: &'a mut Frame) -> &'a mut [u8] {
-        let start = self.memory.start(frame.buffer);
-        let room = self.memory.capacity - frame.offset as usize;
-        // SAFETY: offset <= capacity <= stride, and the frame owns the whole buffer, borrowed
-        // exclusively. The mapping is initialised memory.
-        unsafe { std::slice::from_raw_parts_mut(start.add(frame.offset as usize).as_ptr(), room) }
-    }
-
-    /// Sets the length of the frame to `length` bytes, all in its first buffer; the rest of a chain
-    /// is freed.
-    ///
-    /// # Panics
-    /// If the buffer does not hold that much.
-    pub fn resize(&mut self, frame: &mut Frame, length: usize) {
-        assert!(frame.offset as usize + length <= self.memory.capacity);
-        let mut next = std::mem::replace(&mut frame.next, Frame::LAST);
-        while next != Frame::LAST {
-            let following = self.memory.links[next as usize].next.load(Ordering::Relaxed);
-            self.free(Buffer(next));
-            next = following;
-        }
-        frame.length = length as u32;
-        frame.total = length as u32;
-    }
-
-    /// The segments of a frame, first to last.
-    pub fn segments<'a>(&'a self, frame: &'a Frame) -> Segments<'a> {
-        Segments { pool: self, head: Some(frame), next: frame.next }
-    }
-
-    /// The whole buffer of an owned [`Buffer`].
-    pub(crate) fn buffer_mut<'a>(&'a mut self, buffer: &'a mut Buffer) -> &'a mut [u8] {
-        let start = self.memory.start(buffer.0);
-        // SAFETY: the buffer is owned by `buffer`, borrowed exclusively; capacity <= stride.
-        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.memory.capacity) }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.drain();
-    }
-}
-
-/// Iterator over the buffers of a frame, made by [`Pool::parts`]. To be run to its end.
-#[derive(Debug)]
-pub(crate) struct Parts<'a> {
-    memory: &'a Memory,
-    first: Option<(Buffer, usize, usize)>,
-    next: u32,
-}
-
-impl Iterator for Parts<'_> {
-    type Item = (Buffer, usize, usize);
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.first.is_some() {
-            return self.first.take();
-        }
-        if self.next == Frame::LAST {
-            return None;
-        }
-        let index = self.next;
-        let link = &self.memory.links[index as usize];
-        self.next = link.next.load(Ordering::Relaxed);
-        let offset = link.offset.load(Ordering::Relaxed) as usize;
-        Some((Buffer(index), offset, link.length.load(Ordering::Relaxed) as usize))
-    }
-}
-
-/// Iterator over the segments of a frame, made by [`Pool::segments`].
-#[derive(Debug)]
-pub struct Segments<'a> {
-    pool: &'a Pool,
-    head: Option<&'a Frame>,
-    next: u32,
-}
-
-impl<'a> Iterator for Segments<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(frame) = self.head.take() {
-            return Some(self.pool.head(frame));
-        }
-        if self.next == Frame::LAST {
-            return None;
-        }
-        let link = &self.pool.memory.links[self.next as usize];
-        let start = self.pool.memory.start(self.next);
-        let offset = link.offset.load(Ordering::Relaxed) as usize;
-        let length = link.length.load(Ordering::Relaxed) as usize;
-        self.next = link.next.load(Ordering::Relaxed);
-        // SAFETY: offset + length <= capacity (asserted in `append`), and the frame, borrowed for
-        // 'a, owns the buffers of its chain.
-        Some(unsafe { std::slice::from_raw_parts(start.add(offset).as_ptr(), length) })
+        // SAFETY: our own mapping, and the last reference to it.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.length) };
     }
 }

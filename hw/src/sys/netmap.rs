@@ -9,6 +9,8 @@
 //! netmap the kernel side works inside the application's system call; in the double inside a call
 //! of the same thread, or of another one behind a mutex.
 
+pub(crate) mod module;
+
 use std::mem::{align_of, offset_of, size_of};
 use std::ptr::NonNull;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use weir_hw::{Frame, Io, Prepared, WorkerPorts, open, prepare};
+use weir_hw::{Frame, Io, Prepared, Wanted, WorkerPorts, open, prepare};
 
 /// How long anything may take that has to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -185,7 +185,7 @@ pub(crate) struct Forwarder {
 impl Forwarder {
     /// Starts it between `lan0` and `wan0`; it forwards when this returns.
     pub(crate) fn start(lab: &Lab, arguments: &[&str]) -> Self {
-        let mut started = Self::spawn(lab, arguments);
+        let mut started = Self::spawn(lab, arguments, ["lan0", "wan0"]);
         while !started.greeting.contains("forward: forwarding") {
             let mut line = String::new();
             let length = started.stdout.read_line(&mut line).unwrap();
@@ -195,7 +195,7 @@ impl Forwarder {
         started
     }
 
-    fn spawn(lab: &Lab, arguments: &[&str]) -> Self {
+    fn spawn(lab: &Lab, arguments: &[&str], ports: [&str; 2]) -> Self {
         // target/PROFILE/deps/TEST-HASH -> target/PROFILE/examples/forward
         let mut program = std::env::current_exe().unwrap();
         program.pop();
@@ -205,7 +205,7 @@ impl Forwarder {
             .args(["netns", "exec", &lab.namespace(At::Box)])
             .arg(program)
             .args(arguments)
-            .args(["lan0", "wan0"])
+            .args(ports)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -218,7 +218,12 @@ impl Forwarder {
 
     /// Expects it to refuse to start, and returns its complaint.
     pub(crate) fn refused(lab: &Lab, arguments: &[&str]) -> String {
-        let mut started = Self::spawn(lab, arguments);
+        Self::refused_between(lab, arguments, ["lan0", "wan0"])
+    }
+
+    /// As [`Forwarder::refused`], between these ports.
+    pub(crate) fn refused_between(lab: &Lab, arguments: &[&str], ports: [&str; 2]) -> String {
+        let mut started = Self::spawn(lab, arguments, ports);
         let said = started.rest();
         assert!(!started.child.wait().unwrap().success(), "{said}");
         said
@@ -285,7 +290,7 @@ impl Wire {
                 command(&words);
                 let prepared = prepare(&["eth0", "idle0"]).unwrap();
                 let mut prepared: [Prepared; 2] = prepared.try_into().unwrap();
-                let mut opened = open(Io::Packet, &mut prepared, 1).unwrap();
+                let mut opened = open(&Wanted::new(Io::Packet, 1), &mut prepared).unwrap();
                 let [eth0, _] = prepared;
                 (eth0, opened.workers.remove(0))
             })
@@ -311,7 +316,7 @@ impl Wire {
     }
 
     pub(crate) fn send(&mut self, from: usize, frame: &[u8]) {
-        let WorkerPorts { pool, ports } = &mut self.ends[from].1;
+        let WorkerPorts { pool, ports, .. } = &mut self.ends[from].1;
         let mut queue = VecDeque::from([pool.copy(frame).unwrap()]);
         let before = ports[0].stats().unsendable;
         let deadline = Instant::now() + PATIENCE;
@@ -323,7 +328,7 @@ impl Wire {
 
     /// Waits a moment for frames.
     pub(crate) fn receive(&mut self, at: usize, came: &mut Vec<Vec<u8>>) {
-        let WorkerPorts { pool, ports } = &mut self.ends[at].1;
+        let WorkerPorts { pool, ports, .. } = &mut self.ends[at].1;
         let mut frames: Vec<Frame> = Vec::new();
         if ports[0].receive(pool, 0, &mut frames, 64).unwrap() == 0 {
             let mut waits =

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use weir_hw::{Frame, Io, PortError, WorkerPorts, open, prepare};
+use weir_hw::{Frame, Io, PortError, Wanted, WorkerPorts, open, prepare};
 
 use super::namespace::Namespace;
 use crate::faults::{Faults, Link};
@@ -78,7 +78,8 @@ fn work(
         .map_err(|refusal| refusal.to_string())
         .and_then(|prepared| prepared.try_into().map_err(|_| "two interfaces".to_owned()))
         .and_then(|mut prepared| {
-            let opened = open(Io::Packet, &mut prepared, 1).map_err(|error| error.to_string())?;
+            let opened = open(&Wanted::new(Io::Packet, 1), &mut prepared)
+                .map_err(|error| error.to_string())?;
             Ok((prepared, opened))
         });
     let (_prepared, mut worker) = match opened {
@@ -92,7 +93,7 @@ fn work(
     let mut queues = [VecDeque::new(), VecDeque::new()];
     // A port fails when the host at its end has gone: the lab is being taken apart.
     let _ = carry(&mut worker, &mut links, session, &mut queues, stop);
-    let WorkerPorts { pool, ports } = &mut worker;
+    let WorkerPorts { pool, ports, .. } = &mut worker;
     for frame in queues.into_iter().flatten() {
         pool.release(frame);
     }
@@ -108,7 +109,7 @@ fn carry(
     queues: &mut [VecDeque<Frame>; 2],
     stop: &AtomicBool,
 ) -> Result<(), PortError> {
-    let WorkerPorts { pool, ports } = worker;
+    let WorkerPorts { pool, ports, .. } = worker;
     let begin = Instant::now();
     let mut frames = Vec::with_capacity(BATCH);
     while !stop.load(Ordering::Relaxed) {

@@ -107,8 +107,10 @@ impl Stand {
         let memory = region(Engine::memory_needed(states))?;
         let engine = Engine::new(setup, memory, Arc::clone(&shared));
         let pool = Pool::new(Arc::clone(double.memory()));
-        let hold = Hold::new(double.memory())?;
-        let parts = Parts { index: 0, engine, pool, hold, ports, exchange, letters, log };
+        let hold = Hold::new(true)?;
+        let busy_poll = false;
+        let parts =
+            Parts { index: 0, engine, pool, hold, ports, exchange, letters, log, busy_poll };
         let worker = Worker::new(parts);
         let waiting = [Vec::new(), Vec::new()];
         let tails = Tails::new(Limits::default().tails, 1);

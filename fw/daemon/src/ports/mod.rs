@@ -10,7 +10,7 @@ pub use seats::{Seats, print};
 
 use tracing::{info, warn};
 use weir_hw::nic::{Cause, Refusal};
-use weir_hw::{Nic, Opened, Prepared};
+use weir_hw::{Nic, Opened, Prepared, Wanted};
 
 use crate::settings::Settings;
 
@@ -26,10 +26,15 @@ pub fn open(settings: &Settings, seats: &Seats) -> Result<([Prepared; 2], Opened
     for port in &mut prepared {
         port.care(&settings.nics, &seats.cpus());
     }
-    let opened = weir_hw::open(settings.io, &mut prepared, settings.workers.into())
-        .map_err(|error| error.to_string())?;
+    let wanted = Wanted {
+        io: settings.io,
+        workers: settings.workers.into(),
+        busy_poll: settings.busy_poll,
+    };
+    let opened = weir_hw::open(&wanted, &mut prepared).map_err(|error| error.to_string())?;
     tell(&prepared);
-    info!("ports: {}", opened.reason);
+    let faster = opened.faster.as_ref().map(|faster| format!("; faster would be: {faster}"));
+    info!("ports: {}{}", opened.reason, faster.unwrap_or_default());
     Ok((prepared, opened))
 }
 

@@ -103,11 +103,12 @@ impl House {
                 index,
                 engine: Engine::new(setup, memory, Arc::clone(&shared)),
                 pool,
-                hold: Hold::new(double.memory()).unwrap(),
+                hold: Hold::new(true).unwrap(),
                 ports: ports.into(),
                 exchange,
                 letters,
                 log: sender,
+                busy_poll: false,
             }));
             mailboxes.push(mailbox);
             records.push(receiver);

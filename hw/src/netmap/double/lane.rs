@@ -116,6 +116,11 @@ impl Lane {
         state.users == 0
     }
 
+    /// Whether nobody has registered it.
+    pub(super) fn is_idle(&self) -> bool {
+        lock(&self.state).users == 0
+    }
+
     /// Puts the ring in the state in which a first registration finds it.
     pub(super) fn reset(&self, device: &Device) {
         let ring = &self.ring;
@@ -474,6 +479,14 @@ impl Lane {
         if let Some(signal) = &lock(&self.state).signal {
             signal.raise();
         }
+    }
+
+    /// Forgets what the application has done since the last sync: `netmap_ring_reinit`.
+    pub(super) fn begin_anew(&self) {
+        let state = lock(&self.state);
+        self.ring.set_head(state.released);
+        self.ring.set_cur(state.released);
+        self.ring.set_tail(state.shown);
     }
 
     /// Puts the descriptor of the ring's registration in error.

@@ -46,7 +46,7 @@ use crate::netmap::double::owners::{Owner, Owners};
 use crate::netmap::double::signal::Signal;
 pub use crate::netmap::double::wire::Wire;
 use crate::netmap::request::{VERSION, name_of, rings_of};
-use crate::netmap::{Kernel, MemoryPort, Request};
+use crate::netmap::{Kernel, MemoryPort, Registrar, Request};
 use crate::port::Kind;
 use crate::sys::ledger::Ledger;
 use crate::sys::memory::Memory;
@@ -463,10 +463,35 @@ impl Double {
     }
 }
 
+impl Registrar for Double {
+    type Kernel = Registration;
+
+    fn register(&self, request: &mut nmreq) -> io::Result<Registration> {
+        Self::register(self, request)
+    }
+
+    fn map(&self, _kernel: &Registration, _request: &nmreq) -> io::Result<Arc<Memory>> {
+        Ok(Arc::clone(self.memory()))
+    }
+}
+
 impl Shared {
     /// The pools' ledger, if strict.
     fn ledger(&self) -> Option<&Ledger> {
         self.device.memory().ledger()
+    }
+
+    /// As netmap does when the last registration of a region is gone: what lies free in the
+    /// application's pools can be asked for again.
+    fn begin_anew(&self) {
+        let free = self.device.memory().reclaim();
+        if let Some(owners) = &self.owners {
+            let mut owners = lock(owners);
+            for &index in &free {
+                owners.set(index, Owner::Kernel);
+            }
+        }
+        lock(&self.spare).extend(free);
     }
 }
 
@@ -583,5 +608,9 @@ impl Drop for Registration {
             }
         }
         lock(&self.shared.interfaces).push(self.interface);
+        let lanes = self.shared.nics.iter().flat_map(|nic| nic.tx.iter().chain(&nic.rx));
+        if lanes.clone().all(Lane::is_idle) {
+            self.shared.begin_anew();
+        }
     }
 }

@@ -135,6 +135,16 @@ impl Wire {
         self.wake();
     }
 
+    /// Begins RX and TX ring `queue` anew where the kernel last knew them, as netmap does when it
+    /// finds a ring in disorder; descriptors show `POLLERR`.
+    pub fn reset(&self, queue: usize) {
+        let nic = self.nic();
+        for lane in [nic.rx.get(queue), nic.tx.get(queue)].into_iter().flatten() {
+            lane.begin_anew();
+            lane.fail();
+        }
+    }
+
     /// Wakes whoever waits on a descriptor, for nothing.
     pub fn wake(&self) {
         let nic = self.nic();
