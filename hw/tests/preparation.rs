@@ -91,12 +91,12 @@ fn an_attempt_that_fails_leaves_nothing_changed() {
     let before = state(&lab);
     lab.inside(At::Box, || {
         let mut ports = pair();
-        let error = open(Io::Xdp, &mut ports, 1).unwrap_err().to_string();
+        let error = open(&Wanted::new(Io::Xdp, 1), &mut ports).unwrap_err().to_string();
         assert!(error.starts_with("wan0: cannot "), "{error}");
         let lan = lab.run(At::Box, &["ethtool", "-k", "lan0"]);
         assert!(lan.contains("generic-receive-offload: on"), "{lan}");
         // auto takes what there is, and says so.
-        let opened = open(Io::Auto, &mut ports, 1).unwrap();
+        let opened = open(&Wanted::new(Io::Auto, 1), &mut ports).unwrap();
         assert_eq!(opened.kind, Kind::Packet);
         assert!(opened.reason.contains("; no AF_XDP: wan0: cannot "), "{}", opened.reason);
         let lan = lab.run(At::Box, &["ethtool", "-k", "lan0"]);

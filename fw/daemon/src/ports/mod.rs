@@ -26,11 +26,8 @@ pub fn open(settings: &Settings, seats: &Seats) -> Result<([Prepared; 2], Opened
     for port in &mut prepared {
         port.care(&settings.nics, &seats.cpus());
     }
-    let wanted = Wanted {
-        io: settings.io,
-        workers: settings.workers.into(),
-        busy_poll: settings.busy_poll,
-    };
+    let wanted =
+        Wanted { io: settings.io, workers: settings.workers.into(), busy_poll: settings.busy_poll };
     let opened = weir_hw::open(&wanted, &mut prepared).map_err(|error| error.to_string())?;
     tell(&prepared);
     let faster = opened.faster.as_ref().map(|faster| format!("; faster would be: {faster}"));
