@@ -108,14 +108,16 @@ impl Weir {
         &mut self.process
     }
 
-    /// Memory of its process that is in use (`VmRSS` of proc(5)), in KiB.
-    pub fn resident(&self) -> u64 {
+    /// What its process takes of something that proc(5) names in `status`, in KiB: `VmRSS`, memory in
+    /// use; `VmData`, memory that it has asked for.
+    pub fn memory(&self, what: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
         let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
-            .unwrap_or_else(|| panic!("no VmRSS in:\n{status}"))
+            .find_map(|line| line.strip_prefix(what)?.strip_prefix(':'))
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .unwrap_or_else(|| panic!("no {what} in:\n{status}"))
     }
 
     /// Everything it has logged so far.
