@@ -91,8 +91,8 @@ impl Contender {
 /// What weir says of itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Account {
-    /// `VmRSS`, in KiB.
-    pub(crate) resident: u64,
+    /// Memory in use, and memory that it has asked for, in KiB.
+    pub(crate) memory: [u64; 2],
     pub(crate) states: u64,
     pub(crate) half_open: u64,
     pub(crate) sent: u64,
@@ -132,7 +132,7 @@ impl Running<'_> {
         let info = weir.show(&["-s", "info"]);
         let count = |name| counter_in(&info, name);
         Some(Account {
-            resident: weir.resident(),
+            memory: ["VmRSS", "VmData"].map(|what| weir.memory(what)),
             states: count("current entries"),
             half_open: count("half-open tcp"),
             sent: count("sent"),

@@ -84,10 +84,10 @@ pub(crate) fn visits(trials: &[Vec<Trial>]) -> String {
 
 /// What weir says of itself in the last round, after each phase, while the flood goes on.
 pub(crate) fn accounts(trials: &[Vec<Trial>]) -> String {
-    let mut out = "\n| | after | memory in use, KiB | states | half-open | cookies sent | valid | \
+    let mut out = "\n| | after | memory in use, KiB | asked for | states | half-open | cookies sent | valid | \
                    invalid | expired | resent |\n|---|"
         .to_owned()
-        + &"---|".repeat(9)
+        + &"---|".repeat(10)
         + "\n";
     for (contender, trials) in CONTENDERS.iter().zip(trials) {
         let Some(trial) = trials.last() else { continue };
@@ -98,8 +98,9 @@ pub(crate) fn accounts(trials: &[Vec<Trial>]) -> String {
             let name = if load == "start" { contender.name } else { "" };
             let _ = writeln!(
                 out,
-                "| {name} | {load} | {} | {} | {} | {} | {} | {} | {} | {} |",
-                account.resident,
+                "| {name} | {load} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                account.memory[0],
+                account.memory[1],
                 account.states,
                 account.half_open,
                 account.sent,
