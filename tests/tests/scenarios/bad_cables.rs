@@ -245,7 +245,11 @@ fn assert_reset(endings: &Receiver<ErrorKind>) {
 
 /// The client breaks off while the server sends. The server learns of it, though the RST may be lost.
 fn a_reset_ends_a_connection(io: Io, family: Family) {
-    let (lab, weir) = start(io, BAD, RULES);
+    a_reset_ends_connections(io, family, RULES);
+}
+
+pub(crate) fn a_reset_ends_connections(io: Io, family: Family, rules: &str) {
+    let (lab, weir) = start(io, BAD, rules);
     let (_server, endings) = talker(&lab);
     for _ in 0..15 {
         let mut stream = open(&lab, family, 0, 80);
@@ -261,7 +265,11 @@ fn a_reset_ends_a_connection(io: Io, family: Family) {
 /// After a reset, whether the server has heard of it or not, a new connection of the same addresses
 /// and ports works at once.
 fn a_tuple_can_be_used_again_at_once(io: Io, family: Family) {
-    let (lab, weir) = start(io, BAD, RULES);
+    tuples_can_be_used_again_at_once(io, family, RULES);
+}
+
+pub(crate) fn tuples_can_be_used_again_at_once(io: Io, family: Family, rules: &str) {
+    let (lab, weir) = start(io, BAD, rules);
     let (_server, endings) = talker(&lab);
     for _ in 0..20 {
         let mut stream = open(&lab, family, 40_000, 80);

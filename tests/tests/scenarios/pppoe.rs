@@ -35,10 +35,18 @@ fn start(io: Io, rules: &str) -> (Lab, Weir) {
 /// The hosts believe in 1,500 bytes and hear of nothing shorter: without `max-mss` every full segment
 /// would be lost.
 fn connections_pass_and_their_segments_fit_the_line(io: Io, family: Family) {
-    let rules = "match inet proto tcp scrub (max-mss 1452)\n\
-                 match inet6 proto tcp scrub (max-mss 1432)\n\
-                 block in log\npass in on lan proto tcp\n";
-    let (lab, weir) = start(io, rules);
+    for keeps in ["keep", "synproxy"] {
+        segments_fit_the_line(io, family, keeps);
+    }
+}
+
+fn segments_fit_the_line(io: Io, family: Family, keeps: &str) {
+    let rules = format!(
+        "match inet proto tcp scrub (max-mss 1452)\n\
+         match inet6 proto tcp scrub (max-mss 1432)\n\
+         block in log\npass in on lan proto tcp {keeps} state\n"
+    );
+    let (lab, weir) = start(io, &rules);
     let _web = WebServer::start(&lab.server, 80);
     assert_eq!(curl(&lab.client, &lab.server, family, 80).as_deref(), Ok(WebServer::PAGE));
     let _echo = TcpServer::start(&lab.server, 9, |mut stream| {

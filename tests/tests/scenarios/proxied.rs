@@ -9,9 +9,12 @@ use weir_tests::lab::{
     Family, Host, Io, Lab, PATIENCE, Stream, TcpServer, WebServer, Weir, WeirOptions, eventually,
 };
 
-use crate::bad_cables::{BAD, assert_healthy, echo, exchange, start};
+use crate::bad_cables::{
+    BAD, a_reset_ends_connections, assert_healthy, echo, exchange, start,
+    tuples_can_be_used_again_at_once,
+};
 use crate::traffic::{ab, iperf, received};
-use crate::{assert_no_mismatch, connect, on_every_port};
+use crate::{assert_no_mismatch, assert_no_mismatch_but, connect, on_every_port};
 
 on_every_port! {
     pages_are_fetched_with_every_set_of_options
@@ -20,6 +23,8 @@ on_every_port! {
     bulk_arrives_whole_over_bad_cables
     short_connections_all_succeed
     short_connections_all_succeed_over_bad_cables
+    resets_and_reuse_over_bad_cables
+    two_workers_share_the_handshakes
     a_server_that_speaks_first_is_heard_over_bad_cables
     a_server_that_refuses_is_told_of
     a_silent_server_is_asked_meanwhile
@@ -150,6 +155,23 @@ fn short_connections_all_succeed_over_bad_cables(io: Io, family: Family) {
     assert!(said.contains("Failed requests:        0"), "{said}");
     assert!(web.served() >= 1_000, "{}", web.served());
     assert_healthy(&weir);
+}
+
+fn resets_and_reuse_over_bad_cables(io: Io, family: Family) {
+    a_reset_ends_connections(io, family, RULES);
+    tuples_can_be_used_again_at_once(io, family, RULES);
+}
+
+/// The worker that a client's ACK arrives at is often not the one that has answered the SYN, nor the
+/// one that the server's answer arrives at.
+fn two_workers_share_the_handshakes(io: Io, family: Family) {
+    let lab = Lab::new();
+    let weir = Weir::start(&lab, &WeirOptions { workers: 2, ..WeirOptions::new(io, RULES) });
+    let _web = WebServer::start(&lab.server, 80);
+    let said = ab(&lab, family, 2_000);
+    assert!(said.contains("Failed requests:        0"), "{said}");
+    // ab resets the connections that it has not used, by another queue than their data.
+    assert_no_mismatch_but(&weir, &["tcp-bad-reset"]);
 }
 
 /// Whether or not the client's ACK was lost.
