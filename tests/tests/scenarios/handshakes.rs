@@ -9,15 +9,18 @@ use etherparse::{
     NetSlice, PacketBuilder, SlicedPacket, TcpOptionElement, TcpSlice, TransportSlice,
 };
 use weir_tests::lab::{
-    Capture, Family, HoldingServer, Io, Lab, PATIENCE, RawSocket, Weir, WeirOptions, eventually,
+    Capture, Family, HoldingServer, Io, Lab, PATIENCE, RawSocket, WebServer, Weir, WeirOptions,
+    eventually,
 };
 use weir_tests::syns::Syns;
 
-use crate::{connect, on_every_port};
+use crate::proxied::{RULES, fetch};
+use crate::{assert_no_mismatch, connect, on_every_port};
 
 on_every_port! {
     p1_the_server_hears_of_ten_of_a_hundred_connections
     the_server_hears_of_nobody_who_has_not_shaken_hands
+    congestion_notification_is_agreed_on_by_both_ends
 }
 
 fn tcp(frame: &[u8]) -> TcpSlice<'_> {
@@ -146,4 +149,32 @@ fn the_server_hears_of_nobody_who_has_not_shaken_hands(io: Io, family: Family) {
         .map(|frame| seq(frame))
         .collect();
     assert_eq!(heard, expected);
+}
+
+/// A client of Linux asks for it if it is told to, a server grants it unasked: weir promises it as soon
+/// as it knows that.
+fn congestion_notification_is_agreed_on_by_both_ends(io: Io, family: Family) {
+    let lab = Lab::new();
+    let weir = Weir::start(&lab, &WeirOptions::new(io, RULES));
+    lab.client.namespace.sysctl("net.ipv4.tcp_ecn", "1");
+    let _web = WebServer::start(&lab.server, 80);
+    let captures = [&lab.client, &lab.server]
+        .map(|host| Capture::start(&host.namespace, "eth0", "tcp port 80"));
+    let expected = WebServer::pattern(300_000);
+    for _ in 0..2 {
+        let page = fetch(&lab, family, 80, "bytes/300000");
+        assert!(page.as_deref() == Ok(&expected[..]), "{:?}", page.err());
+    }
+    for capture in captures {
+        let handshakes = || {
+            let frames = capture.frames();
+            let agrees = |frame: &Vec<u8>| {
+                let header = tcp(frame);
+                (header.syn() && header.ack()).then(|| header.ece() && !header.cwr())
+            };
+            frames.iter().filter_map(agrees).collect::<Vec<_>>()
+        };
+        eventually("the second connection has it", || handshakes().last() == Some(&true));
+    }
+    assert_no_mismatch(&weir);
 }

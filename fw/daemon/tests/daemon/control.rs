@@ -6,9 +6,11 @@ use std::os::unix::net::UnixListener;
 
 use weir_daemon::last_good::LastGood;
 use weir_daemon::server::Server;
+use weir_engine::packet::build::tcp;
+use weir_engine::packet::tcp::flags::SYN;
 use weir_shell::protocol::{Command, Explain, Flush, Kill, Load, Reply};
 
-use crate::house::wait_for;
+use crate::house::{Arrivals, address, wait_for};
 use crate::seat::{MAX_REQUEST, RESERVED, Seat, done, load};
 
 #[test]
@@ -183,6 +185,44 @@ fn listings_have_what_the_client_prints() {
     let info = client.info();
     assert_eq!((info.workers.len(), info.workers[1].cpu), (2, Some(3)));
     assert_eq!(info.frames, 2, "handed over or not");
+    seat.running.stop();
+}
+
+#[test]
+fn adaptive_syncookies_are_told_with_what_became_of_them() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    let rules = |states: u32| {
+        load(&format!(
+            "set limit states {states}\nset syncookies adaptive (start 20%, end 10%)\npass\n"
+        ))
+    };
+    client.end(rules(100));
+    let cookies = client.info().syncookies;
+    assert_eq!((&*cookies.mode, cookies.active), ("adaptive", false));
+    assert_eq!((cookies.start, cookies.end, cookies.sent), (Some(20), Some(10), 0));
+    let arrives = |wire| Arrivals::default().take(wire, 2) > 0;
+    let syn = |flow: u16| {
+        let syn = tcp(address(flow, 1000 + flow), address(100, 80), SYN).frame();
+        assert!(seat.running.house.lan.put(0, &syn));
+    };
+    for flow in 0..20 {
+        syn(flow);
+        wait_for("a SYN", || arrives(&seat.running.house.wan));
+    }
+    wait_for("the flood is noticed", || client.info().syncookies.active);
+    assert_eq!(client.info().half_open, 20);
+    syn(20);
+    wait_for("a SYN-ACK", || arrives(&seat.running.house.lan));
+    assert_eq!(client.info().syncookies.sent, 1);
+    assert_eq!(
+        (client.info().half_open, client.states().len()),
+        (20, 21),
+        "and one that is awaited"
+    );
+    // Of ten times as many states it is a flood no more.
+    client.end(rules(1000));
+    wait_for("its end is noticed", || !client.info().syncookies.active);
     seat.running.stop();
 }
 
