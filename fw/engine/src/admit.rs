@@ -5,11 +5,14 @@ use weir_config::options::Timeout;
 use weir_config::rules::{Direction, KeepState, Probability, Rate, Return};
 
 use crate::chance::Chance;
-use crate::engine::{Engine, distinct};
+use crate::engine::Engine;
 use crate::flow::Path;
 use crate::frame::Frames;
-use crate::judge::{Arrival, DEPTH, Event, Round, Verdict, may_have_options};
+use crate::judge::{DEPTH, Verdict, may_have_options};
+use crate::lane::{Arrival, Round};
+use crate::lifecycle::distinct;
 use crate::log::LogSink;
+use crate::outcome::Event;
 use crate::packet::{Network, Packet, Transport, protocol};
 use crate::reason::Reason;
 use crate::reflect;

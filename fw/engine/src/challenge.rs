@@ -21,7 +21,8 @@
 
 use crate::engine::Engine;
 use crate::frame::Frames;
-use crate::judge::{Arrival, Verdict};
+use crate::judge::Verdict;
+use crate::lane::Arrival;
 use crate::log::LogSink;
 use crate::packet::{Tcp, checksum, tcp};
 use crate::reason::Reason;

@@ -6,23 +6,22 @@
 //! judging finds the entry in the cache. A frame costs three misses; a core can have about sixteen
 //! on their way, so bursts of them would stall it.
 
-use weir_config::options::StatePolicy;
 use weir_config::rules::Direction;
 
-use crate::counters::Tally;
-use crate::effects::Effects;
-use crate::engine::{Ending, Engine, tick};
+use crate::engine::{Engine, tick};
 use crate::flow::{FlowKey, Path, owner};
 use crate::fragment::allow_fragments;
 use crate::frame::{Checksum, Frames, Meta, PortIndex};
+use crate::lane::{Arrival, Lane, Round, Step};
+use crate::lifecycle::Ending;
 use crate::link::records::EtherRecords;
 use crate::link::{LinkRules, Way};
-use crate::log::{CAPTURE, LogAction, LogRecord, LogSink, StateNote};
+use crate::log::LogSink;
+use crate::outcome::Outcome;
 use crate::packet::{Fragment, Icmp, Network, Packet, Transport, checksum, icmp, protocol};
 use crate::processor;
 use crate::reason::Reason;
-use crate::ruleset::Program;
-use crate::state::entry::{Entry, NONE};
+use crate::state::entry::NONE;
 use crate::state::wheel::is_due;
 use crate::table::Tables;
 use crate::time::Instant;
@@ -51,123 +50,6 @@ pub enum Verdict {
     /// It waits for the rest of its datagram in this slot, below [`Engine::FRAGMENTS`], until
     /// [`Engine::take_releases`] says what becomes of it.
     Hold(u32),
-}
-
-/// A frame between the steps. The slots are reused from batch to batch and filled in place.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pub(crate) packet: Packet,
-    pub(crate) key: FlowKey,
-    pub(crate) hash: u64,
-    /// The entry that probably is the flow's, or [`NONE`].
-    pub(crate) candidate: u32,
-    pub(crate) sender_is_lower: bool,
-    /// The tag that a layer 2 rule has given, or 0.
-    pub(crate) link_tag: u16,
-    pub(crate) step: Step,
-}
-
-/// What the first step has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Not a frame that rules or states speak about.
-    Decided(Verdict),
-    /// ARP, or neighbour discovery of a host on the link: passes without a rule.
-    Control,
-    /// ICMP that neither asks nor reports an error: the rules decide about each one.
-    Stateless,
-    /// Part of a flow.
-    Flow,
-    /// Part of a datagram.
-    Fragment(Fragment),
-}
-
-impl Lane {
-    /// An unused slot.
-    pub(crate) const BLANK: Self = Self {
-        packet: Packet::BLANK,
-        key: FlowKey::BLANK,
-        hash: 0,
-        candidate: NONE,
-        sender_is_lower: false,
-        link_tag: 0,
-        step: Step::Control,
-    };
-
-    /// The way of the packets that have this flow's sender: an ICMP error travels against it.
-    pub(crate) const fn path(&self) -> Path {
-        let path = Path::across(self.packet.port);
-        if let Transport::IcmpError(..) = self.packet.transport { path.reversed() } else { path }
-    }
-
-    /// The flow's key under a state policy, and whether its sender is the lower endpoint there.
-    pub(crate) fn key_under(&self, policy: StatePolicy) -> (FlowKey, bool) {
-        if self.key.is_floating() == (policy == StatePolicy::Floating) {
-            (self.key, self.sender_is_lower)
-        } else {
-            self.key.other_policy(self.sender_is_lower, self.path())
-        }
-    }
-
-    /// Index in a state of the flow of the end that sends.
-    #[inline]
-    pub(crate) fn sender(&self, state: &Entry) -> usize {
-        let own = state.key().is_floating() == self.key.is_floating();
-        let other = || self.key.other_policy(self.sender_is_lower, self.path()).1;
-        state.sender(if own { self.sender_is_lower } else { other() })
-    }
-
-    /// Whether rules will most likely be asked, so that tables were.
-    #[inline]
-    pub(crate) fn is_new(&self) -> bool {
-        match self.step {
-            Step::Flow => self.candidate == NONE,
-            Step::Stateless => true,
-            Step::Decided(_) | Step::Control | Step::Fragment(_) => false,
-        }
-    }
-}
-
-/// What does not change within a batch.
-pub(crate) struct Round<'a> {
-    pub(crate) now: Instant,
-    pub(crate) tick: u32,
-    pub(crate) program: &'a Program,
-    pub(crate) tables: &'a Tables,
-    /// Layer 2, if it has rules or guards.
-    pub(crate) link: Option<&'a LinkRules>,
-}
-
-/// A packet that is being judged.
-#[derive(Clone, Copy)]
-pub(crate) struct Arrival<'a> {
-    pub(crate) round: &'a Round<'a>,
-    /// Number of its frame in the batch.
-    pub(crate) i: usize,
-    /// What the first steps have found out about it.
-    pub(crate) lane: &'a Lane,
-    /// What it is now: a SYN may have lost its Fast Open since.
-    pub(crate) packet: &'a Packet,
-}
-
-impl<'a> Arrival<'a> {
-    /// The packet of frame `i`, as it came.
-    #[inline]
-    pub(crate) const fn new(round: &'a Round<'a>, i: usize, lane: &'a Lane) -> Self {
-        Self { round, i, lane, packet: &lane.packet }
-    }
-}
-
-/// What is to be logged of a packet.
-pub(crate) struct Event {
-    /// Number of the rule that speaks.
-    pub(crate) rule: Option<u32>,
-    /// Where it speaks.
-    pub(crate) way: (PortIndex, Direction),
-    pub(crate) verdict: Verdict,
-    /// The state as it was.
-    pub(crate) state: Option<StateNote>,
-    pub(crate) is_debug: bool,
 }
 
 impl Engine {
@@ -490,94 +372,6 @@ impl Engine {
         let (key, _) = flow.key.other_policy(flow.sender_is_lower, flow.path());
         self.table.find(&key, flow.hash, NONE)
     }
-
-    pub(crate) fn forward(&mut self, packet: &Packet) -> Verdict {
-        let Path { from, to } = Path::across(packet.port);
-        let family = family(packet);
-        self.tally(family, from, Direction::In, Outcome::Passed).add(packet.length);
-        self.tally(family, to, Direction::Out, Outcome::Passed).add(packet.length);
-        Verdict::Forward(to)
-    }
-
-    /// Counts a packet that is blocked arriving, or after it arrived well, leaving.
-    pub(crate) fn block(
-        &mut self,
-        packet: &Packet,
-        direction: Direction,
-        reason: Reason,
-    ) -> Verdict {
-        let Path { from, to } = Path::across(packet.port);
-        let family = family(packet);
-        if direction == Direction::In {
-            self.tally(family, from, Direction::In, Outcome::Blocked).add(packet.length);
-        } else {
-            self.tally(family, from, Direction::In, Outcome::Passed).add(packet.length);
-            self.tally(family, to, Direction::Out, Outcome::Blocked).add(packet.length);
-        }
-        Verdict::Drop(reason)
-    }
-
-    /// Changes a packet that passes; of a datagram in fragments the first, the others follow.
-    pub(crate) fn apply<F: Frames>(
-        &mut self,
-        effects: Effects,
-        packet: &Packet,
-        frames: &mut F,
-        i: usize,
-    ) {
-        effects.apply(packet, frames, i, &mut self.chance);
-        self.fragments.effects = effects;
-    }
-
-    #[inline]
-    pub(crate) fn tally(
-        &mut self,
-        family: usize,
-        port: PortIndex,
-        direction: Direction,
-        outcome: Outcome,
-    ) -> &mut Tally {
-        let port = &mut self.counters.ports[usize::from(port.0)];
-        &mut port.traffic[family][direction as usize][outcome as usize]
-    }
-
-    pub(crate) fn log<F: Frames, L: LogSink>(
-        &self,
-        arrival: &Arrival<'_>,
-        frames: &F,
-        event: &Event,
-        log: &mut L,
-    ) {
-        let &Arrival { round, i, packet, .. } = arrival;
-        let &Event { rule, way: (at, direction), verdict, state, is_debug } = event;
-        let (action, reason) = match verdict {
-            _ if rule.is_some_and(|rule| round.program.is_match(rule)) => (LogAction::Match, None),
-            Verdict::Drop(reason) | Verdict::Reflect(reason) => (LogAction::Block, Some(reason)),
-            Verdict::Forward(_) | Verdict::Answer | Verdict::Handover(_) | Verdict::Hold(_) => {
-                (LogAction::Pass, None)
-            }
-        };
-        let head = frames.head(i);
-        let captured = head.len().min(CAPTURE);
-        let mut bytes = [0; CAPTURE];
-        bytes[..captured].copy_from_slice(&head[..captured]);
-        log.log(&LogRecord {
-            time: round.now,
-            port: packet.port,
-            at,
-            direction,
-            action,
-            reason,
-            state,
-            is_debug,
-            rule: rule.unwrap_or(NONE),
-            epoch: self.epoch,
-            length: frames.meta(i).length,
-            captured: captured as u16,
-            network_offset: packet.network_offset,
-            bytes,
-        });
-    }
 }
 
 /// Starts fetching the line in which frame `i`, if there is one, begins.
@@ -588,13 +382,6 @@ fn prefetch_headers<F: Frames>(frames: &F, i: usize) {
     {
         processor::prefetch(first);
     }
-}
-
-/// Index in [`PortCounters::traffic`](crate::counters::PortCounters::traffic).
-#[derive(Clone, Copy)]
-pub(crate) enum Outcome {
-    Passed,
-    Blocked,
 }
 
 /// Neighbour solicitation or advertisement, without extension headers, which no host puts there; the
@@ -616,12 +403,4 @@ pub(crate) fn may_have_options(packet: &Packet, head: &[u8]) -> bool {
         _ => false,
     };
     reports_members && packet.has_router_alert_only(head)
-}
-
-pub(crate) const fn family(packet: &Packet) -> usize {
-    match packet.network {
-        Network::Ipv4 => 0,
-        Network::Ipv6 => 1,
-        Network::Arp => 2,
-    }
 }

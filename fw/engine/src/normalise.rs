@@ -19,7 +19,7 @@ use zerocopy::FromZeros;
 
 use crate::engine::Engine;
 use crate::frame::Frames;
-use crate::judge::Arrival;
+use crate::lane::Arrival;
 use crate::packet::ipv4::{Ipv4, Ipv4Mut};
 use crate::packet::ipv6::{Ipv6, Ipv6Mut};
 use crate::packet::{Network, Packet, Tcp, Transport, tcp};

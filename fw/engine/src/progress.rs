@@ -30,9 +30,10 @@ use weir_config::rules::Rate;
 use zerocopy::FromZeros;
 
 use crate::encapsulation::Encapsulation;
-use crate::engine::{Engine, distinct};
+use crate::engine::Engine;
 use crate::flow::Path;
-use crate::judge::{Arrival, Round};
+use crate::lane::{Arrival, Round};
+use crate::lifecycle::distinct;
 use crate::packet::{Packet, Tcp};
 use crate::reason::Reason;
 use crate::reflect::{self, Towards};

@@ -5,16 +5,19 @@ use weir_config::options::{DebugLevel, Timeout};
 use weir_config::rules::Direction;
 
 use crate::effects::Effects;
-use crate::engine::{Ending, Engine};
-use crate::flow::{FlowKey, Path};
+use crate::engine::Engine;
+use crate::flow::Path;
 use crate::frame::{Checksum, Frames};
-use crate::judge::{Arrival, Event, Lane, Round, Verdict, may_have_options};
+use crate::judge::{Verdict, may_have_options};
+use crate::lane::{Arrival, Round};
+use crate::lifecycle::Ending;
 use crate::log::{LogSink, StateNote};
+use crate::outcome::Event;
 use crate::packet::{Packet, Quote, Sctp, Tcp, Transport, checksum, protocol, tcp};
 use crate::reason::Reason;
 use crate::splice;
 use crate::state::entry::{Entry, Peer, flag};
-use crate::state::tcp::{Late, Segment, Tail};
+use crate::state::tcp::Segment;
 use crate::state::view::PeerView;
 use crate::state::{datagram, sctp, tcp as tracker};
 
@@ -323,72 +326,6 @@ impl Engine {
             self.count_progress(arrival, head, header, (entry, from), &before, timeout);
         }
         tracked
-    }
-
-    /// What is remembered of the flow's connection if its state has ended, and whether the packet's sender
-    /// is the lower endpoint there.
-    fn tail(&self, flow: &Lane, tick: u32) -> Option<(Tail, bool)> {
-        let find = |(key, sender_is_lower): (FlowKey, bool)| {
-            Some((self.tails.find(key.sided(flow.hash), tick)?, sender_is_lower))
-        };
-        // One that began under the other state policy stands in the same set.
-        let other = || flow.key.other_policy(flow.sender_is_lower, flow.path());
-        find((flow.key, flow.sender_is_lower)).or_else(|| find(other()))
-    }
-
-    /// Whether a segment is of a connection that has ended, and not of the handshake that the last SYN
-    /// has begun which weir has answered since.
-    pub(crate) fn is_late(&self, arrival: &Arrival<'_>, header: &Tcp) -> bool {
-        !self.tails.is_empty()
-            && self
-                .tail(arrival.lane, arrival.round.tick)
-                .is_some_and(|(tail, _)| !tail.may_follow(header.seq))
-    }
-
-    /// A SYN of a flow was answered: another connection may begin where one has ended.
-    pub(crate) fn reopen(&mut self, flow: &Lane, seq: u32, tick: u32) {
-        if !self.tails.is_empty() {
-            let (other, _) = flow.key.other_policy(flow.sender_is_lower, flow.path());
-            for key in [&flow.key, &other] {
-                self.tails.reopen(key.sided(flow.hash), seq, tick);
-            }
-        }
-    }
-
-    /// A packet of a connection whose state has ended not long ago. `None`: it is not, or the rules
-    /// are to judge it all the same.
-    pub(crate) fn judge_late<F: Frames>(
-        &mut self,
-        arrival: &Arrival<'_>,
-        frames: &F,
-    ) -> Option<Verdict> {
-        let &Arrival { round, i, lane, packet } = arrival;
-        let known = || self.tail(lane, round.tick);
-        let late = match &packet.transport {
-            Transport::Tcp(header) if !tracker::opens(header) => {
-                let (tail, sender_is_lower) = known()?;
-                tail.judge(sender_is_lower, &segment(packet, header, frames.head(i)))
-            }
-            Transport::IcmpError(_, quote)
-                if quote.protocol == protocol::TCP && packet.destination == quote.source =>
-            {
-                let (tail, sender_is_lower) = known()?;
-                if tail.quotes(sender_is_lower, quote.seq) {
-                    Late::Silenced
-                } else {
-                    Late::Stranger
-                }
-            }
-            _ => return None,
-        };
-        if late == Late::Stranger {
-            return None;
-        }
-        self.counters.late += 1;
-        if late == Late::Passes && !packet.options {
-            return Some(self.forward(packet));
-        }
-        Some(self.block(packet, Direction::In, Reason::TcpLate))
     }
 
     /// Drops a packet that its state refuses, and tells of it if `set debug` says so.
