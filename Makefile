@@ -14,7 +14,7 @@ ROOT   := $(if $(SUDO),env $(RUNNER)="$(SUDO)")
 # What is installed first is needed by what comes then.
 .NOTPARALLEL:
 
-.PHONY: all help weir static check test unit scenarios demo bench bench-compare bench-flood fuzz-quick deps clean
+.PHONY: all help weir static check test unit scenarios test-netmap demo bench bench-compare bench-flood fuzz-quick deps clean
 
 all: weir
 
@@ -44,6 +44,15 @@ unit: ## the tests that need no root
 
 scenarios: weir ## the lab's tests alone; make scenarios ONLY=xdp_inet6
 	$(ROOT) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --locked -p weir-tests --test scenarios -- $(ONLY)
+
+test-netmap: ## weir on a real netmap module, in a virtual machine; NETMAP_KO=... NETMAP_KERNEL=...
+ifdef NETMAP_KO
+	$(MAKE) static
+	WEIR_BIN=$(abspath $(TARGET)/static/$(HOST)/release/weir) \
+		$(CARGO) test --locked -p weir-tests --test netmap -- --nocapture
+else
+	@echo "skipped: NETMAP_KO=/path/netmap.ko names no netmap module, so nothing was tried on a real one"
+endif
 
 demo: deps weir ## weir at work between two hosts in network namespaces (needs root or sudo)
 	$(CARGO) build --locked -p weir-tests --bin weir-demo

@@ -230,6 +230,17 @@ fn choose(wanted: &Wanted, ports: &mut [Prepared; 2]) -> Result<Opened, OpenErro
     Ok(Opened { reason: format!("{}; {passed_over}", opened.reason), ..opened })
 }
 
+/// Entries that the rings of a NIC may have, no more than `wanted` if that is given, where `io` may mean
+/// netmap: it makes its own rings as long, and one has to fit into what the module sets aside for it
+/// (its parameter `ring_size`).
+pub fn longest_ring(io: Io, wanted: Option<u32>) -> Option<u32> {
+    let room = match io {
+        Io::Auto | Io::Netmap => module::longest_ring(),
+        Io::Xdp | Io::Packet => None,
+    };
+    wanted.into_iter().chain(room).min()
+}
+
 /// Calls `open` with what ports of `kind` cannot live with switched off; if it fails, all is as it
 /// was.
 fn suited<T>(

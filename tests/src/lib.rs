@@ -11,3 +11,4 @@ pub mod lab;
 pub mod pppoe;
 pub mod random;
 pub mod syns;
+pub mod vm;

@@ -94,7 +94,8 @@ impl<'a> Side<'a> {
             ),
             Some(libc::ENXIO) => "netmap finds no such port".to_owned(),
             Some(libc::ENOMEM) => {
-                "netmap's region is full: load the module with a larger buf_num or ring_num"
+                "its rings do not fit into netmap's region: load the module with larger buf_num, \
+                 ring_num or ring_size, or make the NIC's rings shorter"
                     .to_owned()
             }
             Some(libc::ENOENT) => "the module is not loaded".to_owned(),

@@ -10,7 +10,7 @@ pub use seats::{Seats, print};
 
 use tracing::{info, warn};
 use weir_hw::nic::{Cause, Refusal};
-use weir_hw::{Nic, Opened, Prepared, Wanted};
+use weir_hw::{Nic, Opened, Prepared, Wanted, Wishes};
 
 use crate::settings::Settings;
 
@@ -23,8 +23,10 @@ pub fn open(settings: &Settings, seats: &Seats) -> Result<([Prepared; 2], Opened
     let prepared = weir_hw::prepare(&names).map_err(|refusal| refused(&refusal, &seats.found))?;
     let mut prepared: [Prepared; 2] =
         prepared.try_into().map_err(|_| "two interfaces are needed")?;
+    let ring = weir_hw::open::longest_ring(settings.io, settings.nics.ring);
+    let wishes = Wishes { ring, ..settings.nics };
     for port in &mut prepared {
-        port.care(&settings.nics, &seats.cpus());
+        port.care(&wishes, &seats.cpus());
     }
     let wanted =
         Wanted { io: settings.io, workers: settings.workers.into(), busy_poll: settings.busy_poll };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use netmap_sys::netmap::{NIOCREGIF, NIOCRXSYNC, NIOCTXSYNC, netmap_if, nmreq};
 
-use super::{Interface, Ring};
+use super::{Interface, RING_SIZE, Ring, SLOT_SIZE};
 use crate::netmap::{Kernel, Registrar};
 use crate::port::Kind;
 use crate::sys::memory::{Layout, Memory};
@@ -24,6 +24,19 @@ pub(crate) const PATH: &str = "/dev/netmap";
 /// Whether the module is loaded.
 pub(crate) fn is_loaded() -> bool {
     Path::new(PATH).exists()
+}
+
+/// Slots of the longest ring that fits into the module's memory for one, rounded down to what NICs
+/// take; `None` where no module is loaded.
+pub(crate) fn longest_ring() -> Option<u32> {
+    let bytes = std::fs::read_to_string("/sys/module/netmap/parameters/ring_size").ok()?;
+    slots_in(bytes.trim().parse().ok()?)
+}
+
+/// The largest power of two of slots in a ring of so many bytes.
+fn slots_in(bytes: u32) -> Option<u32> {
+    let slots = bytes.checked_sub(RING_SIZE as u32)? / SLOT_SIZE as u32;
+    slots.checked_ilog2().map(|power| 1 << power)
 }
 
 /// Whether a driver was built with netmap, so that netmap reaches the NIC's own rings. Otherwise the
@@ -128,6 +141,16 @@ mod tests {
         file.seek(SeekFrom::Start(at as u64)).unwrap();
         file.read_exact(&mut bytes).unwrap();
         u32::from_ne_bytes(bytes)
+    }
+
+    #[test]
+    fn the_longest_ring_is_what_fits() {
+        // 36,864 bytes are what the module sets aside by default.
+        assert_eq!(slots_in(36_864), Some(2048));
+        assert_eq!(slots_in(256 + 16 * 1024), Some(1024));
+        assert_eq!(slots_in(256 + 16 * 1024 - 1), Some(512));
+        assert_eq!(slots_in(256), None);
+        assert_eq!(slots_in(0), None);
     }
 
     #[test]

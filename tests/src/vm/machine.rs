@@ -1,0 +1,193 @@
+//! QEMU with a guest, and its shell.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::Guest;
+
+/// How long a guest may take to boot under software emulation.
+const BOOT: Duration = Duration::from_secs(180);
+/// How long a command may take there.
+const COMMAND: Duration = Duration::from_secs(120);
+
+/// A network card of a guest.
+#[derive(Clone, Debug)]
+pub struct Nic {
+    /// What QEMU calls the device: `virtio-net-pci`, `e1000`.
+    pub model: &'static str,
+    /// The network that it is plugged into; all cards with the same number hear each other.
+    pub network: u32,
+    /// Last byte of its hardware address, `52:54:00:00:00:XX`.
+    pub number: u8,
+}
+
+impl Nic {
+    /// Its hardware address.
+    pub fn mac(&self) -> String {
+        format!("52:54:00:00:00:{:02x}", self.number)
+    }
+}
+
+/// A running guest; ended when it goes out of scope.
+#[derive(Debug)]
+pub struct Machine {
+    child: Child,
+    stdin: ChildStdin,
+    /// What comes out of the second serial port.
+    output: Receiver<Vec<u8>>,
+    /// Came, and not yet looked at.
+    pending: String,
+    /// Has the console's log.
+    folder: TempDir,
+}
+
+impl Machine {
+    /// Boots a guest with `megabytes` of memory; its shell is there when this returns.
+    ///
+    /// # Panics
+    /// If it does not boot, with what the kernel said.
+    pub fn boot(kernel: &Path, guest: Guest, nics: &[Nic], megabytes: u32) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let initrd = folder.path().join("initrd");
+        std::fs::write(&initrd, guest.pack()).expect("room for temporary files");
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
+            .args(["-m", &megabytes.to_string()])
+            .args(["-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults"])
+            .arg("-kernel")
+            .arg(kernel)
+            .arg("-initrd")
+            .arg(&initrd)
+            .args(["-append", "console=ttyS0 panic=-1"])
+            .arg("-serial")
+            .arg(format!("file:{}", folder.path().join("console").display()))
+            .args(["-serial", "stdio"]);
+        for (i, nic) in nics.iter().enumerate() {
+            let Nic { model, network, .. } = nic;
+            command
+                .arg("-netdev")
+                .arg(format!("hubport,id=net{i},hubid={network}"))
+                .arg("-device")
+                .arg(format!("{model},netdev=net{i},mac={},romfile=", nic.mac()));
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error} (`make deps` installs QEMU)"));
+        let stdin = child.stdin.take().expect("it was asked for");
+        let mut stdout = child.stdout.take().expect("it was asked for");
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = stdout.read(&mut bytes) {
+                if sender.send(bytes[..length].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut machine = Self { child, stdin, output, pending: String::new(), folder };
+        machine.until("@weir ready\n", BOOT, "boot");
+        machine
+    }
+
+    /// Runs a line in the guest's shell and returns what it printed and its status. Variables and
+    /// processes in the background outlive it.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub fn run(&mut self, line: &str) -> (String, i32) {
+        assert!(!line.contains('\n'), "one line: {line:?}");
+        self.stdin
+            .write_all(format!("{line}\n").as_bytes())
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.console()));
+        let mut printed = self.until("\n@weir ", COMMAND, line);
+        let status = self.until("\n", COMMAND, line);
+        if printed.ends_with('\n') {
+            printed.pop();
+        }
+        let Ok(status) = status.trim().parse() else {
+            panic!("{line}: no status\n{printed}");
+        };
+        (printed, status)
+    }
+
+    /// As [`Machine::run`], for what has to end with status 0.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn expect(&mut self, line: &str) -> String {
+        let (printed, status) = self.run(line);
+        assert_eq!(status, 0, "{line}: {printed}\n{}", self.console());
+        printed
+    }
+
+    /// Repeats a line until it ends with status 0.
+    ///
+    /// # Panics
+    /// If it does not for a minute.
+    pub fn await_success(&mut self, line: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let (printed, status) = self.run(line);
+            if status == 0 {
+                return printed;
+            }
+            assert!(Instant::now() < deadline, "{line}: {printed}\n{}", self.console());
+            self.run("sleep 0.2");
+        }
+    }
+
+    /// What the kernel has said on its console.
+    pub fn console(&self) -> String {
+        let bytes = std::fs::read(self.folder.path().join("console")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        let mut last = String::from("the console's last lines:\n");
+        for line in &lines[lines.len().saturating_sub(40)..] {
+            let _ = writeln!(last, "  {line}");
+        }
+        last
+    }
+
+    /// What is printed up to `mark`, without it.
+    fn until(&mut self, mark: &str, patience: Duration, what: &str) -> String {
+        let deadline = Instant::now() + patience;
+        let mut searched = 0;
+        loop {
+            if let Some(at) = self.pending[searched..].find(mark) {
+                let rest = self.pending.split_off(searched + at + mark.len());
+                let mut before = std::mem::replace(&mut self.pending, rest);
+                before.truncate(before.len() - mark.len());
+                return before;
+            }
+            searched = self.pending.len().saturating_sub(mark.len());
+            while !self.pending.is_char_boundary(searched) {
+                searched -= 1;
+            }
+            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.pending.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("{what}: no end in time: {}\n{}", self.pending, self.console())
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("{what}: the machine has ended: {}\n{}", self.pending, self.console())
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
