@@ -113,11 +113,11 @@ impl Differences {
 }
 
 /// Whether the ACK that proves a client was made into a SYN for its server. The first SYN for a server
-/// that is not known has a number half of all numbers away.
+/// that is not known has a number half of all numbers away, and asks about congestion notification.
 pub(super) fn asks_server(ack: &Bytes, left: &[u8]) -> bool {
     const HALF: u32 = 1 << 31;
     left.len() >= TRANSPORT + 20
-        && left[TRANSPORT + 13] == flags::SYN
+        && left[TRANSPORT + 13] & !(flags::ECE | flags::CWR) == flags::SYN
         && left[IP + 12..IP + 20] == ack[IP + 12..IP + 20]
         && field(left, TRANSPORT + 4).wrapping_add(1) | HALF == field(ack, TRANSPORT + 4) | HALF
 }
