@@ -54,6 +54,7 @@ struct Queue {
 }
 
 /// One worker's queues of one interface.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of one thing")]
 pub struct XdpPort {
     queues: Vec<Queue>,
     /// Which queue is looked at first, so that none starves.
@@ -73,6 +74,8 @@ pub struct XdpPort {
     idle: bool,
     /// In copy mode: the kernel has not taken everything out of the TX ring.
     sending: bool,
+    /// The kernel serves the NIC when it is asked.
+    busy_poll: bool,
     /// The interface was down when the kernel was last asked to send.
     down: bool,
     /// Detaches the program with the last port of the interface.
@@ -84,6 +87,7 @@ pub(crate) struct Bound {
     interface: Interface,
     /// By queue number.
     queues: Vec<(Queue, Account)>,
+    busy_poll: bool,
 }
 
 impl Bound {
@@ -118,7 +122,16 @@ impl Bound {
             }
             queues.push((Queue { socket, partial: None, skipping: false }, account));
         }
-        Ok(Self { interface: interface.clone(), queues })
+        Ok(Self { interface: interface.clone(), queues, busy_poll: false })
+    }
+
+    /// Has the kernel serve the NIC when the ports ask, rather than when it interrupts.
+    pub(crate) fn prefer_busy_poll(&mut self) -> io::Result<()> {
+        for (queue, _) in &self.queues {
+            queue.socket.prefer_busy_poll()?;
+        }
+        self.busy_poll = true;
+        Ok(())
     }
 
     /// The socket that registered the memory, if this is the first interface.
@@ -158,6 +171,7 @@ impl Bound {
                 stats: Stats::default(),
                 idle: true,
                 sending: false,
+                busy_poll: self.busy_poll,
                 down: false,
                 link: Some(Arc::clone(&link)),
             });
@@ -380,7 +394,7 @@ impl Port for XdpPort {
         self.reap(pool);
         for number in 0..self.queues.len() {
             let socket = &self.queues[number].socket;
-            if socket.fill.needs_wakeup()
+            if (self.busy_poll || socket.fill.needs_wakeup())
                 && let Err(error) = socket.wake_fill()
             {
                 self.judge(error)?;

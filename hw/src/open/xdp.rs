@@ -13,9 +13,6 @@ use crate::xdp;
 /// hold.
 const BUFFERS: u32 = 2 * xdp::RING;
 
-/// Drivers of Linux that have zero-copy: those whose `ndo_bpf` knows `XDP_SETUP_XSK_POOL`.
-const ZERO_COPY: &str = "i40e, ice, ixgbe, igb, igc, mlx5_core, stmmac";
-
 /// Opens `AF_XDP` ports.
 pub(super) fn open(wanted: &Wanted, ports: &mut [Prepared; 2]) -> Result<Opened, OpenError> {
     let workers = wanted.workers;
@@ -59,11 +56,20 @@ fn try_modes(wanted: &Wanted, ports: &mut [Prepared; 2]) -> Result<Opened, OpenE
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    let Some((mode, (memory, [lan, wan]))) = bound else {
+    let Some((mode, (memory, [mut lan, mut wan]))) = bound else {
         // Copy mode with chains is always among the modes.
         return Err(failed.unwrap_or(OpenError::NoWorkers));
     };
 
+    if wanted.busy_poll {
+        for (bound, port) in [&mut lan, &mut wan].into_iter().zip(ports.iter_mut()) {
+            if let Err(error) = bound.prefer_busy_poll() {
+                port.notice(format!(
+                    "the kernel does not serve it by busy polling ({error}): its interrupts stay"
+                ));
+            }
+        }
+    }
     let attach = |bound: xdp::Bound, interface: &Interface| {
         bound
             .attach(mode, workers, &memory)
@@ -97,9 +103,10 @@ fn try_modes(wanted: &Wanted, ports: &mut [Prepared; 2]) -> Result<Opened, OpenE
                 Some(refused) => format!("xdp: driver mode, copy mode; no zero-copy: {refused}"),
                 None => "xdp: driver mode, copy mode".to_owned(),
             },
-            Some(format!("drivers with AF_XDP zero-copy ({ZERO_COPY}), or netmap")),
+            Some("drivers with AF_XDP zero-copy (weir nics), or netmap".to_owned()),
         ),
     };
+    let reason = if memory.is_huge() { format!("{reason}; huge pages") } else { reason };
     Ok(Opened { kind: Kind::Xdp, reason, faster, workers })
 }
 

@@ -43,6 +43,8 @@ pub struct Memory {
     free: ArrayQueue<u32>,
     /// Bytes left free in front of a frame that is made here.
     headroom: usize,
+    /// Whether it lies on huge pages that were set aside.
+    huge: bool,
     /// Where in the mapping a lender wants the first of the free buffers named when we go.
     lender: Option<usize>,
     /// Checks what the pools do; only under the strict netmap double.
@@ -78,10 +80,14 @@ pub(crate) struct Layout {
 const HEADROOM: usize = 64;
 
 impl Memory {
-    /// Maps memory for `count` buffers that lie `stride` bytes apart, on huge pages where the kernel
-    /// gives some. All of them are free. `stride` must be a multiple of 64.
+    /// Maps memory for `count` buffers that lie `stride` bytes apart, on huge pages that were set
+    /// aside (`vm.nr_hugepages`), else on those that the kernel gives. All of them are free. `stride`
+    /// must be a multiple of 64.
     pub fn new(count: u32, stride: usize) -> io::Result<Arc<Self>> {
-        let mut memory = Self::map(0, count, stride)?;
+        let mut memory = match Self::map_huge(count, stride) {
+            Some(memory) => memory,
+            None => Self::map(0, count, stride)?,
+        };
         memory.headroom = HEADROOM;
         for index in 0..count {
             let _ = memory.free.push(index);
@@ -101,6 +107,29 @@ impl Memory {
         let mut memory = Self::map(preamble, count, stride)?;
         memory.ledger = strict.then(|| Ledger::new(count));
         Ok(Arc::new(memory))
+    }
+
+    /// A mapping on huge pages that were set aside; `None` if there are not enough.
+    fn map_huge(count: u32, stride: usize) -> Option<Self> {
+        const PAGE: usize = 2 << 20;
+        let length = (count as usize).checked_mul(stride)?.checked_next_multiple_of(PAGE)?;
+        if length == 0 || !stride.is_multiple_of(64) {
+            return None;
+        }
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory of
+        // ours. The kernel reserves the pages now, so that they are there when they are touched.
+        let base = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB,
+            )
+        };
+        let base = NonNull::new(base.ok()?.cast::<u8>())?;
+        let mut memory = Self::over(base, length, Layout { first: 0, count, stride });
+        memory.huge = true;
+        Some(memory)
     }
 
     fn map(first: usize, count: u32, stride: usize) -> io::Result<Self> {
@@ -188,9 +217,15 @@ impl Memory {
             // A queue has room for one at least.
             free: ArrayQueue::new(count.max(1) as usize),
             headroom: 0,
+            huge: false,
             lender: None,
             ledger: None,
         }
+    }
+
+    /// Whether it lies on huge pages that were set aside for such use.
+    pub const fn is_huge(&self) -> bool {
+        self.huge
     }
 
     /// Bytes that one buffer holds.

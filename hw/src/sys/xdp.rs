@@ -19,6 +19,11 @@ use crate::frame::{Frame, Meta};
 /// `XDP_MAX_TX_SKB_BUDGET` (Linux 6.17): frames that one sendto(2) sends in copy mode, 32 before.
 const MAX_TX_SKB_BUDGET: i32 = 9;
 
+/// `asm-generic/socket.h`.
+const SO_PREFER_BUSY_POLL: i32 = 69;
+/// As above.
+const SO_BUSY_POLL_BUDGET: i32 = 70;
+
 /// How the kernel moves frames between the NIC and the UMEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mode {
@@ -105,6 +110,18 @@ impl XdpSocket {
         }
         let (completion, receive, transmit) = socket_rings;
         Ok(Self { fd, receive, transmit, fill: fill_ring, completion })
+    }
+
+    /// Has the kernel serve the NIC when it is asked, rather than when the NIC interrupts
+    /// (`Documentation/networking/af_xdp.rst`, `SO_PREFER_BUSY_POLL`; Linux 5.11).
+    pub(crate) fn prefer_busy_poll(&self) -> io::Result<()> {
+        // Microseconds that a blocking call would spin, frames at a time.
+        for (option, value) in
+            [(SO_PREFER_BUSY_POLL, 1i32), (libc::SO_BUSY_POLL, 20), (SO_BUSY_POLL_BUDGET, 64)]
+        {
+            socket::set(self.fd.as_fd(), libc::SOL_SOCKET, option, &value)?;
+        }
+        Ok(())
     }
 
     /// Makes the kernel look at the TX ring.
