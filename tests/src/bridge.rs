@@ -211,7 +211,11 @@ impl Bridge {
             }
         }
         self.verdicts.clear();
-        while let Some((port, bytes)) = engine.crafted() {
+        self.take_crafted(worker);
+    }
+
+    fn take_crafted(&mut self, worker: usize) {
+        while let Some((port, bytes)) = self.engines[worker].crafted() {
             self.crafted.push((port, bytes.to_vec()));
         }
     }
@@ -239,8 +243,12 @@ impl Bridge {
 
     /// As `-F states`.
     pub fn forget_states(&mut self, now: Duration) {
-        for engine in &mut self.engines {
-            engine.kill(at(now), 0, u32::MAX, &|_| true);
+        for worker in 0..self.engines.len() {
+            let mut cursor = Some(0);
+            while let Some(place) = cursor {
+                (_, cursor) = self.engines[worker].kill(at(now), place, u32::MAX, &|_| true);
+                self.take_crafted(worker);
+            }
         }
     }
 

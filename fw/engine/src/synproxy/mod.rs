@@ -32,6 +32,7 @@ mod complete;
 mod cookie;
 mod expected;
 mod learned;
+mod learning;
 mod pending;
 mod resend;
 mod segment;
