@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::{Host, RawSocket};
 use crate::syns::Syns;
 
-/// Frames that are sent at a time.
-const BURST: u16 = 64;
+/// Frames that are sent at a time: few, since real ones come one by one.
+const BURST: u16 = 32;
 /// What a sender that was kept waiting makes up for at most: more would be another flood than asked
 /// for.
 const ARREARS: Duration = Duration::from_millis(5);
