@@ -27,7 +27,7 @@ pub mod xdp;
 pub use care::Wishes;
 pub use frame::{Checksum, Frame, Gso, GsoKind, Meta};
 pub use inventory::{Nic, nics};
-pub use nic::{Interface, Notice, Prepared, Refusal, prepare};
+pub use nic::{Interface, LinkState, LinkWatch, Notice, Prepared, Refusal, prepare};
 pub use open::{Io, OpenError, Opened, Wanted, WorkerPorts, open};
 pub use port::{Kind, Port, PortError, Stats};
 pub use sys::memory::{Buffer, Memory, Pool};

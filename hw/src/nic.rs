@@ -11,6 +11,7 @@ mod examine;
 pub(crate) mod link;
 mod refusal;
 mod suit;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -20,8 +21,9 @@ use changes::Change;
 use examine::examine;
 use link::{Link, Netlink};
 pub use refusal::{Cause, Refusal};
+pub use watch::LinkWatch;
 
-use crate::care::{self, Real, Spread, Wishes};
+use crate::care::{self, Real, Wishes};
 use crate::netmap;
 use crate::sys::{ethtool, packet, socket};
 
@@ -71,6 +73,19 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.interface, self.text)
     }
+}
+
+/// What the link of an interface is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whether the interface is up.
+    pub up: bool,
+    /// Whether there is a link.
+    pub carrier: bool,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+    /// Mbit/s, if the link tells.
+    pub speed: Option<u32>,
 }
 
 /// An interface that is ready to be a port. Its changes are undone by [`Prepared::restore`] or when
@@ -225,6 +240,11 @@ impl Prepared {
         &self.notices
     }
 
+    /// As [`Prepared::notices`], and forgets it.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
     pub(crate) fn notice(&mut self, text: String) {
         self.notices.push(Notice { interface: self.interface.name.clone(), text, warns: true });
     }
@@ -262,11 +282,6 @@ impl Prepared {
         }
     }
 
-    /// How it spreads connections over its queues, if that can be computed.
-    pub fn spread(&self) -> Option<Spread> {
-        care::spread(&Real { control: self.control.as_fd(), index: self.interface.index })
-    }
-
     /// Prepares the interface of this name instead, which has come back after it was gone. The old
     /// one must be gone, since its changes are not undone before.
     ///
@@ -277,9 +292,37 @@ impl Prepared {
         Ok(())
     }
 
+    /// What its link is like now; `None` when the interface is gone.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn link(&mut self) -> io::Result<Option<LinkState>> {
+        if self.interface.is_virtual() {
+            let mtu = self.interface.mtu;
+            return Ok(Some(LinkState { up: true, carrier: true, mtu, speed: None }));
+        }
+        let links = self.netlink.links()?;
+        let Some(link) = links.into_iter().find(|link| link.index == self.interface.index) else {
+            return Ok(None);
+        };
+        let speed = link.carrier.then(|| ethtool::link_mode(self.control.as_fd(), &link.name));
+        let speed = speed.and_then(|mode| mode.ok()?.0);
+        Ok(Some(LinkState { up: link.up, carrier: link.carrier, mtu: link.mtu, speed }))
+    }
+
+    /// Sets the interface up, or down for the while. Whoever sets it down sets it up again before it is
+    /// restored.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn set_up(&mut self, up: bool) -> io::Result<()> {
+        self.netlink.set_up(self.interface.index, up)
+    }
+
     /// Whether its interface is still there.
     pub fn is_present(&self) -> bool {
-        socket::interface_name(self.control.as_fd(), self.interface.index).is_ok()
+        self.interface.is_virtual()
+            || socket::interface_name(self.control.as_fd(), self.interface.index).is_ok()
     }
 
     /// Keeps the host's own stack from using the interface.

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::frame::Frame;
+use crate::open::Io;
 use crate::sys::memory::Pool;
 
 /// One queue of one port, owned by one worker.
@@ -103,6 +104,18 @@ pub enum Kind {
     Pcap,
 }
 
+impl Kind {
+    /// What asks for this kind, if anything does.
+    pub const fn io(self) -> Option<Io> {
+        match self {
+            Self::Netmap => Some(Io::Netmap),
+            Self::Xdp => Some(Io::Xdp),
+            Self::Packet => Some(Io::Packet),
+            Self::Memory | Self::Pcap => None,
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -132,6 +145,22 @@ pub struct Stats {
     pub transmit_full: u64,
     /// Rounds in which an empty pool left frames in the receive ring.
     pub pool_empty: u64,
+}
+
+impl Stats {
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            transmitted: self.transmitted + other.transmitted,
+            malformed: self.malformed + other.malformed,
+            unsendable: self.unsendable + other.unsendable,
+            missed: self.missed + other.missed,
+            transmit_full: self.transmit_full + other.transmit_full,
+            pool_empty: self.pool_empty + other.pool_empty,
+        }
+    }
 }
 
 /// Why a port cannot go on.

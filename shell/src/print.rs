@@ -205,7 +205,9 @@ pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result
     }
     counter(out, "log-lost", info.log_lost)?;
     let share = Tenths(info.handed_over.saturating_mul(100), info.frames);
-    writeln!(out, "Workers ({}, {share} % of frames handed over)", info.io)?;
+    // The hash that owns flows is keyed, since remote hosts choose what goes into it.
+    let why = if info.handed_over > 0 { ": NICs deal flows out by another hash" } else { "" };
+    writeln!(out, "Workers ({}, {share} % of frames handed over{why})", info.io)?;
     for worker in &info.workers {
         let cpu = worker.cpu.map_or_else(|| "not pinned".into(), |cpu| format!("cpu {cpu}"));
         writeln!(
@@ -537,7 +539,7 @@ mod tests {
             "  sent                             9006500          100.0/s",
             "  server silent                          4            0.0/s",
             "  block-rule                             7            0.0/s",
-            "Workers (packet, 25.0 % of frames handed over)",
+            "Workers (packet, 25.0 % of frames handed over: NICs deal flows out by another hash)",
         ] {
             assert!(text.lines().any(|printed| printed == line), "{line:?} in\n{text}");
         }

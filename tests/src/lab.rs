@@ -249,6 +249,13 @@ impl Lab {
         bad_cable
     }
 
+    /// Joins the client, whose cable was deleted, to a port of the firewall that gets this name and
+    /// hardware address, as when an adapter is plugged in again.
+    pub fn plug_in(&self, port: &str, mac: &str) {
+        self.plug(&self.client, port, Topology::default(), None);
+        self.firewall.ip(&["link", "set", port, "address", mac]);
+    }
+
     fn wait_usable(host: &Host) {
         eventually(&format!("eth0 of {} usable", host.namespace.name()), || {
             let shown = host.namespace.ip(&["addr", "show", "dev", "eth0"]);

@@ -13,6 +13,7 @@ use weir_engine::{
 use weir_hw::Stats;
 
 use crate::handover::Bell;
+use crate::worker::Berth;
 
 /// State slots that a worker looks at for one letter; larger tables take several.
 pub const CHUNK: usize = 1024;
@@ -43,6 +44,11 @@ pub enum Letter {
     ///
     /// [`Table::uid`]: weir_engine::table::Table::uid
     EntryCounters(u32, u64, Vec<Hit>, Sender<(Vec<Hit>, Vec<EntryCounters>)>),
+    /// Part from all ports, and from what other workers have handed over of their memory. Twice to all
+    /// workers before new ports come: after the first time nobody hands anything over any more.
+    Part(Sender<()>),
+    /// Go on with these ports.
+    Ports(Box<Berth>, Sender<()>),
     /// Pass everything until then; `None`: judge.
     Open(Option<Instant>, Sender<()>),
     /// Tell the counters.

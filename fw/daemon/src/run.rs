@@ -6,8 +6,9 @@
 //! before the first rules on, and never reads a file or writes to a terminal: it must be able to stop
 //! the bridge at any time. Rules are loaded on a thread of their own.
 //!
-//! A port that fails ends the process with status 1: the bridge is closed, and whoever started weir
-//! (systemd, init) starts it again. A panic aborts the process, with the same effect.
+//! A port that fails closes the bridge until it can be opened again, which the keeper of the ports tries
+//! (`ports/keeper.rs`). A worker that does not answer, or a panic, ends the process: the bridge is closed,
+//! and whoever started weir (systemd, init) starts it again.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -39,11 +40,12 @@ use crate::log;
 use crate::mailbox::Mailbox;
 use crate::notify::notify;
 use crate::own_log::OwnLog;
+use crate::ports::keeper::{self, News};
 use crate::ports::{self, Seats};
 use crate::rules::Programs;
 use crate::server::{Bounds, Server};
 use crate::settings::Settings;
-use crate::worker::{self, PortFailure, Worker};
+use crate::worker::{self, Worker};
 
 /// How long workers may take to stop.
 const STOP: Duration = Duration::from_millis(800);
@@ -99,7 +101,7 @@ pub struct Arguments {
 enum Event {
     Signal(i32),
     /// A worker ended, of itself or because it was told to.
-    Ended(usize, Result<(), PortFailure>),
+    Ended(usize),
     /// A worker does not read its letters any more.
     Stuck(String),
 }
@@ -173,7 +175,21 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
     let (prepared, opened) = ports::open(settings, seats)?;
     let io = opened.kind;
     let stop = Arc::new(AtomicBool::new(false));
-    let crew = start_workers(settings, seats, clock, opened, &stop, &events)?;
+    let (news, told) = unbounded();
+    let crew = start_workers(settings, seats, clock, opened, &stop, (&events, &news))?;
+    let stuck = events.clone();
+    let keeper = keeper::Parts {
+        settings: settings.clone(),
+        seats: seats.clone(),
+        prepared,
+        mailboxes: crew.mailboxes.clone(),
+        kind: io,
+        give_up: Box::new(move |why| {
+            // Nobody reads it: the process ends already.
+            let _ = stuck.send(Event::Stuck(why));
+        }),
+    };
+    keeper::start(keeper, told)?;
 
     let programs = Arc::new(Programs::default());
     let held_back = Arc::new(AtomicU64::new(0));
@@ -222,14 +238,12 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
     start_sweeping(&control)?;
     start_overloads(&control)?;
 
-    let code = attend(&happened, &reload, seats);
+    let code = attend(&happened, &reload);
     let _ = notify("STOPPING=1");
     stop.store(true, Ordering::Relaxed);
     crew.bells.iter().for_each(Bell::ring);
     await_end(&happened, crew.running, code != ExitCode::SUCCESS);
-    for notice in prepared.into_iter().flat_map(Prepared::restore) {
-        warn!("{notice}");
-    }
+    restore(&news);
     writer.finish(LAST_WORDS);
     drop(server);
     info!("stopped");
@@ -346,7 +360,7 @@ fn start_workers(
     clock: Clock,
     opened: Opened,
     stop: &Arc<AtomicBool>,
-    events: &Sender<Event>,
+    (events, news): (&Sender<Event>, &Sender<News>),
 ) -> Result<Crew, String> {
     let workers = opened.workers.len();
     let exchanges = exchange(workers).map_err(|error| error.to_string())?;
@@ -388,12 +402,15 @@ fn start_workers(
         let cpu = crew.cpus[index];
         let realtime = settings.threads.realtime;
         let stop = Arc::clone(stop);
-        let events = events.clone();
+        let (events, news) = (events.clone(), news.clone());
         std::thread::Builder::new()
             .name(format!("weir-worker-{index}"))
             .spawn(move || {
                 place(index, cpu, realtime);
-                let _ = events.send(Event::Ended(index, worker.run(&clock, &stop)));
+                worker.run(&clock, &stop, &|failure| {
+                    let _ = news.send(News::Failed(index, failure));
+                });
+                let _ = events.send(Event::Ended(index));
             })
             .map_err(|error| format!("cannot start worker {index}: {error}"))?;
         crew.mailboxes.push(mailbox);
@@ -466,7 +483,7 @@ fn load_file(control: &Control, file: &Path) -> Result<(), String> {
 }
 
 /// Waits for what ends the process, and has the rules reloaded on SIGHUP meanwhile.
-fn attend(happened: &Receiver<Event>, reload: &Sender<()>, seats: &Seats) -> ExitCode {
+fn attend(happened: &Receiver<Event>, reload: &Sender<()>) -> ExitCode {
     for event in happened {
         match event {
             Event::Signal(SIGHUP) => {
@@ -481,12 +498,8 @@ fn attend(happened: &Receiver<Event>, reload: &Sender<()>, seats: &Seats) -> Exi
                 error!("{why}: THE BRIDGE IS CLOSED");
                 return ExitCode::FAILURE;
             }
-            Event::Ended(worker, result) => {
-                let cause = result.err().map_or_else(
-                    || "ended".to_owned(),
-                    |failure| format!("{}: {}", seats.names[failure.port & 1], failure.error),
-                );
-                error!("worker {worker}: {cause}: THE BRIDGE IS CLOSED");
+            Event::Ended(worker) => {
+                error!("worker {worker} has ended: THE BRIDGE IS CLOSED");
                 return ExitCode::FAILURE;
             }
         }
@@ -507,6 +520,19 @@ fn await_end(happened: &Receiver<Event>, running: usize, one_has_ended: bool) {
                 return;
             }
         }
+    }
+}
+
+/// Sets the interfaces back to what they were. A keeper that is busy with them is not waited for long.
+fn restore(news: &Sender<News>) {
+    let (back, prepared) = bounded(1);
+    let _ = news.send(News::Stop(back));
+    let Ok(prepared) = prepared.recv_timeout(STOP) else {
+        warn!("the ports are busy: their interfaces are left as they are");
+        return;
+    };
+    for notice in prepared.into_iter().flat_map(Prepared::restore) {
+        warn!("{notice}");
     }
 }
 

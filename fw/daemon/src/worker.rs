@@ -18,7 +18,7 @@ use crossbeam::channel::Receiver;
 use rtrb::Producer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use weir_engine::{Engine, Instant, LogRecord, LogSink, Reason, Releases, Verdict};
-use weir_hw::{Checksum, Frame, Pool, Port, PortError};
+use weir_hw::{Checksum, Frame, Pool, Port, PortError, Stats};
 
 use crate::batch::{Batch, GATHERED};
 use crate::clock::Clock;
@@ -44,6 +44,7 @@ struct Queue {
 pub struct Worker {
     engine: Engine,
     pool: Pool,
+    /// None while the worker is parted from its ports: nothing comes then, and nothing leaves.
     queues: Vec<Queue>,
     exchange: Exchange,
     letters: Receiver<Letter>,
@@ -60,6 +61,18 @@ pub struct Worker {
     /// Workers that were given something in this batch, one bit each; workers above 63 share.
     given: u64,
     back_pressure: u64,
+    /// What ports that it is parted from have counted, by index.
+    counted: Vec<Stats>,
+}
+
+/// What a worker needs of ports that have been opened.
+pub struct Berth {
+    /// Over the memory that all workers and ports share.
+    pub pool: Pool,
+    /// Made for frames of that memory.
+    pub hold: Hold,
+    /// Its queue of each port, in the order of the engine's port indices.
+    pub ports: Vec<Box<dyn Port>>,
 }
 
 /// A port that cannot go on, and why.
@@ -104,15 +117,12 @@ pub struct Parts {
 impl Worker {
     /// Puts a worker together.
     pub fn new(parts: Parts) -> Self {
-        let carries_offloads = parts.ports.iter().all(|port| port.carries_offloads());
+        let counted = vec![Stats::default(); parts.ports.len()];
+        let (queues, carries_offloads) = queues(parts.ports);
         Self {
             engine: parts.engine,
             pool: parts.pool,
-            queues: parts
-                .ports
-                .into_iter()
-                .map(|port| Queue { port, output: VecDeque::with_capacity(OUTPUT) })
-                .collect(),
+            queues,
             exchange: parts.exchange,
             letters: parts.letters,
             log: parts.log,
@@ -125,6 +135,7 @@ impl Worker {
             releases: Releases::with_capacity(Engine::FRAGMENTS as usize + Engine::BATCH),
             given: 0,
             back_pressure: 0,
+            counted,
         }
     }
 
@@ -138,9 +149,12 @@ impl Worker {
             moved += self.receive(port)?;
             self.judge(now);
         }
-        for worker in 0..self.exchange.from.len() {
-            moved += self.take_over(worker);
-            self.judge(now);
+        // Parted, it leaves what others may still give it where it is.
+        if !self.queues.is_empty() {
+            for worker in 0..self.exchange.from.len() {
+                moved += self.take_over(worker);
+                self.judge(now);
+            }
         }
         // A worker with states to end does not sleep.
         moved += usize::from(self.engine.advance(now));
@@ -160,19 +174,41 @@ impl Worker {
         Ok(moved > 0)
     }
 
-    /// Rounds until `stop`, sleeping while there is nothing to do; then closes the ports.
-    ///
-    /// # Errors
-    /// When a port cannot go on; all ports are closed then, too.
-    pub fn run(mut self, clock: &Clock, stop: &AtomicBool) -> Result<(), PortFailure> {
-        let result = self.rounds(clock, stop);
+    /// Rounds until `stop`, sleeping while there is nothing to do; then closes the ports. When a port
+    /// cannot go on, the worker parts from all of them, says so, and goes on without: its states live,
+    /// and letters are answered. [`Letter::Ports`] gives it new ones.
+    pub fn run(mut self, clock: &Clock, stop: &AtomicBool, failed: &dyn Fn(PortFailure)) {
+        while !stop.load(Ordering::Relaxed) {
+            if let Err(failure) = self.rounds(clock, stop) {
+                self.part(clock.now());
+                failed(failure);
+            }
+        }
         self.close();
-        result
+    }
+
+    /// Gives everything up that is of its ports' memory, and the ports.
+    fn part(&mut self, now: Instant) {
+        self.engine.forget_fragments(now);
+        self.engine.take_releases(&mut self.releases);
+        self.release(&mut 0, usize::MAX);
+        self.close();
+        for (counted, queue) in self.counted.iter_mut().zip(self.queues.drain(..)) {
+            *counted = counted.plus(queue.port.stats());
+        }
+    }
+
+    /// Takes ports that were opened anew.
+    fn take_ports(&mut self, berth: Berth) {
+        self.pool = berth.pool;
+        self.hold = berth.hold;
+        (self.queues, self.carries_offloads) = queues(berth.ports);
     }
 
     fn rounds(&mut self, clock: &Clock, stop: &AtomicBool) -> Result<(), PortFailure> {
         while !stop.load(Ordering::Relaxed) {
-            if !self.round(clock.now())? && !self.busy_poll {
+            // Without ports there is nothing to ask again and again.
+            if !self.round(clock.now())? && (!self.busy_poll || self.queues.is_empty()) {
                 self.sleep(stop)?;
             }
         }
@@ -353,8 +389,9 @@ impl Worker {
     fn send_crafted(&mut self) {
         let mut lost = 0;
         while let Some((port, bytes)) = self.engine.crafted() {
-            let output = &mut self.queues[port.0 as usize].output;
-            if output.len() < OUTPUT
+            let queue = self.queues.get_mut(port.0 as usize);
+            if let Some(Queue { output, .. }) = queue
+                && output.len() < OUTPUT
                 && let Some(mut frame) = self.pool.copy(bytes)
             {
                 frame.meta.checksum = Checksum::Complete;
@@ -445,6 +482,14 @@ impl Worker {
                 let counted = counted.map(Option::unwrap_or_default).collect();
                 let _ = reply.try_send((entries, counted));
             }
+            Letter::Part(done) => {
+                self.part(now);
+                let _ = done.try_send(());
+            }
+            Letter::Ports(berth, done) => {
+                self.take_ports(*berth);
+                let _ = done.try_send(());
+            }
             Letter::Open(until, done) => {
                 self.engine.open_until(until);
                 let _ = done.try_send(());
@@ -475,17 +520,31 @@ impl Worker {
         }
     }
 
+    /// What its queues of each port have counted, former ones included.
+    fn port_stats(&self) -> Vec<Stats> {
+        let now = self.queues.iter().map(|queue| queue.port.stats());
+        let now = now.chain(std::iter::repeat(Stats::default()));
+        self.counted.iter().zip(now).map(|(before, now)| before.plus(now)).collect()
+    }
+
     fn report(&mut self) -> Report {
         Report {
             counters: self.engine.counters().clone(),
             rules: self.engine.rule_counters(),
             ether: self.engine.ether_counters().to_vec(),
             states: self.engine.state_count(),
-            ports: self.queues.iter().map(|queue| queue.port.stats()).collect(),
+            ports: self.port_stats(),
             back_pressure: self.back_pressure,
             log_lost: self.log.lost(),
         }
     }
+}
+
+/// Queues over ports, and whether frames may leave by all of them with work left to their hardware.
+fn queues(ports: Vec<Box<dyn Port>>) -> (Vec<Queue>, bool) {
+    let carries_offloads = ports.iter().all(|port| port.carries_offloads());
+    let queue = |port| Queue { port, output: VecDeque::with_capacity(OUTPUT) };
+    (ports.into_iter().map(queue).collect(), carries_offloads)
 }
 
 impl LogSink for RecordSender {

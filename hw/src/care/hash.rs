@@ -7,11 +7,11 @@
 
 use std::io;
 
-use super::{Device, Outcome, Step, Undo, is_lack};
+use super::{Device, Outcome, Step, Undo, is_lack, lack};
 use crate::sys::ethtool::Hash;
 
 /// What the key repeats.
-pub const SYMMETRIC_WORD: u16 = 0x6d5a;
+const SYMMETRIC_WORD: u16 = 0x6d5a;
 
 /// What a NIC that hashes addresses and ports alike tells (`RXH_IP_SRC`, `RXH_IP_DST`,
 /// `RXH_L4_B_0_1`, `RXH_L4_B_2_3`).
@@ -19,14 +19,6 @@ const FOUR_TUPLE: u64 = 0xf0;
 
 /// `TCP_V4_FLOW`, `UDP_V4_FLOW`, `TCP_V6_FLOW`, `UDP_V6_FLOW`
 const FLOWS: [u32; 4] = [1, 2, 5, 6];
-
-/// How both ports spread frames over their queues by themselves: with [`SYMMETRIC_WORD`] as key, to the
-/// queue of this number in a table of the last bits of the hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spread {
-    /// Queue by hash modulo the table's length, a power of two.
-    pub table: Vec<u16>,
-}
 
 fn symmetric(length: usize) -> Vec<u8> {
     SYMMETRIC_WORD.to_be_bytes().into_iter().cycle().take(length).collect()
@@ -42,6 +34,10 @@ impl Step for Fields {
 
     fn consequence(&self) -> &'static str {
         "connections between two hosts share a queue"
+    }
+
+    fn shares_out(&self) -> bool {
+        true
     }
 
     fn take(&self, device: &dyn Device) -> io::Result<Outcome> {
@@ -68,6 +64,8 @@ impl Step for Fields {
         });
         match (undo, refused) {
             (None, None) => Ok(Outcome::AsItWas),
+            // Drivers that cannot choose (virtio_net without RSS) say EINVAL.
+            (None, Some(error)) if error.raw_os_error() == Some(libc::EINVAL) => lack(),
             (None, Some(error)) => Err(error),
             (Some(undo), None) => Ok(Outcome::Changed(undo)),
             (Some(undo), Some(error)) => Ok(Outcome::Partly(
@@ -93,10 +91,14 @@ impl Step for Key {
         "the two directions of a connection arrive at different queues, and one is handed over"
     }
 
+    fn shares_out(&self) -> bool {
+        true
+    }
+
     fn take(&self, device: &dyn Device) -> io::Result<Outcome> {
         let before = device.hash()?;
         if before.table.is_empty() {
-            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+            return lack();
         }
         if is_symmetric(&before) {
             return Ok(Outcome::AsItWas);
@@ -122,9 +124,7 @@ impl Step for Key {
         match device.set_hash(&mixed) {
             Ok(()) => Ok(Outcome::Changed(Box::new(move |device| device.set_hash(&back)))),
             // An old kernel says EINVAL of what it does not know.
-            Err(error) if is_lack(&error) || error.raw_os_error() == Some(libc::EINVAL) => {
-                Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
-            }
+            Err(error) if is_lack(&error) || error.raw_os_error() == Some(libc::EINVAL) => lack(),
             Err(error) => Err(error),
         }
     }
@@ -149,10 +149,14 @@ impl Step for Table {
         "queues get unequal shares, and the ports spread connections differently"
     }
 
+    fn shares_out(&self) -> bool {
+        true
+    }
+
     fn take(&self, device: &dyn Device) -> io::Result<Outcome> {
         let before = device.hash()?;
         if before.table.is_empty() {
-            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+            return lack();
         }
         let queues = super::channels::count(device)?.min(self.queues).max(1);
         let table: Vec<u32> = (0..queues).cycle().take(before.table.len()).collect();
@@ -165,16 +169,4 @@ impl Step for Table {
         let back = only(before.table.clone());
         Ok(Outcome::Changed(Box::new(move |device| device.set_hash(&back))))
     }
-}
-
-/// How a NIC spreads frames, if that can be computed: a Toeplitz hash of the symmetric key, which does
-/// not depend on anything mixed in before.
-pub(crate) fn spread(device: &dyn Device) -> Option<Spread> {
-    let hash = device.hash().ok()?;
-    let known = hash.transform == 0
-        && hash.function == Hash::TOEPLITZ
-        && is_symmetric(&hash)
-        && hash.table.len().is_power_of_two();
-    let table = hash.table.iter().map(|&queue| u16::try_from(queue).ok()).collect::<Option<_>>()?;
-    known.then_some(Spread { table })
 }

@@ -17,8 +17,6 @@ mod tests;
 use std::io;
 
 pub(crate) use device::{Device, Real};
-pub(crate) use hash::spread;
-pub use hash::{SYMMETRIC_WORD, Spread};
 
 /// What an owner may choose about the care of NICs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +58,11 @@ pub(crate) trait Step {
     /// What follows where it cannot be done.
     fn consequence(&self) -> &'static str;
 
+    /// Whether it is about which frame goes to which queue.
+    fn shares_out(&self) -> bool {
+        false
+    }
+
     /// Does it.
     ///
     /// # Errors
@@ -95,7 +98,9 @@ pub(crate) fn care(device: &dyn Device, wishes: &Wishes, cpus: &[u32]) -> Report
         &coalesce::Coalesce { usecs: wishes.interrupt_usecs },
         &interrupts::Affinity { cpus },
     ];
-    for step in steps {
+    // One worker has all queues: how they share is all the same.
+    let matters = |step: &&dyn Step| cpus.len() > 1 || !step.shares_out();
+    for step in steps.into_iter().filter(matters) {
         match step.take(device) {
             Ok(Outcome::AsItWas) => {}
             Ok(Outcome::Changed(undo)) => report.undo.push((step.name(), undo)),
@@ -112,6 +117,11 @@ pub(crate) fn care(device: &dyn Device, wishes: &Wishes, cpus: &[u32]) -> Report
         }
     }
     report
+}
+
+/// The driver has no such thing.
+fn lack<T>() -> io::Result<T> {
+    Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
 }
 
 /// Whether a driver says that it has no such thing.

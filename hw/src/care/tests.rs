@@ -27,10 +27,6 @@ struct Double {
     writes: RefCell<Vec<&'static str>>,
 }
 
-fn lack<T>() -> io::Result<T> {
-    Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
-}
-
 impl Double {
     fn wrote(&self, what: &'static str) -> io::Result<()> {
         match self.broken {
@@ -168,8 +164,6 @@ fn a_nic_that_can_everything_gets_everything_and_gives_it_back() {
     assert_eq!(hash.table[..4], [0, 1, 0, 1]);
     assert_eq!(state.affinity[&43], "5");
     assert_eq!((&*state.affinity[&40], &*state.affinity[&48]), ("2", "0-7"), "events stay");
-    let both = spread(&device).expect("it can be computed");
-    assert_eq!(both.table, [[0, 1]; 64].concat());
     undo(&device, report);
     assert_eq!(*device.state.borrow(), found);
 }
@@ -189,9 +183,11 @@ fn what_is_right_is_left_alone() {
 #[test]
 fn a_nic_that_can_nothing_is_not_complained_about() {
     let device = Double { driver: "veth", ..Double::default() };
-    let report = care(&device, &Wishes::default(), &[0]);
+    let report = care(&device, &Wishes::default(), &[0, 1]);
     assert_eq!(report.warnings, [""; 0]);
     assert_eq!(report.lacks.len(), 8, "{:?}", report.lacks);
+    let alone = care(&device, &Wishes::default(), &[0]);
+    assert_eq!(alone.lacks.len(), 5, "how queues share matters to nobody: {:?}", alone.lacks);
 }
 
 #[test]
@@ -231,7 +227,6 @@ fn a_fixed_key_is_a_lack() {
     let device = Double { fixed_key: true, ..ixgbe() };
     let report = care(&device, &Wishes::default(), &[0, 1]);
     assert_eq!(report.lacks, ["hash key"]);
-    assert_eq!(spread(&device), None);
 }
 
 #[test]
@@ -246,4 +241,11 @@ fn wishes_are_heard() {
     assert_eq!(state.tables[&Table::Pause], [0, 1, 1, 1], "it was on");
     assert_eq!((state.tables[&Table::Coalesce][1], state.tables[&Table::Coalesce][5]), (30, 30));
     assert!(report.undo.iter().all(|(name, _)| *name != "flow control"));
+}
+
+#[test]
+fn fields_that_cannot_be_chosen_are_a_lack() {
+    let device = Double { broken: Some(("fields", libc::EINVAL)), ..ixgbe() };
+    let report = care(&device, &Wishes::default(), &[0, 1]);
+    assert_eq!((&report.warnings[..], &report.lacks[..]), (&[][..], &["hashed fields"][..]));
 }

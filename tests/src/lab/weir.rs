@@ -41,12 +41,17 @@ pub struct WeirOptions {
     pub workers: u32,
     /// Text of the rule file.
     pub rules: String,
+    /// `--lan`.
+    pub lan: String,
+    /// Text of the settings file.
+    pub settings: String,
 }
 
 impl WeirOptions {
     /// One worker.
     pub fn new(io: Io, rules: &str) -> Self {
-        Self { io, workers: 1, rules: rules.to_owned() }
+        let (rules, lan) = (rules.to_owned(), Lab::LAN.to_owned());
+        Self { io, workers: 1, rules, lan, settings: String::new() }
     }
 }
 
@@ -86,10 +91,10 @@ impl Weir {
         write(&rules, &options.rules);
         // This machine's own settings, if it has any, are not to be read.
         let settings = lab.folder().join("weir.toml");
-        write(&settings, "");
+        write(&settings, &options.settings);
         let mut command = lab.firewall.command(&binary().to_string_lossy());
         command
-            .args(["run", "--lan", Lab::LAN, "--wan", Lab::WAN])
+            .args(["run", "--lan", &options.lan, "--wan", Lab::WAN])
             .args(["--io", &options.io.to_string(), "--workers", &options.workers.to_string()])
             .arg("--share-cores")
             .arg("--config")

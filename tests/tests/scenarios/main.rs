@@ -20,6 +20,7 @@ mod limits;
 mod link;
 mod listings;
 mod loading;
+mod ports;
 mod pppoe;
 mod proxied;
 mod slow;

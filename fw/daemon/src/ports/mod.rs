@@ -1,8 +1,10 @@
 //! The two interfaces of the bridge: found by what the settings call them, prepared, opened, and where
 //! the threads that serve them run.
 
+pub mod keeper;
 pub mod list;
 mod name;
+mod propagation;
 mod seats;
 
 pub use name::find;
@@ -31,15 +33,15 @@ pub fn open(settings: &Settings, seats: &Seats) -> Result<([Prepared; 2], Opened
     let wanted =
         Wanted { io: settings.io, workers: settings.workers.into(), busy_poll: settings.busy_poll };
     let opened = weir_hw::open(&wanted, &mut prepared).map_err(|error| error.to_string())?;
-    tell(&prepared);
+    tell(&mut prepared);
     let faster = opened.faster.as_ref().map(|faster| format!("; faster would be: {faster}"));
     info!("ports: {}{}", opened.reason, faster.unwrap_or_default());
     Ok((prepared, opened))
 }
 
-/// Says what there is to say about the preparation.
-fn tell(prepared: &[Prepared; 2]) {
-    for notice in prepared.iter().flat_map(Prepared::notices) {
+/// Says what there is to say about the preparation, once.
+fn tell(prepared: &mut [Prepared; 2]) {
+    for notice in prepared.iter_mut().flat_map(Prepared::take_notices) {
         if notice.warns {
             warn!("{notice}");
         } else {

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crossbeam::channel::Sender;
 use weir_config::{Defines, SourceFile, parse_one};
 use weir_daemon::clock::Clock;
 use weir_daemon::handover::{Bell, exchange};
 use weir_daemon::hold::Hold;
 use weir_daemon::log::{self, RecordReceiver};
 use weir_daemon::mailbox::{Letter, Mailbox, Report};
-use weir_daemon::worker::{Parts, PortFailure, Worker};
+use weir_daemon::worker::{Berth, Parts, Worker};
 use weir_engine::packet::build::udp;
 use weir_engine::table::Pages;
 use weir_engine::{Engine, PortName, PortNames, Program, Setup, Shared};
@@ -60,35 +61,45 @@ pub(crate) fn program(text: &str) -> Arc<Program> {
     Arc::new(Program::compile(&rules, &names(), None).unwrap())
 }
 
+/// Two ports with as many rings as there are workers, and what each of these gets of them.
+fn plug(count: u16, spare: u32) -> (Double, Vec<Berth>) {
+    let mut config = Config::strict(&["lan0", "wan0"]);
+    config.spare_buffers = spare;
+    for nic in &mut config.nics {
+        (nic.tx_rings, nic.rx_rings) = (count, count);
+        (nic.tx_slots, nic.rx_slots) = (128, 512);
+    }
+    let double = Double::new(config).unwrap();
+    let berths = (0..count).map(|index| {
+        let mut pool = Pool::new(Arc::clone(double.memory()));
+        let ports = ["lan0", "wan0"].map(|name| {
+            let mut request = weir_hw::netmap::Request::new(name);
+            request.rings = Rings::One(index);
+            request.region = Some(double.region());
+            if name == "lan0" && index == 0 {
+                request.spare_buffers = spare;
+            }
+            let port = double.open(&request).unwrap();
+            Box::new(port) as Box<dyn Port>
+        });
+        // What came with a registration is spare for all.
+        pool.drain();
+        Berth { pool, hold: Hold::new(true).unwrap(), ports: ports.into() }
+    });
+    let berths = berths.collect();
+    (double, berths)
+}
+
 impl House {
     pub(crate) fn new(count: u16, spare: u32) -> Self {
-        let mut config = Config::strict(&["lan0", "wan0"]);
-        config.spare_buffers = spare;
-        for nic in &mut config.nics {
-            (nic.tx_rings, nic.rx_rings) = (count, count);
-            (nic.tx_slots, nic.rx_slots) = (128, 512);
-        }
-        let double = Double::new(config).unwrap();
+        let (double, berths) = plug(count, spare);
         let exchanges = exchange(count.into()).unwrap();
         let bells = Arc::clone(&exchanges[0].bells);
         let overloads = Arc::clone(&exchanges[0].overloads);
         let shared: Arc<Shared> = Arc::default();
         let (mut workers, mut mailboxes, mut records) = (Vec::new(), Vec::new(), Vec::new());
         let clock = Clock::start();
-        for (index, exchange) in exchanges.into_iter().enumerate() {
-            let mut pool = Pool::new(Arc::clone(double.memory()));
-            let ports = ["lan0", "wan0"].map(|name| {
-                let mut request = weir_hw::netmap::Request::new(name);
-                request.rings = Rings::One(index as u16);
-                request.region = Some(double.region());
-                if name == "lan0" && index == 0 {
-                    request.spare_buffers = spare;
-                }
-                let port = double.open(&request).unwrap();
-                Box::new(port) as Box<dyn Port>
-            });
-            // What came with a registration is spare for all.
-            pool.drain();
+        for (index, (exchange, berth)) in exchanges.into_iter().zip(berths).enumerate() {
             let setup = Setup {
                 worker: index as u16,
                 workers: count,
@@ -102,9 +113,9 @@ impl House {
             workers.push(Worker::new(Parts {
                 index,
                 engine: Engine::new(setup, memory, Arc::clone(&shared)),
-                pool,
-                hold: Hold::new(true).unwrap(),
-                ports: ports.into(),
+                pool: berth.pool,
+                hold: berth.hold,
+                ports: berth.ports,
                 exchange,
                 letters,
                 log: sender,
@@ -125,6 +136,31 @@ impl House {
             overloads,
             _records: records,
             clock,
+        }
+    }
+
+    /// Takes the ports away from all workers, as the keeper does; every buffer must be back then.
+    pub(crate) fn part(&mut self) {
+        for _ in 0..2 {
+            self.tell(|_, done| Letter::Part(done));
+        }
+        assert_eq!(self.double.audit().in_hand, 0, "no buffer is lost");
+    }
+
+    /// Gives new ports to all workers.
+    pub(crate) fn plug_in(&mut self, spare: u32) {
+        let (double, berths) = plug(self.workers.len() as u16, spare);
+        (self.lan, self.wan) = (double.wire("lan0").unwrap(), double.wire("wan0").unwrap());
+        let mut berths = berths.into_iter();
+        self.tell(|_, done| Letter::Ports(Box::new(berths.next().unwrap()), done));
+        self.double = double;
+    }
+
+    fn tell(&mut self, mut letter: impl FnMut(usize, Sender<()>) -> Letter) {
+        for worker in 0..self.workers.len() {
+            let answer = self.mailboxes[worker].post(|done| letter(worker, done)).unwrap();
+            assert!(self.round(worker));
+            answer.wait().unwrap();
         }
     }
 
@@ -177,7 +213,9 @@ impl House {
             .into_iter()
             .map(|worker| {
                 let (stop, clock) = (Arc::clone(&stop), self.clock);
-                std::thread::spawn(move || worker.run(&clock, &stop))
+                std::thread::spawn(move || {
+                    worker.run(&clock, &stop, &|failure| panic!("{failure}"));
+                })
             })
             .collect();
         Running { house: self, stop, threads }
@@ -238,7 +276,7 @@ impl Arrivals {
 pub(crate) struct Running {
     pub(crate) house: House,
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Result<(), PortFailure>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -247,7 +285,7 @@ impl Running {
         self.stop.store(true, Ordering::Relaxed);
         self.house.bells.iter().for_each(Bell::ring);
         for thread in self.threads {
-            thread.join().unwrap().unwrap();
+            thread.join().unwrap();
         }
         assert_eq!(self.house.double.audit().in_hand, 0, "no buffer is lost");
     }

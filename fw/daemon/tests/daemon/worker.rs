@@ -167,6 +167,45 @@ fn a_port_that_vanishes_is_reported() {
     assert_eq!(failure.expect("the port is gone").port, 1);
 }
 
+/// While ports are away, states live and letters are answered; nothing of the old memory survives.
+#[test]
+fn workers_part_from_their_ports_and_go_on_with_new_ones() {
+    let mut house = House::new(2, 1024);
+    house.install("block in\npass in on lan\n");
+    for flow in 0..8 {
+        assert!(house.lan.put(usize::from(flow & 1), &datagram(flow, 0)));
+    }
+    house.settle();
+    let mut there = Arrivals::default();
+    assert_eq!(there.take(&house.wan, 2), 8);
+    // On the way between the workers and in the rings when the ports go, and a fragment that waits.
+    for flow in 0..8 {
+        assert!(house.lan.put(usize::from(flow & 1), &datagram(flow, 1)));
+    }
+    for fragment in fragments(&long(3, 3000), 7, 1480).iter().take(2) {
+        assert!(house.lan.put(0, fragment));
+    }
+    house.round(0);
+    house.part();
+    for report in house.reports() {
+        assert_eq!(report.ports.len(), 2, "what was counted is still known");
+    }
+    assert!(!house.round(0) && !house.round(1), "nothing moves");
+    let before: u64 = house.reports().iter().map(|report| report.ports[0].received).sum();
+    assert!(before >= 8);
+
+    house.plug_in(1024);
+    for flow in 0..8 {
+        assert!(house.wan.put(usize::from(flow & 1), &answer(flow, 2)));
+    }
+    house.settle();
+    let mut back = Arrivals::default();
+    assert_eq!(back.take(&house.lan, 2), 8, "their states have lived");
+    let after: u64 = house.reports().iter().map(|report| report.ports[0].received).sum();
+    assert_eq!(after, before);
+    house.close();
+}
+
 #[test]
 fn sleeping_workers_wake_for_frames_letters_and_the_end() {
     const NUMBERS: u16 = 50;

@@ -337,6 +337,15 @@ impl Engine {
         }
     }
 
+    /// Gives up all datagrams that are not whole, as when the frames that are held cannot stay where
+    /// they are: [`Engine::take_releases`] has them all.
+    pub fn forget_fragments(&mut self, now: Instant) {
+        while let Some(datagram) = self.fragments.cache.expired(now, Duration::ZERO) {
+            self.drop_all(datagram, Reason::FragTimeout, 0);
+            self.fragments.cache.remove(datagram);
+        }
+    }
+
     /// Gives up datagrams whose time is over; without a program, all. Whether there may be more.
     pub(crate) fn expire_fragments(&mut self, now: Instant) -> bool {
         let seconds = |program: &Program| program.options().timeouts.get(Timeout::Frag).into();
