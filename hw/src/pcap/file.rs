@@ -36,9 +36,9 @@ pub struct Error {
 pub enum Problem {
     /// It cannot be read or written.
     Io(io::Error),
-    /// Not the magic number of a classic pcap file (pcapng is another format).
+    /// Not the magic number of a pcap or pcapng file.
     Magic(u32),
-    /// Another version than 2.4.
+    /// Another version than pcap's 2.4 or pcapng's 1.0.
     Version(u16, u16),
     /// Another link type than Ethernet.
     LinkType(u32),
@@ -50,8 +50,18 @@ pub enum Problem {
     Length(u32),
     /// A second has no such fraction.
     Fraction(u32),
-    /// A time that the format cannot hold (after 2106).
+    /// A time that the format cannot hold (after 2106), or that does not fit 64 bits of nanoseconds.
     Time(u64),
+    /// pcapng: neither byte order.
+    ByteOrder(u32),
+    /// pcapng: no block of this type can have this length.
+    Block(u32),
+    /// pcapng: no interface of this number was described, or it is one too many.
+    Interface(u32),
+    /// pcapng: a resolution of time that nothing counts in.
+    Resolution(u8),
+    /// pcapng: more bytes of a frame than its block holds.
+    Captured(u32),
 }
 
 impl fmt::Display for Error {
@@ -60,9 +70,7 @@ impl fmt::Display for Error {
         match &self.problem {
             Problem::Io(error) => error.fmt(f),
             Problem::Magic(magic) => write!(f, "{magic:#010x} is not the magic number of pcap"),
-            Problem::Version(major, minor) => {
-                write!(f, "version {major}.{minor} is not pcap's 2.4")
-            }
+            Problem::Version(major, minor) => write!(f, "version {major}.{minor} is not known"),
             Problem::LinkType(link) => write!(f, "link type {link} is not Ethernet (1)"),
             Problem::CheckSequence => f.write_str("frames with a check sequence are not supported"),
             Problem::Truncated => f.write_str("the file ends in the middle of it"),
@@ -72,6 +80,13 @@ impl fmt::Display for Error {
             Problem::Fraction(fraction) => write!(f, "a second has no fraction {fraction}"),
             Problem::Time(nanoseconds) => {
                 write!(f, "pcap has no time {nanoseconds} ns after the epoch")
+            }
+            Problem::ByteOrder(order) => write!(f, "{order:#010x} is no byte order of pcapng"),
+            Problem::Block(length) => write!(f, "a block cannot have {length} bytes"),
+            Problem::Interface(number) => write!(f, "there is no interface {number}"),
+            Problem::Resolution(byte) => write!(f, "{byte:#04x} is no resolution of time"),
+            Problem::Captured(length) => {
+                write!(f, "a frame of {length} bytes does not fit its block")
             }
         }
     }
@@ -332,7 +347,7 @@ mod tests {
             changed(0, &[0x0a, 0x0d, 0x0d, 0x0a]),
             "offset 0: 0x0a0d0d0a is not the magic number of pcap"
         );
-        assert_eq!(changed(4, &[3]), "offset 4: version 3.4 is not pcap's 2.4");
+        assert_eq!(changed(4, &[3]), "offset 4: version 3.4 is not known");
         assert_eq!(changed(20, &[113]), "offset 20: link type 113 is not Ethernet (1)");
         assert_eq!(
             changed(23, &[0x14]),
