@@ -56,6 +56,7 @@ impl Engine {
         // Taken out for the while; nothing else asks rules.
         let mut findings = self.findings.take().unwrap_or_default();
         let decision = self.decide_new(arrival, &mut findings);
+        self.deciding.note(i, decision.deciding());
         let (verdict, begun) = if flows && self.answers(round.program, packet, &decision) {
             (self.answer_syn(arrival, frames, &decision), None)
         } else if decision.passes {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::chance::Chance;
 use crate::counters::Counters;
+use crate::deciding::Deciding;
 use crate::expiry::Expiry;
 use crate::flow::HashKey;
 use crate::fragment::Fragments;
@@ -73,6 +74,7 @@ pub struct Engine {
     pub(crate) outbox: Outbox,
     /// Scratch of [`Engine::judge`], one a frame of the batch.
     pub(crate) lanes: Box<[Lane]>,
+    pub(crate) deciding: Deciding,
     /// Scratch of an evaluation.
     pub(crate) findings: Option<Box<Findings>>,
     /// What tables say of the packets that come next.
@@ -133,6 +135,7 @@ impl Engine {
             telling: Budget::new(TOLD, TOLD),
             outbox: Outbox::default(),
             lanes: (0..Self::BATCH).map(|_| Lane::BLANK).collect(),
+            deciding: Deciding::new(),
             findings: Some(Box::default()),
             answers: [Answers::default(); DEPTH],
             chance: Chance::new(setup.key, setup.worker),

@@ -63,6 +63,7 @@ impl Engine {
     ) {
         verdicts.clear();
         self.counters.judged += frames.len() as u64;
+        self.deciding.begin(0);
         if self.is_open(now) {
             verdicts.extend((0..frames.len()).map(|i| self.pass_unjudged(frames, i)));
             return;
@@ -76,6 +77,7 @@ impl Engine {
         let (tables, none) = (self.tables.take(), Tables::default());
         let link = Some(program.link()).filter(|link| link.is_active());
         self.set_pace(&program);
+        self.deciding.begin(frames.len());
         let round = Round {
             now,
             tick: tick(now),
@@ -365,7 +367,7 @@ impl Engine {
 
     /// The flow's state if it began under the other state policy than most do now.
     #[inline]
-    fn find_other(&self, flow: &Lane) -> Option<u32> {
+    pub(crate) fn find_other(&self, flow: &Lane) -> Option<u32> {
         if !self.table.has_other_policy(&flow.key) {
             return None;
         }

@@ -12,6 +12,7 @@ mod challenge;
 mod chance;
 pub mod classifier;
 pub mod counters;
+mod deciding;
 mod effects;
 mod encapsulation;
 pub mod engine;
@@ -58,8 +59,8 @@ pub use pool::Pool;
 pub use reason::Reason;
 pub use ruleset::records::RuleCounters;
 pub use ruleset::{
-    CompileError, Criterion, Decision, Outcome, PortName, PortNames, Program, RulePlace, SideTrace,
-    TableName, Trace, TraceStep,
+    CompileError, Criterion, Decision, Filter, FilterError, Outcome, PortName, PortNames, Program,
+    RulePlace, SideTrace, TableName, Trace, TraceStep,
 };
 pub use shared::Shared;
 pub use state::tail::Tails;

@@ -238,7 +238,9 @@ impl Engine {
         let gathered = self.fragments.cache.gathered(datagram);
         (self.fragments.effects, self.fragments.least_ttl) = (Effects::NONE, 0);
         let mut whole = Whole { frames, parts: &parts };
+        let before = self.deciding.noted(0);
         let verdict = self.judge_whole(round, &mut whole, &gathered, log);
+        self.deciding.move_first(before, i);
         let others = u64::from(gathered.count - 1);
         match verdict {
             Verdict::Forward(_) => self.change_all(frames, &parts),

@@ -50,6 +50,17 @@ pub struct Decision {
     pub(crate) log_all: bool,
 }
 
+impl Decision {
+    /// Ids of the rules that decide it, arriving and leaving: the one that blocks, or those that pass.
+    pub(crate) const fn deciding(&self) -> [Option<u32>; 2] {
+        match self.blocked_by {
+            None => self.rules,
+            Some(0) => [self.rules[0], None],
+            Some(_) => [None, self.rules[1]],
+        }
+    }
+}
+
 /// How one step of an evaluation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
