@@ -34,6 +34,18 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
+    /// Sends a command and leaves the answer to be read.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(crate) fn send(mut self, command: Command) -> io::Result<BufReader<UnixStream>> {
+        let mut line = serde_json::to_vec(&Request { version: VERSION, command })?;
+        line.push(b'\n');
+        // What a daemon says that refuses the connection is still read.
+        let _ = self.stream.get_mut().write_all(&line);
+        Ok(self.stream)
+    }
+
     /// Sends a command, gives every line of the answer to `each` and returns the one that ends it.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod check;
 mod client;
 pub mod ctl;
@@ -9,6 +10,6 @@ pub mod explanation;
 pub mod options;
 mod print;
 pub mod protocol;
-mod rulesets;
+pub mod rulesets;
 pub mod source;
 mod table;

@@ -21,6 +21,7 @@
 //!    "errors":1,"omitted":0}}
 //! ```
 
+mod captures;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use weir_config::Diagnostics;
 
 use crate::explanation::Explanation;
+pub use captures::{Capture, CaptureBegun, MAX_FILTER};
 pub use tables::{
     Feedback, Table, TableAction, TableChange, TableEntry, TableFeedback, TableOutcome,
 };
@@ -192,6 +194,14 @@ pub enum Command {
     ///
     /// `{"version":1,"command":{"explain":{"packet":"in on wan proto udp from ::1 to ::2 port 53"}}}`
     Explain(Explain),
+    /// Captures frames; root only. Answer: `capture`, then no more lines but a pcapng section
+    /// (draft-ietf-opsawg-pcapng) with the ports as its interfaces and what became of each packet that
+    /// arrived as its comment. It ends after the count or the time that was asked for, or when the
+    /// client shuts its side of the connection down, with the numbers of packets that were captured
+    /// and lost; the daemon closes the connection then. `error` or `diagnostics` if it does not begin.
+    ///
+    /// `{"version":1,"command":{"capture":{"port":"wan","filter":"proto tcp to port 22","count":10}}}`
+    Capture(Capture),
 }
 
 /// A packet to be explained.
@@ -401,6 +411,8 @@ pub enum Reply {
     Memory(Vec<Limit>),
     /// What becomes of a packet.
     Explanation(Box<Explanation>),
+    /// A capture has begun: what follows on the connection are no lines.
+    Capture(CaptureBegun),
 }
 
 impl Reply {
@@ -842,7 +854,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&request).unwrap(), example);
             seen += 1;
         }
-        assert_eq!(seen, 21, "one example for each command and one for the request");
+        assert_eq!(seen, 22, "one example for each command and one for the request");
     }
 
     #[test]

@@ -15,17 +15,20 @@ const MAX_LINES: usize = 10_000_000;
 
 /// How much is shown.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Detail {
+pub struct Detail {
     /// How many `-v`.
-    pub(crate) verbose: u8,
+    pub verbose: u8,
     /// `-g`: numbers.
-    pub(crate) debug: bool,
+    pub debug: bool,
     /// The bodies of all anchors.
-    pub(crate) recursive: bool,
+    pub recursive: bool,
 }
 
 /// `-s rules`. What is built in is shown in comments, so that the output can be loaded.
-pub(crate) fn rules(out: &mut impl Write, listing: &RuleListing, detail: Detail) -> io::Result<()> {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn rules(out: &mut impl Write, listing: &RuleListing, detail: Detail) -> io::Result<()> {
     for line in &listing.built_in {
         writeln!(out, "# built in: {line}")?;
     }

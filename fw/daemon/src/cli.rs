@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::ports::list;
-use crate::tools::{check, explain, test};
-use crate::{bench, run};
+use crate::tools::{capture, check, explain, test};
+use crate::{bench, replay, run};
 
 /// A transparent bridge firewall.
 #[derive(Debug, Parser)]
@@ -31,9 +31,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Test a rule file against lists of cases
     Test(test::Arguments),
-    /// (not built yet) Send packets of pcap files through a rule file
-    #[command(disable_help_flag = true)]
-    Replay(Rest),
+    /// Send packets of capture files through the firewall, in their own time
+    Replay(replay::Arguments),
     /// Measure the worker loop in memory
     Bench(bench::Arguments),
     /// List network interfaces and recommend which two to bridge
@@ -41,9 +40,8 @@ enum Command {
     /// (not built yet) The interactive shell
     #[command(disable_help_flag = true)]
     Shell(Rest),
-    /// (not built yet) Capture packets
-    #[command(disable_help_flag = true)]
-    Capture(Rest),
+    /// Capture packets of the running firewall, with their verdicts
+    Capture(capture::Arguments),
     /// (not built yet) Live view
     #[command(disable_help_flag = true)]
     Top(Rest),
@@ -74,7 +72,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bench(arguments) => bench::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
         Command::Nics(arguments) => list::main(&arguments),
-        Command::Replay(_) | Command::Shell(_) | Command::Capture(_) | Command::Top(_) => {
+        Command::Replay(arguments) => replay::main(&arguments),
+        Command::Capture(arguments) => capture::main(&arguments),
+        Command::Shell(_) | Command::Top(_) => {
             let name = matches.subcommand_name().unwrap_or_default();
             eprintln!("weir: `weir {name}` is not built yet");
             ExitCode::from(2)

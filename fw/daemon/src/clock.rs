@@ -1,6 +1,7 @@
 //! The engine's clock and the wall's.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use weir_engine::time::Instant;
@@ -9,23 +10,52 @@ use weir_engine::time::Instant;
 /// of the engine can be printed as a date.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    base: std::time::Instant,
+    hand: Hand,
     wall: Duration,
+}
+
+/// What moves a clock.
+#[derive(Clone, Copy, Debug)]
+enum Hand {
+    /// Time itself, since then.
+    Machine(std::time::Instant),
+    /// Somebody who plays back what has been. It lives as long as the process: a replay has one.
+    Replay(&'static AtomicU64),
 }
 
 impl Clock {
     /// A clock whose base is now.
     pub fn start() -> Self {
         Self {
-            base: std::time::Instant::now(),
+            hand: Hand::Machine(std::time::Instant::now()),
             // A clock before 1970 prints dates from 1970 on.
             wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
         }
     }
 
+    /// A clock that stands still until [`Clock::set`]; `wall` is its base, since 1970.
+    pub fn standing(wall: Duration) -> Self {
+        Self { hand: Hand::Replay(Box::leak(Box::default())), wall }
+    }
+
+    /// Moves a clock that was made by [`Clock::standing`]; others go on as they do.
+    pub fn set(&self, now: Instant) {
+        if let Hand::Replay(hand) = self.hand {
+            hand.store(now.0, Ordering::Relaxed);
+        }
+    }
+
     /// Time since the base.
     pub fn now(&self) -> Instant {
-        Instant(self.base.elapsed().as_nanos() as u64)
+        match self.hand {
+            Hand::Machine(base) => Instant(base.elapsed().as_nanos() as u64),
+            Hand::Replay(hand) => Instant(hand.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// A point in time in nanoseconds since 1970.
+    pub const fn since_epoch(&self, at: Instant) -> u64 {
+        (self.wall.as_nanos() as u64).saturating_add(at.0)
     }
 
     /// The date of a point in time.
@@ -37,6 +67,13 @@ impl Clock {
 /// A date, printed as RFC 3339 does, in UTC, with microseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Date(Duration);
+
+impl Date {
+    /// So long after 1970-01-01 00:00 UTC.
+    pub const fn since_epoch(time: Duration) -> Self {
+        Self(time)
+    }
+}
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,7 +108,19 @@ impl fmt::Display for Date {
 mod tests {
     use std::time::Duration;
 
-    use super::Date;
+    use weir_engine::Instant;
+
+    use super::{Clock, Date};
+
+    #[test]
+    fn a_standing_clock_is_moved_by_hand() {
+        let clock = Clock::standing(Duration::from_secs(951_782_400));
+        assert_eq!(clock.now(), Instant(0));
+        clock.set(Instant(1_500_000_000));
+        assert_eq!(clock.now(), Instant(1_500_000_000));
+        assert_eq!(clock.since_epoch(clock.now()), 951_782_401_500_000_000);
+        assert_eq!(clock.date(clock.now()).to_string(), "2000-02-29T00:00:01.500000Z");
+    }
 
     #[test]
     fn dates_are_right() {

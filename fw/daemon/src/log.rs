@@ -21,7 +21,7 @@ use tracing::info;
 use weir_config::rules::Direction;
 use weir_engine::packet::describe::describe;
 use weir_engine::packet::protocol;
-use weir_engine::{LogAction, LogRecord, StateNote};
+use weir_engine::{LogAction, LogRecord, PortIndex, StateNote};
 
 use crate::clock::Clock;
 use crate::rules::Programs;
@@ -58,6 +58,13 @@ pub fn ring() -> (RecordSender, RecordReceiver) {
         RecordSender { ring: producer, lost: Arc::clone(&lost) },
         RecordReceiver { ring: consumer, lost, reported: 0 },
     )
+}
+
+impl RecordReceiver {
+    /// The next record, for those who write them down themselves.
+    pub fn take(&mut self) -> Option<LogRecord> {
+        self.ring.pop().ok()
+    }
 }
 
 impl RecordSender {
@@ -98,12 +105,19 @@ pub struct Writer {
     pub out: Box<dyn Write + Send>,
     /// The engine's clock.
     pub clock: Clock,
+    /// What puts records into words.
+    pub teller: Teller,
+    /// Records that were not written because of the rate bound.
+    pub held_back: Arc<AtomicU64>,
+}
+
+/// Puts records into words.
+#[derive(Clone)]
+pub struct Teller {
     /// Roles of the ports, by index.
     pub roles: Vec<String>,
     /// The programs that rule numbers belong to.
     pub programs: Arc<Programs>,
-    /// Records that were not written because of the rate bound.
-    pub held_back: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -148,11 +162,11 @@ impl Writer {
                     self.held_back.fetch_add(1, Ordering::Relaxed);
                 } else if record.is_debug {
                     let mut line = String::new();
-                    self.tell(&record, &mut line);
+                    self.teller.tell(&record, &mut line);
                     info!("refused by its state: {line}");
                 } else {
                     let _ = write!(lines, "{} ", self.clock.date(record.time));
-                    self.tell(&record, &mut lines);
+                    self.teller.tell(&record, &mut lines);
                     lines.push('\n');
                     formatted += 1;
                 }
@@ -183,22 +197,14 @@ impl Writer {
         }
         taken
     }
+}
 
+impl Teller {
     /// As tcpdump prints pflog: rule, label, reason, action, direction, port, packet; then the state
     /// that it belongs to, as it was.
-    fn tell(&self, record: &LogRecord, line: &mut String) {
-        line.push_str("rule ");
-        if record.rule == u32::MAX {
-            line.push_str("none");
-        } else {
-            let rule = self.programs.rule(record.epoch, record.rule);
-            escape(&rule.number, line);
-            if let Some(label) = rule.label {
-                line.push_str(" \"");
-                escape(&label, line);
-                line.push('"');
-            }
-        }
+    pub fn tell(&self, record: &LogRecord, line: &mut String) {
+        let rule = (record.rule != u32::MAX).then_some(record.rule);
+        self.rule(record.epoch, rule, line);
         if let Some(reason) = record.reason {
             let _ = write!(line, "/{reason}");
         }
@@ -211,13 +217,34 @@ impl Writer {
             Direction::In => "in",
             Direction::Out => "out",
         };
-        let role = self.roles.get(record.at.0 as usize).map_or("?", String::as_str);
+        let role = self.role(record.at);
         let _ = write!(line, ": {action} {direction} on {role}: ");
         let head = &record.bytes[..usize::from(record.captured).min(record.bytes.len())];
         escape(&describe(head, record.length).to_string(), line);
         if let Some(state) = &record.state {
             describe_state(state, line);
         }
+    }
+
+    /// `rule 14 "label"`, `rule 3.webfarm.0` or `rule none`.
+    pub fn rule(&self, epoch: u32, rule: Option<u32>, line: &mut String) {
+        line.push_str("rule ");
+        let Some(rule) = rule else {
+            line.push_str("none");
+            return;
+        };
+        let rule = self.programs.rule(epoch, rule);
+        escape(&rule.number, line);
+        if let Some(label) = rule.label {
+            line.push_str(" \"");
+            escape(&label, line);
+            line.push('"');
+        }
+    }
+
+    /// The role of a port.
+    pub fn role(&self, port: PortIndex) -> &str {
+        self.roles.get(usize::from(port.0)).map_or("?", String::as_str)
     }
 }
 
@@ -244,7 +271,7 @@ fn describe_state(state: &StateNote, line: &mut String) {
 
 /// Appends `text` with everything that is not a printable ASCII character escaped, so that a packet
 /// cannot write to a terminal or forge a line.
-fn escape(text: &str, to: &mut String) {
+pub fn escape(text: &str, to: &mut String) {
     for character in text.chars() {
         if character == ' ' || character.is_ascii_graphic() {
             to.push(character);
@@ -331,7 +358,7 @@ mod tests {
         StateNote,
     };
 
-    use super::{Pace, RATE, RING, RecordSender, Writer, escape, ring};
+    use super::{Pace, RATE, RING, RecordSender, Teller, Writer, escape, ring};
     use crate::clock::Clock;
     use crate::rules::{Places, Programs};
 
@@ -374,8 +401,10 @@ mod tests {
             rings: vec![receiver],
             out: Box::new(paper.clone()),
             clock: Clock::start(),
-            roles: vec!["lan".into(), "wan".into()],
-            programs: Arc::new(programs),
+            teller: Teller {
+                roles: vec!["lan".into(), "wan".into()],
+                programs: Arc::new(programs),
+            },
             held_back: Arc::new(AtomicU64::new(0)),
         };
         (sender, writer, paper)

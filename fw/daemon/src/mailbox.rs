@@ -13,6 +13,7 @@ use weir_engine::{
 use weir_hw::Stats;
 
 use crate::handover::Bell;
+use crate::tap::TapSender;
 use crate::worker::Berth;
 
 /// State slots that a worker looks at for one letter; larger tables take several.
@@ -61,6 +62,12 @@ pub enum Letter {
     ClearEtherRules(Sender<()>),
     /// List the states in [`CHUNK`] slots from a cursor on.
     States(u32, Vec<StateView>, Sender<(Vec<StateView>, Option<u32>)>),
+    /// Copy frames for whoever watches. What comes back found no place among [`MAX_TAPS`].
+    ///
+    /// [`MAX_TAPS`]: crate::tap::MAX_TAPS
+    Watch(TapSender, Sender<Option<TapSender>>),
+    /// Copy no more for the tap of this id. It comes back, to be freed.
+    Unwatch(u64, Sender<Option<TapSender>>),
     /// Remove matching states in [`CHUNK`] slots from a cursor on.
     Kill(u32, Matcher, Sender<(u32, Option<u32>)>),
 }

@@ -197,8 +197,10 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
         rings: crew.records,
         out,
         clock,
-        roles: vec!["lan".into(), "wan".into()],
-        programs: Arc::clone(&programs),
+        teller: log::Teller {
+            roles: vec!["lan".into(), "wan".into()],
+            programs: Arc::clone(&programs),
+        },
         held_back: Arc::clone(&held_back),
     };
     let writer = writer.start(Arc::clone(&stop)).map_err(|error| error.to_string())?;
@@ -225,7 +227,7 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
         reserved: settings.states,
         programs,
         held_back,
-        last_good: LastGood::new(settings.state_dir.clone()),
+        last_good: Some(LastGood::new(settings.state_dir.clone())),
         give_up: Box::new(move |why| {
             // Nobody reads it: the process ends already.
             let _ = events.send(Event::Stuck(why.to_owned()));

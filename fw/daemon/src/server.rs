@@ -13,16 +13,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{geteuid, umask};
 use tracing::{debug, info, warn};
+use weir_hw::pcap::ng::Writer;
 use weir_shell::protocol::{
-    Command, Done, IDLE, Load, MAX_CLIENTS, MAX_REQUEST, MAX_REQUESTS, Reply, Request, RuleListing,
-    TIMEOUT, TableAction, TableChange, VERSION,
+    Capture, Command, Done, IDLE, Load, MAX_CLIENTS, MAX_REQUEST, MAX_REQUESTS, Reply, Request,
+    RuleListing, TIMEOUT, TableAction, TableChange, VERSION,
 };
 
-use crate::control::{Control, Refused};
+use crate::control::{Control, Refused, Watch};
 
 /// The socket, bound but not yet served.
 #[derive(Debug)]
@@ -262,6 +264,10 @@ impl Session {
                 }
             };
             let reply = match request(&line) {
+                Ok(Command::Capture(capture)) => match self.capture(control, &capture)? {
+                    Some(refused) => refused,
+                    None => return Ok(()),
+                },
                 Ok(command) => self.answer(control, command)?,
                 Err(text) => Reply::Error(text),
             };
@@ -323,8 +329,13 @@ impl Session {
     fn send(&mut self, reply: &Reply) -> io::Result<()> {
         let mut line = serde_json::to_vec(reply)?;
         line.push(b'\n');
+        self.send_bytes(&line)
+    }
+
+    /// Writes bytes, all of them within the time of the protocol.
+    fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         let deadline = Instant::now() + self.bounds.timeout;
-        let mut rest = &line[..];
+        let mut rest = bytes;
         while !rest.is_empty() {
             let patience = deadline.saturating_duration_since(Instant::now());
             if patience.is_zero() {
@@ -411,6 +422,89 @@ impl Session {
         }))
     }
 
+    /// Captures until the client has had enough, one way or another. What is returned says why nothing
+    /// was begun; else the connection is over.
+    fn capture(&mut self, control: &Control, capture: &Capture) -> io::Result<Option<Reply>> {
+        let uid = self.uid;
+        if uid != 0 {
+            let text = "permission denied: only root may capture";
+            return Ok(Some(Reply::Error(text.into())));
+        }
+        let mut watch = match control.watch(capture) {
+            Ok(watch) => watch,
+            Err(refused) => return Ok(Some(refusal(refused))),
+        };
+        let filter = match capture.filter.as_str() {
+            "" => "everything".to_owned(),
+            filter => filter.escape_debug().to_string(),
+        };
+        info!("user {uid} begins to capture {filter}");
+        self.send(&Reply::Capture(watch.begun()))?;
+        let streamed = self.stream(capture, &mut watch);
+        let ([lan, wan], [lan_lost, wan_lost]) = (watch.written(), watch.lost());
+        let (seen, lost) = (lan + wan, lan_lost + wan_lost);
+        match &streamed {
+            Ok(()) => info!("user {uid} captured {seen} packets, {lost} were lost"),
+            Err(error) => info!("user {uid} captured {seen} packets, {lost} were lost: {error}"),
+        }
+        streamed.map(|()| None)
+    }
+
+    /// Sends what a capture sees.
+    fn stream(&mut self, capture: &Capture, watch: &mut Watch<'_>) -> io::Result<()> {
+        /// How much is sent at a time, in bytes, more or less.
+        const SHARE: usize = 256 << 10;
+        let deadline =
+            capture.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+        let mut writer =
+            Writer::new(Vec::new(), "weir capture", &watch.interfaces(), watch.begun().snap)?;
+        let mut left = capture.count.unwrap_or(u64::MAX);
+        let mut ending = false;
+        loop {
+            if !ending {
+                let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                ending = left == 0 || late || self.has_ended()?;
+                if ending {
+                    watch.stop();
+                }
+            }
+            left -= watch.write_some(&mut writer, SHARE, left);
+            let last = ending && (left == 0 || !watch.has_more());
+            if last {
+                watch.write_statistics(&mut writer);
+            }
+            let bytes = writer.take_output();
+            if !bytes.is_empty() {
+                self.send_bytes(&bytes)?;
+            }
+            if last {
+                return self.stream.shutdown(std::net::Shutdown::Both);
+            }
+            if !ending && !watch.has_more() && left > 0 {
+                self.rest(deadline);
+            }
+        }
+    }
+
+    /// Sleeps for as long as packets of a capture may wait, but not after the client has ended it.
+    fn rest(&self, deadline: Option<Instant>) {
+        /// So long packets of a capture wait at most.
+        const REST: Duration = Duration::from_millis(20);
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let rest = left.map_or(REST, |left| left.min(REST));
+        let timeout = Timespec { tv_sec: 0, tv_nsec: rest.subsec_nanos().into() };
+        let mut waiting = [PollFd::new(&self.stream, PollFlags::IN)];
+        // An interrupted wait is a short one.
+        let _ = poll(&mut waiting, Some(&timeout));
+    }
+
+    /// Whether the client of a capture is gone or has shut down its side. What it says, it has no
+    /// business saying, and ends it, too.
+    fn has_ended(&self) -> io::Result<bool> {
+        let mut waiting = [PollFd::new(&self.stream, PollFlags::IN)];
+        Ok(poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
+    }
+
     /// Carries a command out; sends the lines of a listing and returns the one that ends it.
     fn answer(&mut self, control: &Control, command: Command) -> io::Result<Reply> {
         let uid = self.uid;
@@ -484,6 +578,8 @@ impl Session {
                 let told = control.explain(&explain);
                 self.list(told.map(|told| (1, Reply::Explanation(Box::new(told)))))?
             }
+            // It takes the connection over before it comes here.
+            Command::Capture(_) => Err(Refused::Error("a capture is no listing".into())),
             Command::Disable { .. } if uid != 0 => {
                 Err(Refused::Error("permission denied: only root may disable filtering".into()))
             }
@@ -492,10 +588,15 @@ impl Session {
                 done(0)
             }),
         };
-        Ok(result.unwrap_or_else(|refused| match refused {
-            Refused::Diagnostics(diagnostics) => Reply::Diagnostics(diagnostics),
-            Refused::Error(text) => Reply::Error(text),
-        }))
+        Ok(result.unwrap_or_else(refusal))
+    }
+}
+
+/// Why nothing was done.
+fn refusal(refused: Refused) -> Reply {
+    match refused {
+        Refused::Diagnostics(diagnostics) => Reply::Diagnostics(diagnostics),
+        Refused::Error(text) => Reply::Error(text),
     }
 }
 

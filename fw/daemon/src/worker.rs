@@ -17,7 +17,7 @@ use std::time::Duration;
 use crossbeam::channel::Receiver;
 use rtrb::Producer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use weir_engine::{Engine, Instant, LogRecord, LogSink, Reason, Releases, Verdict};
+use weir_engine::{Engine, Instant, LogRecord, LogSink, PortIndex, Reason, Releases, Verdict};
 use weir_hw::{Checksum, Frame, Pool, Port, PortError, Stats};
 
 use crate::batch::{Batch, GATHERED};
@@ -26,6 +26,7 @@ use crate::handover::Exchange;
 use crate::hold::Hold;
 use crate::log::RecordSender;
 use crate::mailbox::{CHUNK, Letter, Report};
+use crate::tap::{MAX_TAPS, TapSender};
 
 /// Frames that wait for one port at most; what comes on top is dropped and counted.
 pub const OUTPUT: usize = 1024;
@@ -63,6 +64,8 @@ pub struct Worker {
     back_pressure: u64,
     /// What ports that it is parted from have counted, by index.
     counted: Vec<Stats>,
+    /// For those who watch; mostly none.
+    taps: Vec<TapSender>,
 }
 
 /// What a worker needs of ports that have been opened.
@@ -136,6 +139,7 @@ impl Worker {
             given: 0,
             back_pressure: 0,
             counted,
+            taps: Vec::with_capacity(MAX_TAPS),
         }
     }
 
@@ -159,8 +163,8 @@ impl Worker {
         // A worker with states to end does not sleep.
         moved += usize::from(self.engine.advance(now));
         self.engine.take_releases(&mut self.releases);
-        self.release(&mut 0, usize::MAX);
-        self.send_crafted();
+        self.release(now, &mut 0, usize::MAX);
+        self.send_crafted(now);
         if self.engine.take_reported() {
             self.exchange.overloads.ring();
         }
@@ -191,7 +195,7 @@ impl Worker {
     fn part(&mut self, now: Instant) {
         self.engine.forget_fragments(now);
         self.engine.take_releases(&mut self.releases);
-        self.release(&mut 0, usize::MAX);
+        self.release(now, &mut 0, usize::MAX);
         self.close();
         for (counted, queue) in self.counted.iter_mut().zip(self.queues.drain(..)) {
             *counted = counted.plus(queue.port.stats());
@@ -269,6 +273,9 @@ impl Worker {
         if self.frames.is_empty() {
             return;
         }
+        for tap in &mut self.taps {
+            tap.arrive(now, &self.pool, &self.frames);
+        }
         let mut batch = Batch {
             pool: &mut self.pool,
             frames: &mut self.frames,
@@ -278,24 +285,36 @@ impl Worker {
         self.engine.judge(now, &mut batch, &mut self.verdicts, &mut self.log);
         debug_assert_eq!(self.verdicts.len(), self.frames.len());
         self.engine.take_releases(&mut self.releases);
+        if self.taps.is_empty() {
+            self.move_batch::<false>(now);
+        } else {
+            for tap in &mut self.taps {
+                tap.judged(&self.engine, &self.verdicts);
+            }
+            self.move_batch::<true>(now);
+        }
+        self.ring_bells(now);
+    }
+
+    /// Moves every frame of the batch, and those that were held, to where their verdicts send them.
+    fn move_batch<const WATCHED: bool>(&mut self, now: Instant) {
         // Taken out for the while: what is done to a frame needs all the rest.
         let mut frames = std::mem::take(&mut self.frames);
         let verdicts = std::mem::take(&mut self.verdicts);
         let mut released = 0;
         for (i, (frame, &verdict)) in frames.drain(..).zip(&verdicts).enumerate() {
             if !self.releases.is_empty() {
-                self.release(&mut released, i);
+                self.release(now, &mut released, i);
             }
-            self.send(frame, verdict);
+            self.send::<WATCHED>(now, frame, verdict);
         }
-        self.release(&mut released, usize::MAX);
+        self.release(now, &mut released, usize::MAX);
         (self.frames, self.verdicts) = (frames, verdicts);
-        self.ring_bells();
     }
 
     /// Moves held frames whose time has come before frame `before` of the batch moves; `released` is
     /// how far the list of them is done.
-    fn release(&mut self, released: &mut usize, before: usize) {
+    fn release(&mut self, now: Instant, released: &mut usize, before: usize) {
         if self.releases.is_empty() {
             return;
         }
@@ -307,6 +326,12 @@ impl Worker {
                 _ => true,
             };
             for &slot in slots {
+                if !self.taps.is_empty() && !matches!(verdict, Verdict::Handover(_)) {
+                    let (pool, frame) = self.hold.get(slot as usize, &self.pool);
+                    for tap in &mut self.taps {
+                        tap.decide(now, pool, frame, verdict);
+                    }
+                }
                 if !fits || matches!(verdict, Verdict::Drop(_)) {
                     self.hold.release(slot, &mut self.pool);
                     if !fits {
@@ -314,7 +339,7 @@ impl Worker {
                     }
                 } else if let Some(mut frame) = self.hold.take(slot, &mut self.pool) {
                     frame.mark = GATHERED;
-                    self.send(frame, verdict);
+                    self.send::<true>(now, frame, verdict);
                 } else {
                     self.engine.note(Reason::OutputFull);
                 }
@@ -323,10 +348,10 @@ impl Worker {
         self.releases = releases;
     }
 
-    /// Moves a frame to where its verdict sends it.
+    /// Moves a frame to where its verdict sends it; if it may be `WATCHED`, taps see it leave.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "2 ns a frame otherwise")]
-    fn send(&mut self, mut frame: Frame, verdict: Verdict) {
+    fn send<const WATCHED: bool>(&mut self, now: Instant, mut frame: Frame, verdict: Verdict) {
         let port = match verdict {
             Verdict::Forward(port) => {
                 if !self.carries_offloads {
@@ -356,6 +381,11 @@ impl Worker {
         };
         let output = &mut self.queues[port].output;
         if output.len() < OUTPUT {
+            if WATCHED {
+                for tap in &mut self.taps {
+                    tap.leave(now, &self.pool, &frame, PortIndex(port as u8));
+                }
+            }
             output.push_back(frame);
         } else {
             self.engine.note(Reason::OutputFull);
@@ -373,7 +403,7 @@ impl Worker {
     }
 
     /// Wakes the workers that were given something.
-    fn ring_bells(&mut self) {
+    fn ring_bells(&mut self, now: Instant) {
         let given = std::mem::take(&mut self.given);
         if given != 0 {
             for (worker, bell) in self.exchange.bells.iter().enumerate() {
@@ -382,11 +412,11 @@ impl Worker {
                 }
             }
         }
-        self.send_crafted();
+        self.send_crafted(now);
     }
 
     /// Queues the frames that the engine has made itself.
-    fn send_crafted(&mut self) {
+    fn send_crafted(&mut self, now: Instant) {
         let mut lost = 0;
         while let Some((port, bytes)) = self.engine.crafted() {
             let queue = self.queues.get_mut(port.0 as usize);
@@ -395,6 +425,9 @@ impl Worker {
                 && let Some(mut frame) = self.pool.copy(bytes)
             {
                 frame.meta.checksum = Checksum::Complete;
+                for tap in &mut self.taps {
+                    tap.leave(now, &self.pool, &frame, port);
+                }
                 output.push_back(frame);
             } else {
                 lost += 1;
@@ -513,6 +546,19 @@ impl Worker {
             Letter::States(cursor, mut room, reply) => {
                 let next = self.engine.states(now, cursor, CHUNK as u32, &mut room);
                 let _ = reply.try_send((room, next));
+            }
+            Letter::Watch(tap, reply) => {
+                let unplaced = if self.taps.len() < MAX_TAPS {
+                    self.taps.push(tap);
+                    None
+                } else {
+                    Some(tap)
+                };
+                let _ = reply.try_send(unplaced);
+            }
+            Letter::Unwatch(id, reply) => {
+                let at = self.taps.iter().position(|tap| tap.id == id);
+                let _ = reply.try_send(at.map(|at| self.taps.swap_remove(at)));
             }
             Letter::Kill(cursor, matches, reply) => {
                 let _ = reply.try_send(self.engine.kill(now, cursor, CHUNK as u32, &*matches));

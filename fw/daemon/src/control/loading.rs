@@ -53,7 +53,9 @@ impl Control {
     pub fn load_last_good(&self) -> Result<Loaded, Refused> {
         let _loading = self.loading.lock();
         let mut next = Composition::default();
-        for load in self.parts.last_good.read()? {
+        let nowhere = || Refused::Error("rule sets are not kept here".into());
+        let last_good = self.parts.last_good.as_ref().ok_or_else(nowhere)?;
+        for load in last_good.read()? {
             next.take(Piece::read(&load, &self.prefixes())?.0)?;
         }
         self.put_in_force(next, " (last good)")
@@ -112,8 +114,8 @@ impl Control {
         // An anchor alone is nothing to start with.
         let kept = next.has_rules().then(|| next.loads());
         let mut loaded = self.put_in_force(next, "")?;
-        if let Some(loads) = kept
-            && let Err(error) = self.parts.last_good.save(&loads)
+        if let (Some(loads), Some(last_good)) = (kept, &self.parts.last_good)
+            && let Err(error) = last_good.save(&loads)
         {
             warnings.push(format!("the rules are in force but could not be kept: {error}"));
         }

@@ -1,10 +1,12 @@
 //! What can be asked of the running firewall, one file an idea: rule sets put in force (`loading`),
 //! tables changed (`tables`), the bridge held open (`opening`), states listed and killed (`states`),
-//! sources too, and put into tables (`sources`), the rest listed (`listings`). What is in force is put together from its loads in `composition`.
+//! sources too, and put into tables (`sources`), frames captured (`captures`), the rest listed
+//! (`listings`). What is in force is put together from its loads in `composition`.
 //!
 //! Runs on the threads of clients and of `weir run`. Changes are made one at a time; listings take
 //! no lock while they run, and ask each worker for a piece at a time.
 
+mod captures;
 mod composition;
 mod explain;
 mod listings;
@@ -27,6 +29,7 @@ use weir_engine::{Instant, PortNames, Program, Shared};
 use weir_hw::Kind;
 use weir_shell::protocol::Flush;
 
+use self::captures::Captures;
 use self::composition::Composition;
 use self::tables::TableStore;
 use crate::clock::Clock;
@@ -35,6 +38,7 @@ use crate::last_good::LastGood;
 use crate::mailbox::{Letter, Mailbox, Report, RuleMatcher};
 use crate::rules::{Places, Programs};
 
+pub use captures::Watch;
 pub use loading::Loaded;
 
 /// What the control side is made of.
@@ -59,8 +63,8 @@ pub struct Parts {
     pub programs: Arc<Programs>,
     /// Records that the log writer held back.
     pub held_back: Arc<AtomicU64>,
-    /// Where good rule sets are kept.
-    pub last_good: LastGood,
+    /// Where good rule sets are kept; nowhere in a replay.
+    pub last_good: Option<LastGood>,
     /// Ends the process because a worker is stuck.
     pub give_up: GiveUp,
 }
@@ -80,6 +84,7 @@ pub struct Control {
     in_force: Mutex<InForce>,
     /// Locked before `in_force` by whoever needs both.
     tables: Mutex<TableStore>,
+    captures: Mutex<Captures>,
     /// An entry of a table may expire earlier than was known.
     tables_changed: Condvar,
     /// [`InForce::open_until`] has changed.
@@ -135,6 +140,7 @@ impl Control {
             loading: Mutex::default(),
             in_force: Mutex::default(),
             tables: Mutex::default(),
+            captures: Mutex::default(),
             tables_changed: Condvar::new(),
             deadline_moved: Condvar::new(),
         }

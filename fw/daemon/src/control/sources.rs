@@ -78,12 +78,21 @@ impl Control {
 
     /// Does what `overload` asks for, whenever a source has exceeded a limit; never returns.
     pub fn serve_overloads(&self) -> ! {
-        let sources = self.parts.shared.sources();
         loop {
-            self.parts.overloads.wait(|| sources.has_overload());
-            while let Some(overload) = sources.overload() {
-                self.serve_overload(&overload);
-            }
+            self.parts.overloads.wait(|| self.has_overload());
+            self.serve_waiting_overloads();
+        }
+    }
+
+    /// Whether a source has exceeded a limit and nothing was done about it yet.
+    pub fn has_overload(&self) -> bool {
+        self.parts.shared.sources().has_overload()
+    }
+
+    /// Does what `overload` asks for about the sources that have exceeded a limit so far.
+    pub fn serve_waiting_overloads(&self) {
+        while let Some(overload) = self.parts.shared.sources().overload() {
+            self.serve_overload(&overload);
         }
     }
 

@@ -1,5 +1,6 @@
-//! The subcommands that work on rule files and need no running daemon.
+//! The subcommands that work on rule files and need no running daemon, and the one that watches it.
 
+pub mod capture;
 pub mod check;
 pub mod difference;
 pub mod explain;

@@ -32,6 +32,11 @@ pub struct Ports {
 }
 
 impl Ports {
+    /// What the command line says.
+    pub const fn new(config: Option<PathBuf>, lan: Option<String>, wan: Option<String>) -> Self {
+        Self { config, lan, wan }
+    }
+
     /// The names, with the networks behind them; a port without an interface has its role's.
     ///
     /// # Errors
@@ -121,7 +126,7 @@ impl Policy {
 }
 
 /// Rules on an interface that is neither port match nothing, or everything with `!`.
-fn unknown_ports(rules: &RuleSet, ports: &PortNames) -> Option<String> {
+pub(crate) fn unknown_ports(rules: &RuleSet, ports: &PortNames) -> Option<String> {
     let all = rules.rules.iter().chain(rules.anchors.values().flat_map(|anchor| &anchor.rules));
     let named = all.flat_map(|rule| [&rule.interface, &rule.received_on]).flatten();
     let named = named.map(|interface| &**interface);

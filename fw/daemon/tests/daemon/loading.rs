@@ -394,7 +394,7 @@ fn by_hand(house: &House) -> (Control, Arc<Mutex<Vec<String>>>, tempfile::TempDi
         reserved: 100_000,
         programs: Arc::new(Programs::default()),
         held_back: Arc::new(AtomicU64::new(0)),
-        last_good: LastGood::new(directory.path().join("state")),
+        last_good: Some(LastGood::new(directory.path().join("state"))),
         give_up: Box::new(move |text| why.lock().push(text.to_owned())),
     };
     (Control::new(parts, Box::new(|_| {})), gave_up, directory)

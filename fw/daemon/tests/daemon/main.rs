@@ -1,5 +1,6 @@
 //! The daemon's parts together: workers on the memory port, the control socket, the binary.
 
+mod captured;
 mod cli;
 mod control;
 mod house;

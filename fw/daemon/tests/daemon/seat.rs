@@ -62,7 +62,7 @@ impl Seat {
             reserved: RESERVED,
             programs: Arc::new(Programs::default()),
             held_back: Arc::new(AtomicU64::new(0)),
-            last_good: LastGood::new(directory.path().join("state")),
+            last_good: Some(LastGood::new(directory.path().join("state"))),
             give_up: Box::new(|why| panic!("{why}")),
         };
         let announce = Box::new(move |origin: &str| paper.lock().push(origin.to_owned()));
@@ -118,11 +118,15 @@ impl Client {
         }
     }
 
-    /// The whole answer to a command.
-    pub(crate) fn ask(&mut self, command: Command) -> Vec<Reply> {
+    pub(crate) fn request(&mut self, command: Command) {
         let mut line = serde_json::to_vec(&Request { version: VERSION, command }).unwrap();
         line.push(b'\n');
         self.write(&line);
+    }
+
+    /// The whole answer to a command.
+    pub(crate) fn ask(&mut self, command: Command) -> Vec<Reply> {
+        self.request(command);
         let mut replies = vec![self.read().expect("an answer")];
         while !replies[replies.len() - 1].ends() {
             replies.push(self.read().expect("more of the answer"));
