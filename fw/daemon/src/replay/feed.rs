@@ -182,18 +182,15 @@ fn port_of(split: &Split, interface: &str, bytes: &[u8]) -> Result<PortIndex, St
 /// # Errors
 /// When it is no hardware address.
 pub(super) fn mac(text: &str) -> Result<[u8; 6], String> {
-    let mut octets = text.split(':').map(|octet| {
+    let octet = |octet: &str| {
         let is_hex =
             (1..=2).contains(&octet.len()) && octet.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_hex.then(|| u8::from_str_radix(octet, 16).ok()).flatten()
-    });
-    let mac: [Option<u8>; 6] = std::array::from_fn(|_| octets.next().flatten());
-    match mac {
-        [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)] if octets.next().is_none() => {
-            Ok([a, b, c, d, e, f])
-        }
-        _ => Err(format!("`{text}` is no hardware address as 02:00:00:00:00:01")),
-    }
+    };
+    let octets: Option<Vec<u8>> = text.split(':').map(octet).collect();
+    octets
+        .and_then(|octets| octets.try_into().ok())
+        .ok_or_else(|| format!("`{text}` is no hardware address as 02:00:00:00:00:01"))
 }
 
 /// Whether a file is one of those that are read.

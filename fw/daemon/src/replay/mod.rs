@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::PortPrefixes;
+use weir_config::settings::NicName;
 use weir_engine::{Engine, Instant, PortIndex, PortNames};
 use weir_hw::Checksum;
 use weir_shell::check::refuse_unbuilt;
@@ -67,10 +68,10 @@ pub struct Arguments {
     config: Option<PathBuf>,
     /// What the rules, or the file, call the LAN's interface
     #[arg(long, value_name = "IF")]
-    lan_name: Option<String>,
+    lan_name: Option<NicName>,
     /// What the rules, or the file, call the WAN's interface
     #[arg(long, value_name = "IF")]
-    wan_name: Option<String>,
+    wan_name: Option<NicName>,
     /// Workers that share the packets
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u16).range(1..=i64::from(Engine::MAX_WORKERS)))]
@@ -227,24 +228,24 @@ fn play(
     {
         let Packet { time, port, bytes, is_cut } = packet;
         stage.wait(Instant(time - begin), &mut |at, outcome| {
-            write_down(number, at, outcome, output, report)
+            write_down(number, at, &outcome, output, report)
         })?;
         number += 1;
         // A host may have captured before its network interface has made the checksum; the sum of what
         // is not there nobody can make.
         let checksum = if is_cut { Checksum::Complete } else { Checksum::MaybePartial };
         let outcome = stage.feed(port, bytes, checksum)?;
-        write_down(number, stage.now(), outcome, output, report)?;
+        write_down(number, stage.now(), &outcome, output, report)?;
     }
     let end = stage.now().after(Duration::from_secs(arguments.linger.into()));
-    stage.wait(end, &mut |at, outcome| write_down(number, at, outcome, output, report))
+    stage.wait(end, &mut |at, outcome| write_down(number, at, &outcome, output, report))
 }
 
 /// Prints and writes what has come of the packet of that number, or of time.
 fn write_down(
     number: u64,
     at: Instant,
-    outcome: Outcome,
+    outcome: &Outcome,
     output: &mut Output,
     report: &mut Report<impl Write>,
 ) -> Result<(), Failure> {
@@ -277,7 +278,9 @@ fn rules(arguments: &Arguments, ports: &PortNames) -> Result<(Load, u32), Failur
     refuse_unbuilt(&mut checked);
     match &checked.rules {
         Some(rules) => {
-            unknown_ports(rules, ports).iter().for_each(|warning| eprintln!("{warning}"));
+            if let Some(warning) = unknown_ports(rules, ports) {
+                eprintln!("{warning}");
+            }
             let states = rules.options.limits.states;
             if !(1..=Engine::MAX_STATES).contains(&states) {
                 let text = format!("set limit states {states}: 1 to {} can be", Engine::MAX_STATES);

@@ -52,7 +52,7 @@ struct PacketCounts<'a> {
     /// By the port they arrived at, and by the port they left by.
     arrived: BTreeMap<&'static str, u64>,
     left: BTreeMap<&'static str, u64>,
-    seconds: f64,
+    nanoseconds: u64,
     verdicts: &'a BTreeMap<&'static str, u64>,
     cut: u64,
     late: u64,
@@ -156,7 +156,7 @@ impl<W: Write> Report<W> {
             let packets = PacketCounts {
                 arrived: by_port(counts.packets),
                 left: by_port(self.left),
-                seconds: nanos as f64 / 1e9,
+                nanoseconds: nanos,
                 verdicts: &self.verdicts,
                 cut: counts.cut,
                 late: counts.late,

@@ -83,7 +83,7 @@ pub(super) struct Outcome {
 }
 
 /// Sixteen bytes of a seed (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
-/// 2014: SplitMix64).
+/// 2014: `SplitMix64`).
 fn key(seed: u64) -> [u8; 16] {
     let word = |round: u64| {
         let mut word = seed.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -145,7 +145,7 @@ impl Stage {
             let parts = Parts {
                 clock,
                 mailboxes: mailboxes.clone(),
-                cpus: vec![None; usize::from(count)],
+                cpus: Vec::new(),
                 shared,
                 overloads,
                 ports,

@@ -33,7 +33,7 @@ pub struct Ports {
 
 impl Ports {
     /// What the command line says.
-    pub const fn new(config: Option<PathBuf>, lan: Option<String>, wan: Option<String>) -> Self {
+    pub const fn new(config: Option<PathBuf>, lan: Option<NicName>, wan: Option<NicName>) -> Self {
         Self { config, lan, wan }
     }
 

@@ -168,7 +168,7 @@ impl<R: Read> Reader<R> {
             }
         };
         let length = self.native(u32::from_le_bytes([header[0], header[1], header[2], header[3]]));
-        if length < 28 || length % 4 != 0 || length as usize > LONGEST_BLOCK {
+        if length < 28 || !length.is_multiple_of(4) || length as usize > LONGEST_BLOCK {
             return Err(Error { offset: begin + 4, problem: Problem::Block(length) });
         }
         let mut version = [0; 4];
@@ -306,7 +306,7 @@ impl<R: Read> Reader<R> {
         let mut field = [0; 4];
         self.fill(&mut field)?;
         let length = self.native(u32::from_le_bytes(field));
-        if length < FRAMING || length % 4 != 0 {
+        if length < FRAMING || !length.is_multiple_of(4) {
             return Err(Error { offset: begin + 4, problem: Problem::Block(length) });
         }
         Ok(length)
@@ -468,7 +468,10 @@ mod tests {
         }
     }
 
-    fn read_all(bytes: &[u8]) -> Result<Vec<(Record, Place, Vec<u8>, String)>, Error> {
+    /// What is read of a packet, with its comment.
+    type Packet = (Record, Place, Vec<u8>, String);
+
+    fn read_all(bytes: &[u8]) -> Result<Vec<Packet>, Error> {
         let mut reader = Reader::new(bytes)?;
         let mut frame = Vec::new();
         let mut all = Vec::new();
