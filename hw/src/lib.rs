@@ -22,6 +22,7 @@ pub mod port;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod topology;
+pub mod wrap;
 pub mod xdp;
 
 pub use care::Wishes;

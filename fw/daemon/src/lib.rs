@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod control;
 mod crowding;
+pub mod developer;
 pub mod handover;
 pub mod hold;
 pub mod last_good;

@@ -33,6 +33,7 @@ use weir_shell::source::{Gathered, gather};
 use crate::clock::Clock;
 use crate::control::{self, Control};
 use crate::crowding;
+use crate::developer::Developer;
 use crate::handover::{Bell, exchange};
 use crate::hold::Hold;
 use crate::last_good::LastGood;
@@ -95,6 +96,9 @@ pub struct Arguments {
     /// Where the last good rules are kept [default: /var/lib/weir]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// What developers put around the ports.
+    #[command(flatten)]
+    pub developer: Developer,
 }
 
 /// What wakes the main thread.

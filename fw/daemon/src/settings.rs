@@ -10,6 +10,7 @@ use weir_config::settings::{self, Log, NicName, Threads};
 use weir_engine::Engine;
 use weir_hw::{Io, Wishes};
 
+use crate::developer::Developer;
 use crate::run::Arguments;
 
 /// The settings file that is read if none is named, and may be absent then.
@@ -52,6 +53,8 @@ pub struct Settings {
     pub states: u32,
     /// Where packets are logged; `None` is standard error.
     pub packet_log: Option<PathBuf>,
+    /// What is put around the ports.
+    pub developer: Developer,
 }
 
 impl Settings {
@@ -103,6 +106,7 @@ impl Settings {
                 Log::Stderr => None,
                 Log::File(path) => Some(path),
             },
+            developer: arguments.developer,
         };
         if !(1..=Engine::MAX_WORKERS).contains(&settings.workers) {
             return Err(format!("workers must be 1 to {}", Engine::MAX_WORKERS));

@@ -52,7 +52,7 @@ impl Wire {
 }
 
 /// A chain of as many buffers as it takes; `None` if the pool has not enough.
-fn copied(pool: &mut Pool, bytes: &[u8], checksum: Checksum) -> Option<Frame> {
+pub(crate) fn copied(pool: &mut Pool, bytes: &[u8], checksum: Checksum) -> Option<Frame> {
     let capacity = pool.memory().buffer_size();
     let mut chain: Option<(Frame, u32)> = None;
     for part in bytes.chunks(capacity) {

@@ -32,7 +32,8 @@ pub fn open(settings: &Settings, seats: &Seats) -> Result<([Prepared; 2], Opened
     }
     let wanted =
         Wanted { io: settings.io, workers: settings.workers.into(), busy_poll: settings.busy_poll };
-    let opened = weir_hw::open(&wanted, &mut prepared).map_err(|error| error.to_string())?;
+    let mut opened = weir_hw::open(&wanted, &mut prepared).map_err(|error| error.to_string())?;
+    settings.developer.wrap(&mut opened)?;
     tell(&mut prepared);
     let faster = opened.faster.as_ref().map(|faster| format!("; faster would be: {faster}"));
     info!("ports: {}{}", opened.reason, faster.unwrap_or_default());

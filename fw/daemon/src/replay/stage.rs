@@ -129,11 +129,12 @@ impl Stage {
                 index,
                 engine: Engine::new(setup, room, Arc::clone(&shared)),
                 pool: Pool::new(Arc::clone(&memory)),
-                hold: Hold::new(&memory).map_err(said)?,
+                hold: Hold::new(true).map_err(said)?,
                 ports: vec![Box::new(lan) as Box<dyn Port>, Box::new(wan)],
                 exchange,
                 letters,
                 log,
+                busy_poll: false,
             }));
             wires.push([lan_wire, wan_wire]);
             mailboxes.push(mailbox);

@@ -56,6 +56,25 @@ fn frames_at_the_wrong_worker_are_judged_once_by_their_owner_in_order() {
     }
 }
 
+/// However few come: nothing is gathered, and no timer is waited for.
+#[test]
+fn a_frame_never_waits_for_a_batch_to_fill() {
+    let mut house = House::new(1, 1024);
+    house.install("pass");
+    let mut there = Arrivals::default();
+    for number in 0..10 {
+        assert!(house.lan.put(0, &datagram(1, number)));
+        // The ring shows it at the end of the first round, and it leaves in the second.
+        let rounds = (1..=2).find(|_| {
+            house.round(0);
+            there.take(&house.wan, 1) > 0
+        });
+        assert!(rounds.is_some(), "frame {number} is still there");
+    }
+    assert_eq!(there.flows[&1].1, (0..10).collect::<Vec<_>>());
+    house.close();
+}
+
 #[test]
 fn a_full_handover_ring_drops_and_counts() {
     let mut house = House::new(2, 4096);
