@@ -9,6 +9,7 @@ mod attacks;
 mod awkward_servers;
 mod bad_cables;
 mod blocking;
+mod captured;
 mod crafted;
 mod crashes;
 mod examples;
