@@ -500,9 +500,14 @@ impl Session {
 
     /// Whether the client of a capture is gone or has shut down its side. What it says, it has no
     /// business saying, and ends it, too.
-    fn has_ended(&self) -> io::Result<bool> {
+    fn has_ended(&mut self) -> io::Result<bool> {
         let mut waiting = [PollFd::new(&self.stream, PollFlags::IN)];
-        Ok(poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
+        let ended = poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0;
+        if ended {
+            // A connection that is closed with something unread is reset, and its end lost.
+            let _ = self.stream.read(&mut [0; 4096]);
+        }
+        Ok(ended)
     }
 
     /// Carries a command out; sends the lines of a listing and returns the one that ends it.

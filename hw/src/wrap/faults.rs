@@ -94,7 +94,7 @@ impl Random {
 
     /// Below `bound`, which is not 0.
     fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
     fn per_mille(&mut self, rate: u16) -> bool {

@@ -13,12 +13,14 @@ const fn without_offloads(name: &'static str, kind: Kind) -> Contender {
 }
 
 /// What is measured, in the order of the table.
-pub(crate) const CONTENDERS: [Contender; 11] = [
+pub(crate) const CONTENDERS: [Contender; 13] = [
     with_offloads("kernel bridge", Kind::Kernel { filter: false }),
     with_offloads("kernel bridge, nftables stateful", Kind::Kernel { filter: true }),
     with_offloads("forward, packet", Kind::Forward(Io::Packet)),
     with_offloads("weir, packet", Kind::Weir(Io::Packet)),
     with_offloads("weir, xdp", Kind::Weir(Io::Xdp)),
+    with_offloads("weir, packet, busy polling", Kind::Busy(Io::Packet)),
+    with_offloads("weir, xdp, busy polling", Kind::Busy(Io::Xdp)),
     without_offloads("kernel bridge, hosts without offloads", Kind::Kernel { filter: false }),
     without_offloads("nftables stateful, hosts without offloads", Kind::Kernel { filter: true }),
     without_offloads("forward, packet, hosts without offloads", Kind::Forward(Io::Packet)),
@@ -39,9 +41,13 @@ pub(crate) struct Contender {
 /// What moves the frames.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    Kernel { filter: bool },
+    Kernel {
+        filter: bool,
+    },
     Forward(Io),
     Weir(Io),
+    /// weir that never sleeps.
+    Busy(Io),
 }
 
 /// One of them, running.
@@ -79,6 +85,11 @@ pub(crate) fn start(lab: &Lab, kind: Kind) -> Running<'_> {
             Running::Forward(process)
         }
         Kind::Weir(io) => Running::Weir(Weir::start(lab, &WeirOptions::new(io, &weir_rules()))),
+        Kind::Busy(io) => {
+            let more = &["--busy-poll"];
+            let options = WeirOptions { more, ..WeirOptions::new(io, &weir_rules()) };
+            Running::Weir(Weir::start(lab, &options))
+        }
     }
 }
 

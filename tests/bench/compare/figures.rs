@@ -41,11 +41,12 @@ pub(crate) fn take(lab: &Lab, seconds: u64) -> Figures {
 }
 
 /// How long a byte to the server and back takes over a connection that stays, one at a time, as
-/// netperf's TCP_RR does: the median and the time that one of a hundred exceeds, in microseconds.
+/// netperf's `TCP_RR` does: the median and the time that one of a hundred exceeds, in microseconds.
 fn round_trips(lab: &Lab) -> [f64; 2] {
     let address = lab.server.socket(Family::Inet, ECHO);
     // Sockets and threads stay in the namespace that they were made in.
-    let listener = lab.server.namespace.within(|| TcpListener::bind(address)).expect("a free port");
+    let listener =
+        lab.server.namespace.within(|| TcpListener::bind(&address)).expect("a free port");
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept()?;
         stream.set_nodelay(true)?;
@@ -56,7 +57,7 @@ fn round_trips(lab: &Lab) -> [f64; 2] {
         std::io::Result::Ok(())
     });
     let mut client =
-        lab.client.namespace.within(|| TcpStream::connect(address)).expect("the server listens");
+        lab.client.namespace.within(|| TcpStream::connect(&address)).expect("the server listens");
     client.set_nodelay(true).expect("it is a TCP socket");
     let mut exchange = || {
         let begin = Instant::now();
@@ -65,7 +66,9 @@ fn round_trips(lab: &Lab) -> [f64; 2] {
         client.read_exact(&mut byte).expect("the server answers");
         begin.elapsed().as_secs_f64() * 1e6
     };
-    (0..EXCHANGES).for_each(|_| drop(exchange()));
+    for _ in 0..EXCHANGES {
+        exchange();
+    }
     let mut times: Vec<f64> = (0..EXCHANGES).map(|_| exchange()).collect();
     drop(client);
     server.join().expect("the server does not panic").expect("the server's socket works");

@@ -3,7 +3,8 @@
 //! else the machine does meets all of them. Medians and the spread of all rounds.
 //!
 //! `weir-compare [--rounds N] [--seconds N] [--only WORD]`; five rounds, a second a figure and every
-//! contender if nothing is said, which takes about six minutes. The filters get the same twenty rules, of which the last lets everything pass.
+//! contender if nothing is said, which takes about seven minutes. The filters get the same twenty
+//! rules, of which the last lets everything pass.
 //!
 //! How to read it: the kernel forwards in the context of the sender's system call, so that generator
 //! and bridge share a core; a process in user space has one of its own. Packet rates of the two are

@@ -16,25 +16,28 @@ enum Target {
 use Target::{Any, AtLeast, AtMost};
 
 /// By figure: against a forwarder of the same kind that does not filter, against a kernel that filters,
-/// and against one that does not.
+/// and against one that does not, once with a worker that never sleeps.
 type Targets = [Target; NAMES.len()];
 const FORWARDER: Targets = [AtLeast(0.9), AtLeast(0.9), AtLeast(0.9), Any, Any, Any];
 const STATEFUL: Targets = [Any, Any, Any, AtLeast(1.3), Any, Any];
 const BRIDGE: Targets = [Any, Any, Any, Any, Any, AtMost(1.3)];
+const BUSY: Targets = [Any, Any, Any, Any, Any, AtMost(1.0)];
 
 /// Rows whose ratio says something, weir first, and what it has to be.
-const RATIOS: [(usize, usize, Targets); 11] = [
+const RATIOS: [(usize, usize, Targets); 13] = [
     (3, 2, FORWARDER),
-    (8, 7, FORWARDER),
     (10, 9, FORWARDER),
+    (12, 11, FORWARDER),
     (3, 1, STATEFUL),
     (4, 1, STATEFUL),
-    (8, 6, STATEFUL),
-    (10, 6, STATEFUL),
+    (10, 8, STATEFUL),
+    (12, 8, STATEFUL),
     (3, 0, BRIDGE),
     (4, 0, BRIDGE),
-    (8, 5, BRIDGE),
-    (10, 5, BRIDGE),
+    (10, 7, BRIDGE),
+    (12, 7, BRIDGE),
+    (5, 0, BUSY),
+    (6, 0, BUSY),
 ];
 
 /// All values, by contender and figure.

@@ -232,8 +232,7 @@ mod tests {
             ("all tagged A", "tagged"),
             ("all label x", "label"),
             ("all scrub (no-df)", "scrub"),
-            ("from any os Linux", "os"),
-            ("from urpf-failed", "urpf-failed"),
+            ("proto tcp from any os Linux", "os"),
             ("all probability 5%", "probability"),
         ] {
             assert_eq!(filter(words, false).err(), Some(FilterError::Word(word)), "{words}");
