@@ -86,8 +86,8 @@ pub(crate) fn start(lab: &Lab, kind: Kind) -> Running<'_> {
         }
         Kind::Weir(io) => Running::Weir(Weir::start(lab, &WeirOptions::new(io, &weir_rules()))),
         Kind::Busy(io) => {
-            let more = &["--busy-poll"];
-            let options = WeirOptions { more, ..WeirOptions::new(io, &weir_rules()) };
+            let settings = "[ports]\nbusy_poll = true\n".to_owned();
+            let options = WeirOptions { settings, ..WeirOptions::new(io, &weir_rules()) };
             Running::Weir(Weir::start(lab, &options))
         }
     }
