@@ -167,7 +167,7 @@ impl Engine {
         if !decision.effects.is_none() {
             self.apply(decision.effects, &answer, frames, i);
         }
-        self.synproxy.expected.expect(lane.hash);
+        self.synproxy.expected.expect(flow(lane));
         self.reopen(lane, header.seq, round.tick);
         self.synproxy.open[0] += 1;
         self.synproxy.resend.remember(lane.hash, packet.port, frames.head(i), round.tick);

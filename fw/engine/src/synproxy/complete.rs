@@ -33,7 +33,7 @@ impl Engine {
         log: &mut L,
     ) -> Option<Verdict> {
         let Transport::Tcp(header) = arrival.packet.transport else { return None };
-        if !self.synproxy.expected.has(arrival.lane.hash) || self.is_late(arrival, &header) {
+        if !self.synproxy.expected.has(flow(arrival.lane)) || self.is_late(arrival, &header) {
             return None;
         }
         let proven = self.prove(arrival, frames, &header)?;
@@ -125,7 +125,8 @@ impl Engine {
                     verdict
                 }
                 Err(reason) => {
-                    self.counters.synproxy.surplus += 1;
+                    let limited = !matches!(reason, Reason::TcpNoState | Reason::SynproxyUnfit);
+                    self.counters.synproxy.surplus += u64::from(limited);
                     let dropped = self.block(packet, Direction::In, reason);
                     self.send_away(frames, i, packet, header, dropped)
                 }
@@ -140,14 +141,8 @@ impl Engine {
         if decision.passes {
             return verdict;
         }
-        let answered = match verdict {
-            Verdict::Drop(Reason::BlockRule) => {
-                self.answer(arrival, frames, decision.answer, verdict)
-            }
-            _ => verdict,
-        };
-        // The client was told that it is connected: silence would leave it waiting.
-        self.send_away(frames, i, packet, header, answered)
+        // The client was told that it is connected: silence, or an ICMP error, would leave it waiting.
+        self.send_away(frames, i, packet, header, verdict)
     }
 
     /// Makes the state, and the ACK into the client's SYN for the server.
@@ -198,8 +193,7 @@ impl Engine {
         Ok(self.forward(&written))
     }
 
-    /// Makes the ACK of a connection that may not be into a RST for the client, unless it has become an
-    /// answer already.
+    /// Makes the ACK of a connection that may not be into a RST for the client.
     fn send_away<F: Frames>(
         &mut self,
         frames: &mut F,

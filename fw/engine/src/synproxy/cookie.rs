@@ -7,7 +7,8 @@
 //! - 23 bits of a keyed hash over the flow, its direction, the client's sequence number and all that
 //!   the cookie says,
 //! - one bit that names the secret: the low bit of its period,
-//! - eight bits, masked by the top of the hash: which of eight sizes the client's segments have at most
+//! - eight bits, masked by another keyed hash of the flow and the client's number, so that nobody can
+//!   choose what he guesses: which of eight sizes the client's segments have at most
 //!   ([`SIZES`]), its window scale (15: none was agreed on) and whether both know SACK.
 //!
 //! If both know timestamps, the one in the SYN-ACK has 16 bits more of the hash and, masked by these,
@@ -192,12 +193,19 @@ impl Secrets {
             ],
         );
         let parity = (self.period as u32).wrapping_sub(age as u32) & 1;
-        let mask = (hash >> 56) as u8;
+        let mask = self.mask(age, flow, seq);
         let more = (hash >> 16) as u16;
         Cookie {
             seq: (hash >> 41 << 9) as u32 | parity << 8 | u32::from(data ^ mask),
             stamp: terms.stamps.then(|| u32::from(more) << 16 | u32::from(terms.mss ^ more)),
         }
+    }
+
+    /// What hides the last bits of a cookie. No bit of it stands elsewhere in the cookie.
+    fn mask(&self, age: usize, flow: Flow, seq: u32) -> u8 {
+        // Three words, as the cookie's own hash under this key has not.
+        let flow = [flow.hash, u64::from(seq), u64::from(flow.from_above)];
+        keyed(self.keys[age], flow) as u8
     }
 
     /// Whether an ACK, with the timestamp that it echoes, answers one of the last SYN-ACKs. `empty` says
@@ -216,12 +224,16 @@ impl Secrets {
         let probe = empty.then_some(header.seq);
         let age = usize::from((self.period as u32 ^ cookie.seq >> 8) & 1 != 0);
         let mut fails = Fails::Invalid;
-        for terms in said(cookie, good).into_iter().flatten() {
-            for seq in [Some(first), probe].into_iter().flatten() {
-                if same(self.of_age(age, flow, seq, terms), cookie) {
-                    return Ok(Proven { terms, cookie, seq });
-                }
-                if same(self.of_age(age + 2, flow, seq, terms), cookie) {
+        for seq in [Some(first), probe].into_iter().flatten() {
+            for age in [age, age + 2] {
+                let mask = self.mask(age, flow, seq);
+                for terms in said(cookie, mask, good).into_iter().flatten() {
+                    if !same(self.of_age(age, flow, seq, terms), cookie) {
+                        continue;
+                    }
+                    if age < 2 {
+                        return Ok(Proven { terms, cookie, seq });
+                    }
                     fails = Fails::Expired;
                 }
             }
@@ -230,9 +242,9 @@ impl Secrets {
     }
 }
 
-/// What a cookie says, if it is one: once for each scale that may have been promised.
-fn said(cookie: Cookie, good: Good) -> [Option<Terms>; 2] {
-    let data = (cookie.seq ^ cookie.seq >> 24) as u8;
+/// What a cookie says behind its mask, if it is one: once for each scale that may have been promised.
+fn said(cookie: Cookie, mask: u8, good: Good) -> [Option<Terms>; 2] {
+    let data = cookie.seq as u8 ^ mask;
     let size = SIZES[usize::from(data >> 5)];
     let ecn = cookie.stamp.is_some() && data >> 5 & 1 != 0;
     let scale = data >> 1 & 0xf;
@@ -386,35 +398,51 @@ mod tests {
         assert_eq!(check(changed).unwrap().terms(), terms);
     }
 
+    /// What somebody makes of a number by chance.
+    type Guess = fn(u32) -> u32;
+
     #[test]
     fn blind_guesses_succeed_as_often_as_the_head_says() {
         let secrets = secrets(1000);
-        let mut hits = [0; 3];
-        let cases = [(false, promised(7)), (true, promised(7)), (false, PLAINLY)];
-        for (case, (stamped, good)) in cases.into_iter().enumerate() {
+        // Some guess what a plain cookie would be if its mask were read off its top, or were none.
+        let mut hits = [0; 5];
+        let any: Guess = |ack| ack;
+        let top: Guess = |ack| (ack & !0xff | (ack >> 24 ^ 0xfe)) + 1;
+        let bare: Guess = |ack| (ack & !0xff | 0xfe) + 1;
+        let cases = [
+            (false, promised(7), any),
+            (true, promised(7), any),
+            (false, PLAINLY, any),
+            (false, PLAINLY, top),
+            (false, PLAINLY, bare),
+        ];
+        for (case, (stamped, good, guess)) in cases.into_iter().enumerate() {
             let mut state = 0x9e37_79b9_7f4a_7c15_u64;
             for _ in 0..1 << 24 {
                 state ^= state << 13;
                 state ^= state >> 7;
                 state ^= state << 17;
-                let header = Tcp { seq: state as u32, ack: (state >> 32) as u32, ..Tcp::default() };
+                let ack = guess((state >> 33) as u32);
+                let header = Tcp { seq: state as u32, ack, ..Tcp::default() };
                 let echo = stamped.then_some(state as u32 ^ (state >> 32) as u32);
                 let proven = secrets.check(flow(state), &header, true, echo, good);
                 hits[case] += u32::from(proven.is_ok());
             }
         }
         // 2^24 by 2^22 is four, give or take two; by 2^27 it is an eighth.
-        assert!((1..=10).contains(&hits[0]) && hits[1] == 0 && hits[2] <= 1, "{hits:?}");
+        assert!((1..=10).contains(&hits[0]) && hits[1] == 0, "{hits:?}");
+        assert!(hits[2..].iter().all(|&hits| hits <= 1), "{hits:?}");
     }
 
     #[test]
     fn eight_of_the_values_that_a_cookie_may_have_are_plain() {
-        let plain = |seq: &u32| {
-            let cookie = Cookie { seq: *seq, stamp: None };
-            said(cookie, PLAINLY).into_iter().flatten().count() == 1
-        };
-        assert_eq!((0..256).filter(plain).count(), 8);
-        assert_eq!((0xab00_0000..0xab00_0100).filter(plain).count(), 8, "masked");
+        for mask in 0..=u8::MAX {
+            let plain = |seq: &u32| {
+                let cookie = Cookie { seq: *seq, stamp: None };
+                said(cookie, mask, PLAINLY).into_iter().flatten().count() == 1
+            };
+            assert_eq!((0xab00_0000..0xab00_0100).filter(plain).count(), 8);
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! to it. Of those beyond it, one in 2^27: at a million a second one in two minutes, at each worker.
 //! Clients with timestamps do not notice; they have 16 bits more.
 
+use super::cookie::Flow;
 use super::learned::Server;
 
 /// Bits of a map; a power of two.
@@ -66,16 +67,17 @@ impl Expected {
         }
     }
 
-    const fn bit(hash: u64) -> (usize, u64) {
+    /// Of the client's direction: what its server says proves nothing, and is not counted as wrong.
+    const fn bit(flow: Flow) -> (usize, u64) {
         // The high half names the worker.
-        let at = hash as usize & (BITS - 1);
+        let at = (flow.hash ^ flow.from_above as u64) as usize & (BITS - 1);
         (at / 64, 1 << (at % 64))
     }
 
     /// A cookie goes to the client of this flow.
     #[inline]
-    pub(super) fn expect(&mut self, hash: u64) {
-        let (word, bit) = Self::bit(hash);
+    pub(super) fn expect(&mut self, flow: Flow) {
+        let (word, bit) = Self::bit(flow);
         if let Some(word) = self.maps[0].get_mut(word) {
             *word |= bit;
             self.filled[0] = true;
@@ -84,8 +86,8 @@ impl Expected {
 
     /// Whether one has gone there, most probably.
     #[inline]
-    pub(super) fn has(&self, hash: u64) -> bool {
-        let (word, bit) = Self::bit(hash);
+    pub(super) fn has(&self, flow: Flow) -> bool {
+        let (word, bit) = Self::bit(flow);
         (0..2).any(|map| {
             self.filled[map] && self.maps[map].get(word).is_some_and(|word| word & bit != 0)
         })
@@ -122,19 +124,21 @@ mod tests {
 
     #[test]
     fn flows_are_expected_for_two_periods() {
+        let [one, other] = [4, 6].map(|hash| Flow { hash, from_above: false });
         let mut expected = Expected::default();
-        expected.expect(5);
-        assert!(!expected.has(5), "there is no room");
+        expected.expect(one);
+        assert!(!expected.has(one), "there is no room");
         expected.reserve();
-        expected.expect(5);
-        assert!(expected.has(5) && !expected.has(6));
+        expected.expect(one);
+        assert!(expected.has(one) && !expected.has(other));
+        assert!(!expected.has(Flow { from_above: true, ..one }), "the server's answer");
         expected.turn(1);
-        expected.expect(6);
-        assert!(expected.has(5) && expected.has(6));
+        expected.expect(other);
+        assert!(expected.has(one) && expected.has(other));
         expected.turn(1);
-        assert!(!expected.has(5) && expected.has(6));
+        assert!(!expected.has(one) && expected.has(other));
         expected.turn(7);
-        assert!(!expected.has(6));
+        assert!(!expected.has(other));
     }
 
     #[test]

@@ -31,8 +31,8 @@ const LIFE: u16 = 57;
 /// Units for which its window scales are kept then: one is gone by at least, three periods of
 /// [cookies](super::cookie).
 const GRACE: u16 = 1;
-/// Bits of the unit in which a server was seen.
-const AGE_BITS: u32 = 14;
+/// The largest number of a unit that is kept.
+const UNITS: u16 = (1 << 14) - 1;
 /// In the place of a window scale: none.
 const UNSCALED: u64 = 15;
 /// The largest segment size that a word holds, in bytes; to promise less harms nobody.
@@ -51,6 +51,12 @@ pub(super) struct Traits {
     pub(super) stamps: bool,
     /// It knows explicit congestion notification.
     pub(super) ecn: bool,
+}
+
+impl Traits {
+    const fn is_complete(self) -> bool {
+        self.scale.is_some() && self.sack && self.stamps && self.ecn
+    }
 }
 
 /// The hash of a server.
@@ -122,20 +128,37 @@ impl Learned {
 
     /// Remembers what a server has answered; nothing is written if that was known.
     pub(super) fn learn(&self, server: Server, traits: Traits, now: Instant) {
-        let known = self.find(server);
-        let former = match known.filter(|&(_, word)| !is_over(word, now)) {
-            Some((_, word)) => match unpack(word) {
-                old if old.traits.scale == traits.scale => old.former,
-                old => old.traits.scale,
-            },
-            None => None,
-        };
-        let Some(place) = known.map(|(place, _)| place).or_else(|| self.room(server, now)) else {
+        let found = self.find(server);
+        let mut known = Known { traits, former: None, withdrawn: false };
+        let mut since = unit(now);
+        if let Some((_, word)) = found.filter(|&(_, word)| !is_over(word, now)) {
+            let old = unpack(word);
+            let changes = old.traits.scale != traits.scale;
+            // Cookies with either of two scales are on their way. A third waits: windows are rescaled.
+            let settles = old.former.is_some() && age(word, now) <= GRACE;
+            if changes && !(settles && old.traits.scale.is_some() && traits.scale.is_some()) {
+                known.former = old.traits.scale;
+            } else if settles {
+                known.former = old.former;
+                known.traits.scale = old.traits.scale;
+                since = (word >> 26) as u16 & UNITS;
+            }
+        }
+        let Some(place) = found.map(|(place, _)| place).or_else(|| self.room(server, now)) else {
             return;
         };
-        let word = pack(server.tag(), &Known { traits, former, withdrawn: false }, now);
+        let word = pack(server.tag(), &known, since);
         if place.load(Ordering::Relaxed) != word {
             place.store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// What a connection has shown of a server that was `known`, as far as it was offered. One that
+    /// lacks something is not known for longer by that: it is asked again an hour after it said so, for
+    /// it may have learned, or what was offered may have been lost.
+    pub(super) fn confirm(&self, server: Server, known: Traits, seen: Traits, now: Instant) {
+        if seen != known || seen.is_complete() {
+            self.learn(server, seen, now);
         }
     }
 
@@ -175,7 +198,7 @@ impl Learned {
 fn withdraw(place: &AtomicU64, word: u64, now: Instant) {
     let known = unpack(word);
     if !known.withdrawn {
-        let withdrawn = pack(word >> 40, &Known { withdrawn: true, ..known }, now);
+        let withdrawn = pack(word >> 40, &Known { withdrawn: true, ..known }, unit(now));
         let _ = place.compare_exchange(word, withdrawn, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
@@ -193,12 +216,12 @@ const STAMPS: u64 = 4;
 const ECN: u64 = 2;
 const WITHDRAWN: u64 = 1;
 
-fn pack(tag: u64, known: &Known, now: Instant) -> u64 {
+fn pack(tag: u64, known: &Known, unit: u16) -> u64 {
     let &Known { traits, former, withdrawn } = known;
     let scale = |scale: Option<u8>| scale.map_or(UNSCALED, u64::from);
     let bit = |set: bool, bit: u64| if set { bit } else { 0 };
     tag << 40
-        | u64::from(unit(now)) << 26
+        | u64::from(unit) << 26
         | u64::from(traits.mss.min(MOST)) << 12
         | scale(traits.scale) << 8
         | scale(former) << 4
@@ -224,12 +247,12 @@ fn unpack(word: u64) -> Known {
 }
 
 const fn unit(now: Instant) -> u16 {
-    (now.0 / UNIT) as u16 & ((1 << AGE_BITS) - 1)
+    (now.0 / UNIT) as u16 & UNITS
 }
 
 /// Units since a word was written, modulo twelve days.
 const fn age(word: u64, now: Instant) -> u16 {
-    unit(now).wrapping_sub((word >> 26) as u16) & ((1 << AGE_BITS) - 1)
+    unit(now).wrapping_sub((word >> 26) as u16) & UNITS
 }
 
 #[cfg(test)]
@@ -288,6 +311,37 @@ mod tests {
             learned.learn(server(1), BARE, at(start + 20));
             assert_eq!(learned.get(server(1), at(start + 20)), Some(BARE));
             assert_eq!(learned.promised(server(1), at(start + 20)), [None, Some(7)]);
+        }
+    }
+
+    #[test]
+    fn a_third_scale_waits_until_cookies_with_the_first_are_over() {
+        for start in 0..64 {
+            let learned = Learned::default();
+            let learn = |scale, second| {
+                learned.learn(server(1), Traits { scale: Some(scale), ..TRAITS }, at(second));
+                learned.promised(server(1), at(second))
+            };
+            learn(7, start);
+            assert_eq!(learn(9, start), [Some(9), Some(7)]);
+            for second in (start..start + 60).step_by(5) {
+                assert_eq!(learn(8, second), [Some(9), Some(7)]);
+                assert_eq!(learn(9, second), [Some(9), Some(7)]);
+            }
+            assert_eq!(learn(8, start + 130), [Some(8), Some(9)]);
+            assert_eq!(learn(8, start + 260), [Some(8), None]);
+        }
+    }
+
+    #[test]
+    fn a_server_that_lacks_something_is_asked_again_after_an_hour() {
+        for (traits, known) in [(TRAITS, true), (BARE, false)] {
+            let learned = Learned::default();
+            learned.learn(server(1), traits, at(0));
+            for second in (0..=3_600).step_by(60) {
+                learned.confirm(server(1), traits, traits, at(second));
+            }
+            assert_eq!(learned.get(server(1), at(3_800)).is_some(), known);
         }
     }
 

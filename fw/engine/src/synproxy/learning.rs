@@ -46,7 +46,7 @@ impl Engine {
         // What was not offered now is as it was.
         if let Some(known) = learned.get(server, round.now) {
             let scale = if terms.scales.is_some() { seen.scale } else { known.scale };
-            learned.learn(server, Traits { scale, mss: seen.mss, ..known }, round.now);
+            learned.confirm(server, known, Traits { scale, mss: seen.mss, ..known }, round.now);
         }
         ControlFlow::Continue(())
     }
@@ -67,19 +67,23 @@ impl Engine {
         let offer = Offer::of(packet, head);
         let mss = offer.mss(packet.network);
         let learned = self.shared.learned();
-        let seen = match learned.get(server, round.now) {
-            Some(known) => Traits {
-                mss,
-                scale: offer.scale.or(known.scale),
-                sack: known.sack || offer.sack,
-                stamps: known.stamps || offer.stamps.is_some(),
-                ecn: known.ecn || offer.ecn,
-            },
-            None if offer.scale.is_some() && offer.sack && offer.stamps.is_some() => {
-                Traits { mss, scale: offer.scale, sack: true, stamps: true, ecn: offer.ecn }
+        match learned.get(server, round.now) {
+            Some(known) => {
+                let seen = Traits {
+                    mss,
+                    scale: offer.scale.or(known.scale),
+                    sack: known.sack || offer.sack,
+                    stamps: known.stamps || offer.stamps.is_some(),
+                    ecn: known.ecn || offer.ecn,
+                };
+                learned.confirm(server, known, seen, round.now);
             }
-            None => return,
-        };
-        learned.learn(server, seen, round.now);
+            None if offer.scale.is_some() && offer.sack && offer.stamps.is_some() => {
+                let seen =
+                    Traits { mss, scale: offer.scale, sack: true, stamps: true, ecn: offer.ecn };
+                learned.learn(server, seen, round.now);
+            }
+            None => {}
+        }
     }
 }

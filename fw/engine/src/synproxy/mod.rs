@@ -21,7 +21,10 @@
 //!    acknowledged; it comes again. A server that refuses is told of by a RST, one that is silent gets
 //!    its SYN again after 1, 3, 7 and 15 seconds, and the client a RST when `tcp.opening` is over.
 //!
-//! Weir answers single hosts only, and a frame with one small frame at most, to where it came from.
+//! Weir answers single hosts only: what it has not proved gets one small frame for a frame, to where it
+//! came from, and two more if nothing follows. Where a switch has forgotten a host and floods what is
+//! sent to it, weir answers a SYN between two hosts of one side that it should not have seen; whichever
+//! answer comes first, the host itself ends what weir began with a RST.
 //!
 //! References: OpenBSD's `pf_syncookies.c`, Linux's `nf_synproxy_core.c`, RFC 4987.
 

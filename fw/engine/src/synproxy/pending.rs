@@ -134,6 +134,12 @@ impl Pending {
         self.sent = 1;
     }
 
+    /// Whether the SYN that is out offers more than the client does: there are servers, and firewalls
+    /// before them, that refuse it (RFC 3168, 6.1.1.1).
+    pub(super) const fn overcharges(&self) -> bool {
+        self.asks() && self.flags & bit::REPEATED == 0
+    }
+
     /// Nobody has answered the SYN: it goes out again.
     pub(super) const fn repeat(&mut self) {
         self.flags |= bit::REPEATED;

@@ -11,7 +11,8 @@ use std::ops::ControlFlow;
 use weir_config::options::Timeout;
 use weir_config::rules::Direction;
 
-use super::answer::Offer;
+use super::answer::{Offer, flow};
+use super::learned::Server;
 use super::pending::Pending;
 use super::segment::{Segment, TcpOptions, is_plain};
 use crate::effects::Effects;
@@ -106,7 +107,7 @@ impl Engine {
         }
         let near = header.seq.wrapping_sub(next).wrapping_add(NEAR) <= 2 * NEAR;
         if !near
-            && self.synproxy.expected.has(lane.hash)
+            && self.synproxy.expected.has(flow(lane))
             && let Some(proven) = self.prove(arrival, frames, header)
         {
             // Another connection from the same port.
@@ -148,6 +149,10 @@ impl Engine {
         let exact = acknowledges && header.ack == pending.next();
         if set & flags::RST != 0 {
             if !exact {
+                return Err(Reason::SynproxyServer);
+            }
+            if pending.overcharges() {
+                self.ask_again(entry, round.tick.wrapping_add(1));
                 return Err(Reason::SynproxyServer);
             }
             self.counters.synproxy.refused += 1;
@@ -331,6 +336,14 @@ impl Engine {
         let Some(pending) = self.synproxy.pending.get(entry as usize).copied() else { return };
         if ending == Ending::TimedOut {
             self.counters.synproxy.silent += 1;
+            if pending.terms().ecn {
+                // Something on the way may have begun to swallow what offers it.
+                let state = self.table.get(entry);
+                let client = pending.encapsulation.packet(state);
+                let (address, port) = (client.destination, client.destination_port);
+                let server = Server::new(self.key, state.key().tags(), address, port);
+                self.shared.learned().forget(server, self.advanced());
+            }
         }
         self.craft_pending(entry, Towards::Sender, &pending.reset_client());
         self.craft_pending(entry, Towards::Receiver, &pending.reset_server());

@@ -267,3 +267,17 @@ fn adaptive_cookies_begin_and_end_with_the_count_of_half_open_connections() {
         assert_eq!(syn(&mut scene, 2000), Verdict::Forward(LAN));
     }
 }
+
+#[test]
+fn a_client_that_the_rules_have_come_to_refuse_hears_a_rst_whatever_they_answer_others() {
+    for policy in ["block drop", "block return", "block return-icmp"] {
+        let mut scene = Scene::new(RULES);
+        let answer = scene.syn(&[]);
+        scene.bridge.load(&format!("set syncookies always\n{policy} proto tcp\n"));
+        let ack = scene.ack_of(&answer, 0).frame();
+        assert_eq!(scene.bridge.judge(WAN, &ack), Verdict::Reflect(Reason::BlockRule), "{policy}");
+        let reset = seen(WAN, &scene.bridge.frame);
+        assert_eq!((reset.flags, reset.seq), (RST, answer.seq.wrapping_add(1)));
+        assert_eq!(scene.bridge.counters().synproxy.surplus, 0);
+    }
+}

@@ -55,7 +55,12 @@ fn a_refusal_is_passed_on_in_the_clients_numbers() {
             let bad = scene.down(RST | ACK, seq, ack).frame();
             assert_eq!(scene.drop(scene.far(), &bad), Some(Reason::SynproxyServer));
         }
+        // It may be the offer of ECN that something on the way refuses.
         let refusal = scene.down(RST | ACK, 0, ASKED + 1).frame();
+        assert_eq!(scene.drop(scene.far(), &refusal), Some(Reason::SynproxyServer));
+        scene.bridge.wait(Duration::from_millis(400));
+        let [(_, again)] = &scene.crafted()[..] else { panic!("not asked again") };
+        assert_eq!((again.flags, again.seq, again.ecn), (SYN, ASKED, 0));
         let reset = scene.pass(scene.far(), &refusal);
         let expected = (scene.server, RST, answer.seq.wrapping_add(1));
         assert_eq!((reset.from, reset.flags, reset.seq), expected);
@@ -65,6 +70,42 @@ fn a_refusal_is_passed_on_in_the_clients_numbers() {
         let ack = scene.ack_of(&answer, 72).frame();
         assert_eq!(scene.pass(scene.near, &ack).flags, SYN);
     }
+}
+
+#[test]
+fn a_server_behind_something_that_refuses_ecn_is_reached_without() {
+    for mut scene in scenes(RULES) {
+        scene.prove();
+        let refusal = scene.down(RST | ACK, 0, ASKED + 1).frame();
+        scene.drop(scene.far(), &refusal);
+        scene.bridge.wait(Duration::from_millis(400));
+        scene.crafted();
+        let told = scene.down(SYN | ACK, S, ASKED + 1).tcp_options(&full(900, 71)).frame();
+        assert_eq!(scene.answer(scene.far(), &told).flags, RST);
+        let [(_, syn)] = &scene.crafted()[..] else { panic!("no SYN") };
+        assert_eq!((syn.flags, syn.seq, syn.ecn), (SYN, C, 0));
+    }
+}
+
+#[test]
+fn a_server_whose_offer_of_ecn_is_swallowed_all_at_once_is_asked_anew() {
+    let mut scene = Scene::new(RULES);
+    scene.prove();
+    let told = scene.down(SYN | ACK | ECE, S, ASKED + 1).tcp_options(&full(900, 71)).frame();
+    scene.answer(LAN, &told);
+    let syn_of = |scene: &mut Scene, port: u16| {
+        scene.client.set_port(port);
+        let syn = scene.up(SYN | ECE | CWR, C, 0).tcp_options(&full(70, 0)).frame();
+        scene.answer(WAN, &syn)
+    };
+    let answer = syn_of(&mut scene, 40_001);
+    assert_eq!(answer.ecn, ECE);
+    let ack = scene.ack_of(&answer, 71).frame();
+    assert_eq!(scene.pass(WAN, &ack).ecn, ECE | CWR);
+    scene.bridge.wait(Duration::from_secs(60));
+    assert_eq!(scene.bridge.states().len(), 0);
+    assert_eq!(scene.bridge.counters().synproxy.silent, 2);
+    assert_eq!(syn_of(&mut scene, 40_002).ecn, 0);
 }
 
 #[test]
