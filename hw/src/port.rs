@@ -89,6 +89,9 @@ pub trait Port: Send {
     fn close(&mut self, pool: &mut Pool);
 }
 
+/// What a frame has beside its IP packet, in bytes: an Ethernet header and two tags.
+pub(crate) const FRAMING: usize = 14 + 8;
+
 /// The kinds of port, as `--io` and the listings name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

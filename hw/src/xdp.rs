@@ -20,7 +20,7 @@ use rustix::event::epoll;
 
 use crate::frame::{Checksum, Frame, Meta};
 use crate::nic::Interface;
-use crate::port::{Kind, Port, PortError, Stats};
+use crate::port::{FRAMING, Kind, Port, PortError, Stats};
 use crate::sys::bpf;
 use crate::sys::memory::{Memory, Pool};
 use crate::sys::ring::CONTINUED;
@@ -37,8 +37,6 @@ pub(crate) const PAYLOAD: usize = STRIDE - HEADROOM;
 pub(crate) const RING: u32 = 2048;
 /// Buffers that one sent frame may have (`MAX_SKB_FRAGS` + 1).
 const SEGMENTS: usize = 18;
-/// Ethernet header and two tags.
-pub(crate) const FRAMING: usize = 14 + 8;
 /// Shortest frame that has a header.
 const SHORTEST: usize = 14;
 /// How often the kernel is asked to go on sending when it makes no progress.

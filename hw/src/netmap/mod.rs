@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub use apart::Apart;
 pub use name::is_virtual;
 use netmap_sys::netmap::nmreq;
-pub use queue::{MemoryPort, Queue};
+pub use queue::{Limits, MemoryPort, Queue};
 pub use request::{Request, Rings};
 
 use crate::port::Kind;

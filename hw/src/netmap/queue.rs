@@ -5,6 +5,10 @@
 //! from one port to another of the same region without a copy, both slots are marked
 //! `NS_BUF_CHANGED`, and every slot of every ring holds a buffer at all times, as netmap demands.
 //!
+//! What leaves is bounded by the interface's [`Limits`]: an emulated adapter ignores `NS_MOREFRAG` and
+//! sends every slot as a frame of its own (netmap's `netmap_generic.c`), so that the later parts of a
+//! chain would leave as frames that no rule has seen.
+//!
 //! Of several TX rings only the first is used: order within a flow is kept without a thought, and a
 //! single worker does not fill more than one.
 
@@ -21,12 +25,33 @@ use crate::frame::{Checksum, Frame};
 use crate::netmap::queue::receive::{End, Lane};
 use crate::netmap::request::rings_of;
 use crate::netmap::{Kernel, double};
-use crate::port::{Kind, Port, PortError, Stats};
+use crate::port::{FRAMING, Kind, Port, PortError, Stats};
 use crate::sys::memory::{Buffer, Memory, Pool};
 use crate::sys::netmap::{Interface, Ring, Slot, signed};
 
 /// A queue of the memory port: netmap's application side on the [`double`].
 pub type MemoryPort = Queue<double::Registration>;
+
+/// What an interface sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Length of its longest frame in bytes.
+    pub longest: usize,
+    /// Whether a frame may fill several slots.
+    pub chains: bool,
+}
+
+impl Limits {
+    /// No limits but those of the rings: pipes and VALE switches pass on what they are given, and
+    /// who receives from them knows chains.
+    pub const NONE: Self = Self { longest: usize::MAX, chains: true };
+
+    /// Those of an interface with this MTU, in bytes, whose slots take `buffer` bytes each. Frames are
+    /// chained only where netmap demands a driver that can: where the MTU exceeds a buffer.
+    pub const fn of_mtu(mtu: u32, buffer: usize) -> Self {
+        Self { longest: mtu as usize + FRAMING, chains: mtu as usize > buffer }
+    }
+}
 
 /// The rings of one registration.
 #[derive(Debug)]
@@ -41,6 +66,7 @@ pub struct Queue<K> {
     turn: usize,
     /// What received frames say of their transport checksum.
     checksum: Checksum,
+    limits: Limits,
     stats: Stats,
     /// For chains: spare buffers on their way in, and parts on their way out. Empty between calls.
     spares: Vec<Buffer>,
@@ -87,6 +113,7 @@ impl<K: Kernel> Queue<K> {
             send,
             turn: 0,
             checksum: Checksum::Unknown,
+            limits: Limits::NONE,
             stats: Stats::default(),
             spares: Vec::new(),
             parts: Vec::new(),
@@ -100,6 +127,13 @@ impl<K: Kernel> Queue<K> {
     #[must_use]
     pub fn with_checksum(mut self, checksum: Checksum) -> Self {
         self.checksum = checksum;
+        self
+    }
+
+    /// Sets what its interface sends; without, [`Limits::NONE`] hold.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -178,8 +212,9 @@ impl<K: Kernel> Queue<K> {
 
     /// Whether the frame can never leave by this port.
     #[inline]
-    fn is_unfit(frame: &Frame) -> bool {
+    fn is_unfit(&self, frame: &Frame) -> bool {
         frame.is_empty()
+            || frame.len() > self.limits.longest
             || frame.meta.gso.is_some()
             || matches!(frame.meta.checksum, Checksum::Partial { .. })
     }
@@ -209,8 +244,8 @@ impl<K: Kernel> Queue<K> {
         let mut head = self.sent;
         let mut sent = 0;
         let mut full = false;
-        while let Some(frame) = queue.front() {
-            let fit = !Self::is_unfit(frame);
+        while let Some(frame) = queue.front_mut() {
+            let mut fit = !self.is_unfit(frame);
             if fit && frame.is_single() {
                 if space == 0 {
                     full = true;
@@ -225,6 +260,12 @@ impl<K: Kernel> Queue<K> {
                 space -= 1;
                 sent += 1;
                 continue;
+            }
+            if fit && !self.limits.chains {
+                if pool.gather(frame) {
+                    continue;
+                }
+                fit = false;
             }
             let slots = pool.segments(frame).filter(|bytes| !bytes.is_empty()).count();
             if fit && slots < ring.slots() as usize && slots > space as usize {

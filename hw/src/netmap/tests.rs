@@ -336,6 +336,47 @@ fn what_can_never_be_sent_is_released_and_counted() {
 }
 
 #[test]
+fn an_adapter_without_chains_sends_whole_frames_or_nothing() {
+    let mut bench = Bench::small();
+    bench.wan.port = bench.wan.port.with_limits(Limits::of_mtu(1500, 2048));
+    let whole: Vec<u8> = (0..1522u32).map(|i| (i % 251) as u8).collect();
+    // The rest of this one would leave as a frame of its own.
+    assert!(bench.lan.wire.put_chain(0, &[&whole[..60], &whole[60..700], &whole[700..]]));
+    assert!(bench.lan.wire.put(0, &[1; 1523]));
+    assert!(bench.lan.wire.put_chain(0, &[&[2; 1500], &[2; 23]]));
+    assert!(bench.lan.wire.put(0, b"next"));
+    for _ in 0..4 {
+        bench.round();
+    }
+    let mut sent = Vec::new();
+    assert_eq!(bench.wan.wire.drain(0, 64, |bytes| sent.push(bytes.to_vec())), 2);
+    assert!(sent[0] == whole, "{} bytes", sent[0].len());
+    assert_eq!(sent[1], b"next");
+    assert_eq!(bench.wan.port.stats().unsendable, 2);
+    bench.flush();
+    bench.audit();
+}
+
+#[test]
+fn where_the_mtu_does_not_leave_room_for_tags_a_chain_is_refused() {
+    let limits = Limits::of_mtu(2040, 2048);
+    assert_eq!(limits, Limits { longest: 2062, chains: false });
+    let mut bench = Bench::small();
+    bench.wan.port = bench.wan.port.with_limits(limits);
+    assert!(bench.lan.wire.put(0, &[3; 2062]));
+    assert!(bench.lan.wire.put(0, &[4; 2048]));
+    for _ in 0..4 {
+        bench.round();
+    }
+    assert_eq!(bench.wan.wire.take(0), Some(vec![4; 2048]));
+    assert_eq!(bench.wan.wire.take(0), None);
+    assert_eq!(bench.wan.port.stats().unsendable, 1);
+    assert!(Limits::of_mtu(9000, 2048).chains, "netmap takes such a driver only if it can");
+    bench.flush();
+    bench.audit();
+}
+
+#[test]
 fn a_pool_of_another_region_is_refused() {
     let mut bench = Bench::small();
     let other = Double::new(Config::strict(&["dmz"])).unwrap();

@@ -11,7 +11,7 @@ use netmap_sys::netmap::nmreq;
 
 use super::{HELD_BUFFERS, OpenError, Opened, Wanted, WorkerPorts, suited};
 use crate::frame::Checksum;
-use crate::netmap::{Apart, Kernel, Queue, Registrar, Request, Rings};
+use crate::netmap::{Apart, Kernel, Limits, Queue, Registrar, Request, Rings};
 use crate::nic::{Interface, Prepared};
 use crate::port::{Kind, Port};
 use crate::sys::memory::{Memory, Pool};
@@ -69,7 +69,8 @@ fn describe(bridge: &Bridge, interfaces: &[&Interface]) -> (String, Option<Strin
 #[derive(Clone, Copy, Debug)]
 struct Side<'a> {
     name: &'a str,
-    mtu: u32,
+    /// Largest IP packet in bytes; `None` for a pipe or a VALE port, which has no such limit.
+    mtu: Option<u32>,
     /// What its frames say of their transport checksums.
     checksum: Checksum,
 }
@@ -81,24 +82,29 @@ impl<'a> Side<'a> {
         } else {
             Checksum::Unknown
         };
-        Self { name: &interface.name, mtu: interface.mtu, checksum }
+        let mtu = (!interface.is_virtual()).then_some(interface.mtu);
+        Self { name: &interface.name, mtu, checksum }
+    }
+
+    fn limits(&self, memory: &Memory) -> Limits {
+        self.mtu.map_or(Limits::NONE, |mtu| Limits::of_mtu(mtu, memory.buffer_size()))
     }
 
     fn failed(&self, error: &io::Error) -> OpenError {
-        let mtu = self.mtu;
-        let hint = match error.raw_os_error() {
-            Some(libc::EBUSY) => "another program has its rings".to_owned(),
-            Some(libc::EINVAL) => format!(
+        let hint = match (error.raw_os_error(), self.mtu) {
+            (Some(libc::EBUSY), _) => "another program has its rings".to_owned(),
+            (Some(libc::EINVAL), Some(mtu)) => format!(
                 "its MTU of {mtu} exceeds netmap's buffers (module parameter buf_size), or the \
                  module is too old"
             ),
-            Some(libc::ENXIO) => "netmap finds no such port".to_owned(),
-            Some(libc::ENOMEM) => {
+            (Some(libc::EINVAL), None) => "the module is too old".to_owned(),
+            (Some(libc::ENXIO), _) => "netmap finds no such port".to_owned(),
+            (Some(libc::ENOMEM), _) => {
                 "its rings do not fit into netmap's region: load the module with larger buf_num, \
                  ring_num or ring_size, or make the NIC's rings shorter"
                     .to_owned()
             }
-            Some(libc::ENOENT) => "the module is not loaded".to_owned(),
+            (Some(libc::ENOENT), _) => "the module is not loaded".to_owned(),
             _ => return OpenError::at(self.name, "register it with netmap")(copied(error)),
         };
         let error = io::Error::new(error.kind(), format!("{error} ({hint})"));
@@ -165,7 +171,8 @@ fn queues<K: Kernel>(
     registered
         .into_iter()
         .map(|(kernel, request)| {
-            Queue::new(kernel, memory, &request).map(|queue| queue.with_checksum(side.checksum))
+            let queue = Queue::new(kernel, memory, &request)?;
+            Ok(queue.with_checksum(side.checksum).with_limits(side.limits(memory)))
         })
         .collect::<io::Result<_>>()
         .map_err(OpenError::at(side.name, "find its rings"))
@@ -192,8 +199,11 @@ fn open_bridge<R: Registrar>(
     let mut lan = register(registrar, sides[0], workers, None, 0).map_err(plain)?;
     let wan = match register(registrar, sides[1], workers, region(&lan), spare) {
         Ok(wan) if region(&wan) == region(&lan) => wan,
-        Err((error, code)) if code != Some(libc::EINVAL) => return Err(error),
-        // The port does not take that region: then each side in its own, with its own spare ones.
+        Err((error, code)) if !matches!(code, Some(libc::EINVAL | libc::ENOMEM)) => {
+            return Err(error);
+        }
+        // The port does not take that region (a NIC answers ENOMEM to that of a VALE port), or has no
+        // room in it: then each side in its own, with its own spare ones.
         other => {
             drop(other);
             drop(lan);

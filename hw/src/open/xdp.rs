@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{HELD_BUFFERS, OpenError, Opened, Wanted, WorkerPorts, suited};
 use crate::nic::{Interface, Prepared};
-use crate::port::Kind;
+use crate::port::{FRAMING, Kind};
 use crate::sys::memory::{Memory, Pool};
 use crate::sys::xdp::Mode;
 use crate::xdp;
@@ -36,7 +36,7 @@ fn try_modes(wanted: &Wanted, ports: &mut [Prepared; 2]) -> Result<Opened, OpenE
     let workers = wanted.workers;
     let interfaces = ports.each_ref().map(|port| port.interface().clone());
     let longest = interfaces.iter().map(|interface| interface.mtu as usize).max();
-    let one_buffer = longest.unwrap_or_default() + xdp::FRAMING <= xdp::PAYLOAD;
+    let one_buffer = longest.unwrap_or_default() + FRAMING <= xdp::PAYLOAD;
     let modes = [(true, true), (true, false), (false, true), (false, false)]
         .map(|(zero_copy, segments)| Mode { zero_copy, segments });
 

@@ -7,7 +7,13 @@ use crate::netmap::double::{self, Config, Double, Wire};
 use crate::port::PortError;
 
 /// Netmap with several regions: one a double.
-struct Host(Vec<Double>);
+struct Host {
+    regions: Vec<Double>,
+    /// MTU of both sides; `None` as pipes have none.
+    mtu: Option<u32>,
+    /// What a side answers to a region that it does not take.
+    refusal: i32,
+}
 
 impl Host {
     /// One region with both NICs.
@@ -15,7 +21,11 @@ impl Host {
         let mut config = Config::strict(&["lan0", "wan0"]);
         config.spare_buffers = BUFFERS + HELD_BUFFERS;
         change(&mut config);
-        Self(vec![Double::new(config).unwrap()])
+        Self::of(vec![Double::new(config).unwrap()])
+    }
+
+    fn of(regions: Vec<Double>) -> Self {
+        Self { regions, mtu: Some(1500), refusal: libc::EINVAL }
     }
 
     /// A region for each NIC.
@@ -26,11 +36,11 @@ impl Host {
             change(&mut config);
             Double::new(config).unwrap()
         });
-        Self(regions.into())
+        Self::of(regions.into())
     }
 
     fn open(&self, workers: usize) -> Result<Bridge, OpenError> {
-        let side = |name| Side { name, mtu: 1500, checksum: Checksum::MaybePartial };
+        let side = |name| Side { name, mtu: self.mtu, checksum: Checksum::MaybePartial };
         open_bridge(self, [side("lan0"), side("wan0")], workers)
     }
 
@@ -42,12 +52,13 @@ impl Host {
     }
 
     fn wires(&self) -> [Wire; 2] {
-        ["lan0", "wan0"].map(|name| self.0.iter().find_map(|double| double.wire(name)).unwrap())
+        ["lan0", "wan0"]
+            .map(|name| self.regions.iter().find_map(|double| double.wire(name)).unwrap())
     }
 
     /// Buffers in nobody's sight, all regions together.
     fn in_hand(&self) -> u32 {
-        self.0.iter().map(|double| double.audit().in_hand).sum()
+        self.regions.iter().map(|double| double.audit().in_hand).sum()
     }
 }
 
@@ -56,8 +67,11 @@ impl Registrar for Host {
 
     fn register(&self, request: &mut nmreq) -> io::Result<double::Registration> {
         let mut outcome = Err(io::Error::from_raw_os_error(libc::ENXIO));
-        for double in &self.0 {
+        for double in &self.regions {
             outcome = double.register(request);
+            if outcome.is_err() && ![0, double.region()].contains(&request.nr_arg2) {
+                outcome = Err(io::Error::from_raw_os_error(self.refusal));
+            }
             if !matches!(&outcome, Err(error) if error.raw_os_error() == Some(libc::ENXIO)) {
                 break;
             }
@@ -66,7 +80,7 @@ impl Registrar for Host {
     }
 
     fn map(&self, _kernel: &double::Registration, request: &nmreq) -> io::Result<Arc<Memory>> {
-        let region = self.0.iter().find(|double| double.region() == request.nr_arg2).unwrap();
+        let region = self.regions.iter().find(|double| double.region() == request.nr_arg2).unwrap();
         Ok(Arc::clone(region.memory()))
     }
 }
@@ -227,10 +241,41 @@ fn a_vanished_interface_is_closed_and_opened_when_it_is_back() {
 }
 
 #[test]
+fn a_nic_without_chains_gets_none_in_either_region() {
+    for host in [Host::new(|_| {}), Host::two_regions(|_| {})] {
+        let mut worker = host.open(1).unwrap().workers.pop().unwrap();
+        let wires = host.wires();
+        let mut queues = [VecDeque::new(), VecDeque::new()];
+        for (from, to) in [(0, 1), (1, 0)] {
+            assert!(wires[from].put_chain(0, &[&[5; 100], &[6; 200]]));
+            assert!(wires[from].put(0, &[7; 5000]));
+            for _ in 0..3 {
+                round(&mut worker, &mut queues).unwrap();
+            }
+            assert_eq!(wires[to].take(0).unwrap(), [[5; 100].as_slice(), &[6; 200]].concat());
+            assert_eq!(wires[to].take(0), None);
+            assert_eq!(worker.ports[to].stats().unsendable, 1);
+        }
+        close(worker, queues);
+        assert_eq!(host.in_hand(), 0);
+    }
+}
+
+#[test]
+fn a_region_that_the_other_side_has_no_memory_for_is_not_insisted_on() {
+    let host = Host { refusal: libc::ENOMEM, ..Host::two_regions(|_| {}) };
+    let bridge = host.open(1).unwrap();
+    assert!(!bridge.one_region);
+    let host = Host { refusal: libc::EBUSY, ..Host::two_regions(|_| {}) };
+    assert!(host.refused(1).contains("another program has its rings"));
+}
+
+#[test]
 fn between_two_regions_frames_are_copied() {
     let host = Host::two_regions(|config| {
         (config.nics[0].tx_slots, config.nics[0].rx_slots) = (16, 32);
     });
+    let host = Host { mtu: None, ..host };
     let mut bridge = host.open(1).unwrap();
     assert!(!bridge.one_region);
     let (reason, _) = describe(&bridge, &[]);

@@ -256,6 +256,30 @@ impl Pool {
         frame.total = length as u32;
     }
 
+    /// Copies a chain into the frame's first buffer and frees the others. `false`, and nothing is
+    /// changed, if it does not hold that much.
+    #[cold]
+    pub(crate) fn gather(&mut self, frame: &mut Frame) -> bool {
+        let length = frame.len();
+        if frame.offset as usize + length > self.memory.stride {
+            return false;
+        }
+        let start = self.memory.start(frame.buffer);
+        let mut end = (frame.offset + frame.length) as usize;
+        for segment in self.segments(frame).skip(1) {
+            assert!(end + segment.len() <= self.memory.stride);
+            // SAFETY: there is room for it in the first buffer (above), which the frame owns and which
+            // is borrowed exclusively; a later segment lies in another buffer.
+            unsafe {
+                let to = start.add(end).as_ptr();
+                std::ptr::copy_nonoverlapping(segment.as_ptr(), to, segment.len());
+            }
+            end += segment.len();
+        }
+        self.resize(frame, length);
+        true
+    }
+
     /// The segments of a frame, first to last.
     pub fn segments<'a>(&'a self, frame: &'a Frame) -> Segments<'a> {
         Segments { pool: self, head: Some(frame), next: frame.next }
