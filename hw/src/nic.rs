@@ -114,8 +114,8 @@ impl fmt::Debug for Prepared {
 /// The first [`Refusal`]; what was changed by then is restored.
 pub fn prepare(names: &[&str]) -> Result<Vec<Prepared>, Refusal> {
     for (index, name) in names.iter().enumerate() {
-        if names[..index].contains(name) {
-            return Err(Refusal { interface: (*name).to_owned(), cause: Cause::Same });
+        if let Some(cause) = names[..index].iter().find_map(|other| way_past(other, name)) {
+            return Err(Refusal { interface: (*name).to_owned(), cause });
         }
     }
     // All are looked at before one is changed.
@@ -134,6 +134,17 @@ pub fn prepare(names: &[&str]) -> Result<Vec<Prepared>, Refusal> {
     Ok(prepared)
 }
 
+/// Why two ports cannot be of one bridge, by their names.
+fn way_past(first: &str, second: &str) -> Option<Cause> {
+    if first == second {
+        return Some(Cause::Same);
+    }
+    if netmap::are_ends_of_one_pipe(first, second) {
+        return Some(Cause::Pipe(first.to_owned()));
+    }
+    netmap::shared_switch(first, second).map(|switch| Cause::Switch(switch.to_owned()))
+}
+
 /// Looks for reasons against an interface.
 fn look(name: &str) -> Result<(Link, Vec<Notice>, Netlink), Refusal> {
     let refuse = |cause| Refusal { interface: name.to_owned(), cause };
@@ -143,10 +154,12 @@ fn look(name: &str) -> Result<(Link, Vec<Notice>, Netlink), Refusal> {
     Ok((link, notices, netlink))
 }
 
-/// Warns where the ports differ in what they let through.
+/// Warns where the ports differ in what they let through. Pipes and VALE ports let everything through.
 fn compare(prepared: &mut [Prepared]) {
-    let Some(smallest) = prepared.iter().map(|port| port.interface.mtu).min() else { return };
-    for port in prepared {
+    let real = |port: &&mut Prepared| !port.interface.is_virtual();
+    let mtus = prepared.iter_mut().filter(real).map(|port| port.interface.mtu);
+    let Some(smallest) = mtus.min() else { return };
+    for port in prepared.iter_mut().filter(real) {
         if port.interface.mtu > smallest {
             let mtu = port.interface.mtu;
             port.notice(format!(
@@ -382,5 +395,28 @@ mod tests {
     fn same_interface_twice_is_refused() {
         let refusal = prepare(&["lo", "lo"]).unwrap_err();
         assert!(matches!(refusal.cause, Cause::Same));
+    }
+
+    #[test]
+    fn netmap_ports_that_reach_each_other_are_refused() {
+        let refused = |names: &[&str]| prepare(names).unwrap_err().to_string();
+        let said = refused(&["vale0:a", "vale0:b"]);
+        assert!(said.starts_with("vale0:b: ") && said.contains("switch vale0,"), "{said}");
+        let said = refused(&["weir{1", "weir}1"]);
+        assert!(said.starts_with("weir}1: ") && said.contains("same pipe as weir{1"), "{said}");
+    }
+
+    #[test]
+    fn only_interfaces_of_the_kernel_have_an_mtu_to_be_compared() {
+        let process = std::process::id();
+        let names = [format!("vale0:mtu{process}"), format!("mtu{process}{{1")];
+        let mut ports = names.map(|name| Prepared::of_netmap(&name).unwrap());
+        let notices = |ports: &[Prepared; 2]| ports.each_ref().map(|port| port.notices().len());
+        (ports[0].interface.index, ports[0].interface.mtu) = (1, 9000);
+        compare(&mut ports);
+        assert_eq!(notices(&ports), [0, 0]);
+        ports[1].interface.index = 2;
+        compare(&mut ports);
+        assert_eq!(notices(&ports), [1, 0]);
     }
 }

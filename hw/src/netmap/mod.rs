@@ -24,7 +24,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 pub use apart::Apart;
-pub use name::is_virtual;
+pub use name::{are_ends_of_one_pipe, is_virtual, shared_switch};
 use netmap_sys::netmap::nmreq;
 pub use queue::{Limits, MemoryPort, Queue};
 pub use request::{Request, Rings};

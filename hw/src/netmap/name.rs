@@ -6,13 +6,33 @@ pub fn is_virtual(name: &str) -> bool {
     is_pipe(name) || is_vale(name)
 }
 
+/// Whether both names are of the same pipe, its two ends or one of them twice.
+pub fn are_ends_of_one_pipe(first: &str, second: &str) -> bool {
+    pipe(first).is_some_and(|first| pipe(second) == Some(first))
+}
+
+/// The VALE switch that both ports belong to, if they do: it forwards between them by itself. A pipe
+/// that is named after a port of it has nothing to do with it.
+pub fn shared_switch<'a>(first: &'a str, second: &str) -> Option<&'a str> {
+    switch(first).filter(|&shared| switch(second) == Some(shared))
+}
+
+fn switch(name: &str) -> Option<&str> {
+    name.split_once(':').filter(|_| is_vale(name)).map(|(switch, _)| switch)
+}
+
 fn is_pipe(name: &str) -> bool {
-    name.rsplit_once(['{', '}']).is_some_and(|(parent, number)| {
-        !parent.is_empty()
-            && !number.is_empty()
-            && number.bytes().all(|byte| byte.is_ascii_digit())
-            && (!parent.contains([':', '{', '}']) || is_vale(parent))
-    })
+    pipe(name).is_some()
+}
+
+/// What a pipe is named after, and its number without leading zeros.
+fn pipe(name: &str) -> Option<(&str, &str)> {
+    let (parent, number) = name.rsplit_once(['{', '}'])?;
+    let sound = !parent.is_empty()
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+        && (!parent.contains([':', '{', '}']) || is_vale(parent));
+    sound.then(|| (parent, number.trim_start_matches('0')))
 }
 
 fn is_vale(name: &str) -> bool {
@@ -25,7 +45,22 @@ fn is_vale(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_virtual;
+    use super::*;
+
+    #[test]
+    fn ports_with_a_way_past_us_are_found() {
+        for (first, second) in [("x{1", "x}1"), ("x{1", "x{01"), ("vale0:a{0", "vale0:a}0")] {
+            assert!(are_ends_of_one_pipe(first, second), "{first} {second}");
+            assert_eq!(shared_switch(first, second), None);
+        }
+        for (first, second) in [("x{1", "x}2"), ("x{1", "y}1"), ("x{1", "x"), ("x", "x")] {
+            assert!(!are_ends_of_one_pipe(first, second), "{first} {second}");
+        }
+        assert_eq!(shared_switch("vale0:a", "vale0:b"), Some("vale0"));
+        for (first, second) in [("vale0:a", "vale1:b"), ("vale0:a", "eth0"), ("a:b", "a:c")] {
+            assert_eq!(shared_switch(first, second), None, "{first} {second}");
+        }
+    }
 
     #[test]
     fn pipes_and_vale_ports_are_told_from_interfaces() {

@@ -34,6 +34,10 @@ pub enum Cause {
     Forwards(String),
     /// Both ports are this interface.
     Same,
+    /// It is of the same netmap pipe as the port of this name.
+    Pipe(String),
+    /// Both ports belong to the VALE switch of this name.
+    Switch(String),
     /// Another weir has it.
     Taken,
     /// This step failed.
@@ -71,6 +75,15 @@ impl fmt::Display for Refusal {
                  switch it off with: sysctl -w {setting}=0"
             ),
             Cause::Same => f.write_str("both ports are the same interface"),
+            Cause::Pipe(other) => write!(
+                f,
+                "is of the same pipe as {other}: what leaves by one port would come in by the other"
+            ),
+            Cause::Switch(switch) => write!(
+                f,
+                "both ports belong to the switch {switch}, which forwards between them past the \
+                 firewall; give each port a switch of its own"
+            ),
             Cause::Taken => f.write_str("another weir has this port"),
             Cause::Failed(step, error) => write!(f, "cannot {step}: {error}"),
         }
