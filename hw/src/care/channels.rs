@@ -43,7 +43,7 @@ impl Step for Channels {
         let undo = if wanted == before {
             None
         } else {
-            device.write(Table::Channels, &wanted)?;
+            super::change(device, Table::Channels, &wanted)?;
             let undo: super::Undo = Box::new(move |device| device.write(Table::Channels, &before));
             Some(undo)
         };

@@ -38,7 +38,7 @@ impl Step for Coalesce {
         if wanted == before {
             return Ok(Outcome::AsItWas);
         }
-        device.write(Table::Coalesce, &wanted)?;
+        super::change(device, Table::Coalesce, &wanted)?;
         Ok(Outcome::Changed(Box::new(move |device| device.write(Table::Coalesce, &before))))
     }
 }

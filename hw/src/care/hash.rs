@@ -7,7 +7,7 @@
 
 use std::io;
 
-use super::{Device, Outcome, Step, Undo, is_lack, lack};
+use super::{Device, Outcome, Step, Undo, all, is_lack, lack};
 use crate::sys::ethtool::Hash;
 
 /// What the key repeats.
@@ -59,7 +59,7 @@ impl Step for Fields {
         }
         let undo = (!before.is_empty()).then(|| -> Undo {
             Box::new(move |device| {
-                before.iter().try_for_each(|&(flow, was)| device.set_flow_fields(flow, was))
+                all(before.iter().map(|&(flow, was)| device.set_flow_fields(flow, was)))
             })
         });
         match (undo, refused) {

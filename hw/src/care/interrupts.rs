@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::{Device, Outcome, Step};
+use super::{Device, Outcome, Step, all};
 
 /// Points interrupts to workers.
 pub(super) struct Affinity<'a> {
@@ -22,9 +22,18 @@ impl Step for Affinity<'_> {
 
     fn take(&self, device: &dyn Device) -> io::Result<Outcome> {
         let interrupts = device.interrupts()?;
+        let served = queues(&interrupts);
+        if let (true, [(_, name), ..]) = (served.is_empty(), &interrupts[..]) {
+            let text = format!(
+                "none of its {} interrupts ({name} ...) is known to serve a queue: {}",
+                interrupts.len(),
+                self.consequence()
+            );
+            return Ok(Outcome::Partly(None, text));
+        }
         let mut before = Vec::new();
         let mut refused = None;
-        for (interrupt, queue) in queues(&interrupts) {
+        for (interrupt, queue) in served {
             let Some(cpu) = self.cpus.get(queue as usize % self.cpus.len().max(1)) else { break };
             let change = || -> io::Result<Option<String>> {
                 let was = device.affinity(interrupt)?;
@@ -42,7 +51,7 @@ impl Step for Affinity<'_> {
         }
         let undo = (!before.is_empty()).then(|| -> super::Undo {
             Box::new(move |device| {
-                before.iter().try_for_each(|(interrupt, was)| device.set_affinity(*interrupt, was))
+                all(before.iter().map(|(interrupt, was)| device.set_affinity(*interrupt, was)))
             })
         });
         Ok(match (undo, refused) {

@@ -3,6 +3,7 @@
 //!
 //! Steps work on a [`Device`]: the real one asks the kernel, that of tests answers from a list. A
 //! driver that lacks what a step is about (`EOPNOTSUPP`) is no failure; those lacks are told together.
+//! One that shows a table of settings and then refuses to change it has failed.
 
 mod channels;
 mod coalesce;
@@ -18,12 +19,14 @@ use std::io;
 
 pub(crate) use device::{Device, Real};
 
+use crate::sys::ethtool::Table;
+
 /// What an owner may choose about the care of NICs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wishes {
     /// Whether anything is changed at all.
     pub tune: bool,
-    /// Entries in each ring; `None` is as many as the NIC has room for.
+    /// Entries in each ring; `None` is the largest power of two that the NIC has room for.
     pub ring: Option<u32>,
     /// Microseconds that a NIC may gather frames for before it interrupts.
     pub interrupt_usecs: u32,
@@ -117,6 +120,19 @@ pub(crate) fn care(device: &dyn Device, wishes: &Wishes, cpus: &[u32]) -> Report
         }
     }
     report
+}
+
+/// Writes a table that was read before: whoever shows it and then says that there is no such thing
+/// refuses.
+fn change(device: &dyn Device, table: Table, words: &[u32]) -> io::Result<()> {
+    device.write(table, words).map_err(|error| {
+        if is_lack(&error) { io::Error::other(format!("refused: {error}")) } else { error }
+    })
+}
+
+/// Does everything there is to do, whatever fails, and tells the first failure.
+fn all(outcomes: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
+    outcomes.fold(Ok(()), io::Result::and)
 }
 
 /// The driver has no such thing.

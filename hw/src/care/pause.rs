@@ -28,12 +28,27 @@ impl Step for Pause {
         let before = device.read(Table::Pause)?;
         let mut wanted = before.clone();
         (wanted[RX], wanted[TX]) = (u32::from(self.on), u32::from(self.on));
+        // What is negotiated would win over what is set, and is offered to the neighbour even while
+        // both are off.
+        if !self.on || wanted != before {
+            wanted[NEGOTIATE] = 0;
+        }
         if wanted == before {
             return Ok(Outcome::AsItWas);
         }
-        // What is negotiated would win over what is set.
-        wanted[NEGOTIATE] = 0;
-        device.write(Table::Pause, &wanted)?;
+        if let Err(refusal) = super::change(device, Table::Pause, &wanted) {
+            // i40e and ice negotiate them with the rest of the link or not at all, and offer what is
+            // set.
+            let negotiating = before[NEGOTIATE];
+            if wanted[NEGOTIATE] == negotiating {
+                return Err(refusal);
+            }
+            wanted[NEGOTIATE] = negotiating;
+            if wanted == before {
+                return Ok(Outcome::AsItWas);
+            }
+            super::change(device, Table::Pause, &wanted)?;
+        }
         Ok(Outcome::Changed(Box::new(move |device| device.write(Table::Pause, &before))))
     }
 }

@@ -13,7 +13,8 @@ const NOW: usize = 4;
 
 /// Sets ring sizes.
 pub(super) struct Rings {
-    /// Entries; `None` is as many as there can be.
+    /// Entries; `None` is the largest power of two that there can be: ice has room for 8,160, and
+    /// refuses zero-copy to a ring of that length.
     pub(super) entries: Option<u32>,
 }
 
@@ -32,13 +33,13 @@ impl Step for Rings {
         for kind in [RX, TX] {
             let most = before[kind];
             if most > 0 {
-                wanted[kind + NOW] = self.entries.map_or(most, |entries| entries.min(most));
+                wanted[kind + NOW] = self.entries.unwrap_or(1 << most.ilog2()).min(most);
             }
         }
         if wanted == before {
             return Ok(Outcome::AsItWas);
         }
-        device.write(Table::Rings, &wanted)?;
+        super::change(device, Table::Rings, &wanted)?;
         Ok(Outcome::Changed(Box::new(move |device| device.write(Table::Rings, &before))))
     }
 }

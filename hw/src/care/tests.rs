@@ -24,6 +24,10 @@ struct Double {
     fixed_key: bool,
     /// What each write of this answers.
     broken: Option<(&'static str, i32)>,
+    /// What a write answers that changes whether pause frames are negotiated.
+    negotiation: Option<i32>,
+    /// An interrupt that stays where it is.
+    stuck: std::cell::Cell<Option<u32>>,
     writes: RefCell<Vec<&'static str>>,
 }
 
@@ -61,6 +65,11 @@ impl Device for Double {
         self.wrote(name(table))?;
         let mut state = self.state.borrow_mut();
         let Some(known) = state.tables.get_mut(&table) else { return lack() };
+        if let Some(code) = self.negotiation.filter(|_| table == Table::Pause)
+            && words[1] != known[1]
+        {
+            return Err(io::Error::from_raw_os_error(code));
+        }
         assert_eq!(words.len(), table.words());
         if matches!(table, Table::Rings | Table::Channels) {
             assert_eq!(words[1..5], known[1..5], "maxima are not to be set");
@@ -111,6 +120,9 @@ impl Device for Double {
 
     fn set_affinity(&self, interrupt: u32, cpus: &str) -> io::Result<()> {
         self.wrote("affinity")?;
+        if self.stuck.get() == Some(interrupt) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
         self.state.borrow_mut().affinity.insert(interrupt, cpus.to_owned());
         Ok(())
     }
@@ -214,6 +226,74 @@ fn interrupts_that_cannot_be_moved_are_named() {
         "{:?}",
         report.warnings
     );
+}
+
+#[test]
+fn one_interrupt_that_cannot_go_back_keeps_no_other() {
+    let device = ixgbe();
+    let report = care(&device, &Wishes::default(), &[3]);
+    device.stuck.set(Some(41));
+    let (_, undo) =
+        report.undo.into_iter().find(|(name, _)| *name == "interrupt affinity").unwrap();
+    assert_eq!(undo(&device).unwrap_err().raw_os_error(), Some(libc::EIO));
+    let affinity = &device.state.borrow().affinity;
+    for queue in 0..8 {
+        let expected = if queue == 1 { "3" } else { "0-7" };
+        assert_eq!(affinity[&(40 + queue)], expected, "interrupt {}", 40 + queue);
+    }
+}
+
+#[test]
+fn interrupts_with_strange_names_are_told() {
+    let mut device = ixgbe();
+    for (number, name) in &mut device.interrupts {
+        *name = format!("adapter:{number}:x");
+    }
+    let report = care(&device, &Wishes::default(), &[3]);
+    let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+    assert!(warning.starts_with("none of its 9 interrupts (adapter:40:x ...)"), "{warning}");
+}
+
+/// Pause settings of [`ixgbe`], and what becomes of them.
+fn pause(found: [u32; 4], negotiation: Option<i32>) -> (Vec<u32>, Report) {
+    let device = Double { negotiation, ..ixgbe() };
+    device.state.borrow_mut().tables.insert(Table::Pause, found.to_vec());
+    let report = care(&device, &Wishes::default(), &[0]);
+    let now = device.state.borrow().tables[&Table::Pause].clone();
+    (now, report)
+}
+
+#[test]
+fn pause_frames_are_not_negotiated_where_that_can_be_helped() {
+    let (now, _) = pause([0, 1, 0, 0], None);
+    assert_eq!(now, [0, 0, 0, 0], "they were off, and offered to the neighbour");
+    for code in [libc::EOPNOTSUPP, libc::EINVAL] {
+        let (now, report) = pause([0, 1, 1, 1], Some(code));
+        assert_eq!((&now[..], &report.warnings[..]), (&[0, 1, 0, 0][..], &[][..]));
+        assert!(report.undo.iter().any(|(name, _)| *name == "flow control"));
+        let (now, report) = pause([0, 1, 0, 0], Some(code));
+        assert_eq!((&now[..], &report.warnings[..]), (&[0, 1, 0, 0][..], &[][..]));
+    }
+}
+
+#[test]
+fn what_is_shown_and_cannot_be_changed_is_a_failure() {
+    for (what, name) in [("pause", "flow control"), ("rings", "ring sizes")] {
+        let device = Double { broken: Some((what, libc::EOPNOTSUPP)), ..ixgbe() };
+        let report = care(&device, &Wishes::default(), &[0]);
+        let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+        assert!(warning.starts_with(&format!("cannot set {name} (refused: ")), "{warning}");
+        assert_eq!(report.lacks, [""; 0]);
+    }
+}
+
+#[test]
+fn rings_are_as_long_as_a_power_of_two() {
+    let device = ixgbe();
+    let rings = vec![0, 8160, 0, 0, 511, 512, 0, 0, 128];
+    device.state.borrow_mut().tables.insert(Table::Rings, rings);
+    let _kept = care(&device, &Wishes::default(), &[0]);
+    assert_eq!(device.state.borrow().tables[&Table::Rings], [0, 8160, 0, 0, 511, 4096, 0, 0, 256]);
 }
 
 #[test]
