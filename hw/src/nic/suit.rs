@@ -54,6 +54,7 @@ impl Prepared {
                 return;
             }
         };
+        let mut switched = Vec::new();
         for &(name, consequence) in unwanted.iter().copied().flatten() {
             let Some(feature) = features.get(name).filter(|feature| feature.active) else {
                 continue;
@@ -72,11 +73,51 @@ impl Prepared {
             match outcome {
                 Ok(()) => {
                     self.changes.push(Change::Feature { name: name.to_owned(), before: true });
+                    switched.push((name, consequence));
                 }
                 Err(error) => {
                     self.notice(format!("{name} stays on ({error}): {consequence}"));
                 }
             }
         }
+        self.look_again(&switched);
+    }
+
+    /// A driver that keeps an offload on, because of another one or for itself, says so only here.
+    fn look_again(&mut self, switched: &[(&str, &str)]) {
+        if switched.is_empty() {
+            return;
+        }
+        match ethtool::features(self.control.as_fd(), &self.interface.name) {
+            Ok(features) => {
+                let active = |name: &str| features.get(name).is_some_and(|feature| feature.active);
+                for (name, consequence) in kept(active, switched) {
+                    self.notice(format!("{name} stays on (kept by the driver): {consequence}"));
+                }
+            }
+            Err(error) => self.notice(format!(
+                "does not tell its offloads any more ({error}): some may have stayed on"
+            )),
+        }
+    }
+}
+
+/// Those of `switched` that are active all the same, each with its consequence.
+fn kept<'a>(
+    active: impl Fn(&str) -> bool,
+    switched: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
+    switched.iter().copied().filter(|(name, _)| active(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kept;
+
+    #[test]
+    fn what_a_driver_keeps_on_is_told() {
+        let active = |name: &str| ["rx-gro-hw", "rx-vlan-hw-parse"].contains(&name);
+        let switched = [("rx-lro", "merged"), ("rx-gro-hw", "merged in the NIC")];
+        assert_eq!(kept(active, &switched), [("rx-gro-hw", "merged in the NIC")]);
     }
 }
