@@ -46,6 +46,8 @@ pub struct Nic {
     pub most_queues: u32,
     /// `veth`, `bridge` and the like; `None` is hardware.
     pub kind: Option<String>,
+    /// Whether it is a station or an access point of a wireless network (IEEE 802.11).
+    pub wireless: bool,
     /// Addresses, but not the link-local ones that the kernel makes.
     pub addresses: Vec<String>,
     /// Whether a default route leaves by it.
@@ -126,6 +128,7 @@ fn hardware(link: &Link, control: std::os::fd::BorrowedFd<'_>) -> Nic {
         queues: queues.max(1),
         most_queues: most_queues.max(queues).max(1),
         kind: link.kind.clone(),
+        wireless: Path::new("/sys/class/net").join(&link.name).join("phy80211").exists(),
         ..Nic::default()
     }
 }

@@ -44,6 +44,11 @@ fn objection(nic: &Nic) -> Option<String> {
     if let Some(master) = &nic.master {
         return Some(format!("belongs to {master}"));
     }
+    if nic.wireless {
+        return Some(
+            "is wireless: an access point takes only its station's own address".to_owned(),
+        );
+    }
     match nic.kind.as_deref() {
         None | Some("veth") => None,
         Some(kind) => Some(format!("is no hardware ({kind})")),
@@ -164,5 +169,8 @@ mod tests {
         let nics = [bridge, veth.clone(), Nic { name: "v1".into(), ..veth }];
         assert_eq!(recommend(&nics).unwrap().pair, ["v0", "v1"]);
         assert_eq!(recommend(&[]), Err(vec![]));
+        let wireless = Nic { wireless: true, ..nic("wlan0", "iwlwifi", 0, Some(1000)) };
+        let said = recommend(&[wireless, nic("a", "igb", 0, None)]).unwrap_err();
+        assert!(said[0].starts_with("wlan0 is wireless: "), "{said:?}");
     }
 }
