@@ -23,7 +23,7 @@ impl Step for Channels {
     }
 
     fn consequence(&self) -> &'static str {
-        "frames arrive at queues whose worker has more than one, or at workers that do not own them"
+        "workers may have more than one queue or none, and unequal shares of receiving"
     }
 
     fn take(&self, device: &dyn Device) -> io::Result<Outcome> {
@@ -51,7 +51,8 @@ impl Step for Channels {
             undo if most < self.workers => Outcome::Partly(
                 undo,
                 format!(
-                    "has {most} queue(s) for {} workers: what arrives is handed over to the others",
+                    "has {most} queue(s) for {} workers: only so many receive, and hand over to the \
+                     others",
                     self.workers
                 ),
             ),

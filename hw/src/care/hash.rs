@@ -1,5 +1,6 @@
 //! Both directions of a connection to queues of the same number, on both ports: one key, one table, one
-//! choice of fields.
+//! choice of fields, so that one worker receives both. Which one judges the connection is decided by the
+//! engine's own keyed hash, since a sender can work out a NIC's; the receiver hands it over.
 //!
 //! The key repeats two bytes. Toeplitz' hash of such a key does not change when source and destination
 //! change places, since both go through the same bits of it (Woo and Park, "Scalable TCP Session
@@ -33,7 +34,7 @@ impl Step for Fields {
     }
 
     fn consequence(&self) -> &'static str {
-        "connections between two hosts share a queue"
+        "connections between two hosts share a queue, and one worker receives them all"
     }
 
     fn shares_out(&self) -> bool {
@@ -88,7 +89,7 @@ impl Step for Key {
     }
 
     fn consequence(&self) -> &'static str {
-        "the two directions of a connection arrive at different queues, and one is handed over"
+        "the two directions of a connection arrive at different workers"
     }
 
     fn shares_out(&self) -> bool {
@@ -146,7 +147,7 @@ impl Step for Table {
     }
 
     fn consequence(&self) -> &'static str {
-        "queues get unequal shares, and the ports spread connections differently"
+        "queues get unequal shares of what arrives"
     }
 
     fn shares_out(&self) -> bool {
