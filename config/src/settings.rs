@@ -23,7 +23,7 @@
 //!
 //! [nics]
 //! tune = true                        # set queues, rings, hash, flow control, interrupts
-//! ring = 0                           # entries in each ring; 0: as many as the NIC can
+//! ring = 0                           # entries in each ring; 0: most that the NIC can (2^n)
 //! interrupt_usecs = 10               # how long a NIC may gather frames before it interrupts
 //! flow_control = false               # whether pause frames are obeyed and sent
 //!
@@ -152,7 +152,7 @@ pub struct Threads {
 pub struct Nics {
     /// Whether anything is.
     pub tune: bool,
-    /// Entries in each ring; `None`: as many as there can be.
+    /// Entries in each ring; `None`: the largest power of two that there can be.
     pub ring: Option<u32>,
     /// Microseconds that a NIC may gather frames for before it interrupts, at most
     /// [`MAX_INTERRUPT_USECS`].

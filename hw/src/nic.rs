@@ -267,16 +267,17 @@ impl Prepared {
         self.notices.truncate(count);
     }
 
-    /// Takes care of the NIC for workers on these CPUs, before it is opened: queues, rings, hash,
-    /// flow control, interrupts.
-    pub fn care(&mut self, wishes: &Wishes, cpus: &[u32]) {
+    /// Takes care of the NIC for so many workers, before it is opened: queues, rings, hash, flow
+    /// control; the interrupts of its queues go to these CPUs in turn.
+    pub fn care(&mut self, wishes: &Wishes, workers: usize, interrupts: &[u32]) {
         if self.interface.is_virtual() {
             return;
         }
         let report = care::care(
             &Real { control: self.control.as_fd(), index: self.interface.index },
             wishes,
-            cpus,
+            workers,
+            interrupts,
         );
         let taken = report.undo.into_iter().map(|(name, undo)| Change::Care(name, undo));
         self.changes.extend(taken);

@@ -59,7 +59,7 @@ fn everything_is_as_it_was_after_either_kind() {
         lab.inside(At::Box, || {
             let mut ports = pair();
             for port in &mut ports {
-                port.care(&Wishes::default(), &[0]);
+                port.care(&Wishes::default(), 1, &[0]);
                 let [notice] = port.notices() else { panic!("{:?}", port.notices()) };
                 assert!(notice.text.starts_with("veth has no queues, no ring sizes, "), "{notice}");
                 assert!(!notice.warns);

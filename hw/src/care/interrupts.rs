@@ -1,13 +1,13 @@
-//! Each queue's interrupt on the core of the worker that serves it: what it brings is in that core's
-//! cache then.
+//! Each queue's interrupt on the core that it is meant for: that of the worker that serves it, in whose
+//! cache is then what it brings; or another one where the worker runs before all else.
 
 use std::io;
 
 use super::{Device, Outcome, Step, all};
 
-/// Points interrupts to workers.
+/// Points interrupts to processors.
 pub(super) struct Affinity<'a> {
-    /// By worker.
+    /// By queue, again from the first where there are more queues.
     pub(super) cpus: &'a [u32],
 }
 
@@ -17,7 +17,7 @@ impl Step for Affinity<'_> {
     }
 
     fn consequence(&self) -> &'static str {
-        "frames are brought by another core than the one that judges them"
+        "frames may be brought by another core than was meant to"
     }
 
     fn take(&self, device: &dyn Device) -> io::Result<Outcome> {

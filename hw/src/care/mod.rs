@@ -84,25 +84,31 @@ pub(crate) struct Report {
     pub(crate) lacks: Vec<&'static str>,
 }
 
-/// Takes the steps for a NIC whose queue `q` is served by the worker on CPU `cpus[q % cpus.len()]`.
-pub(crate) fn care(device: &dyn Device, wishes: &Wishes, cpus: &[u32]) -> Report {
+/// Takes the steps for a NIC that so many workers share. Its queue `q` interrupts CPU
+/// `interrupts[q % interrupts.len()]`.
+pub(crate) fn care(
+    device: &dyn Device,
+    wishes: &Wishes,
+    workers: usize,
+    interrupts: &[u32],
+) -> Report {
     let mut report = Report::default();
     if !wishes.tune {
         return report;
     }
     // The number of queues comes first: drivers make rings, hash and interrupts anew with it.
     let steps: [&dyn Step; 8] = [
-        &channels::Channels { workers: cpus.len() as u32 },
+        &channels::Channels { workers: workers as u32 },
         &rings::Rings { entries: wishes.ring },
         &pause::Pause { on: wishes.flow_control },
         &hash::Fields,
         &hash::Key,
-        &hash::Table { queues: cpus.len() as u32 },
+        &hash::Table { queues: workers as u32 },
         &coalesce::Coalesce { usecs: wishes.interrupt_usecs },
-        &interrupts::Affinity { cpus },
+        &interrupts::Affinity { cpus: interrupts },
     ];
     // One worker has all queues: how they share is all the same.
-    let matters = |step: &&dyn Step| cpus.len() > 1 || !step.shares_out();
+    let matters = |step: &&dyn Step| workers > 1 || !step.shares_out();
     for step in steps.into_iter().filter(matters) {
         match step.take(device) {
             Ok(Outcome::AsItWas) => {}

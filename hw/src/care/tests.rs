@@ -152,6 +152,11 @@ fn ixgbe() -> Double {
     Double { driver: "ixgbe", state, interrupts, ..Double::default() }
 }
 
+/// With the interrupts where the workers are.
+fn care(device: &Double, wishes: &Wishes, cpus: &[u32]) -> Report {
+    super::care(device, wishes, cpus.len(), cpus)
+}
+
 fn undo(device: &Double, report: Report) {
     for (name, undo) in report.undo.into_iter().rev() {
         undo(device).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -241,6 +246,16 @@ fn one_interrupt_that_cannot_go_back_keeps_no_other() {
         let expected = if queue == 1 { "3" } else { "0-7" };
         assert_eq!(affinity[&(40 + queue)], expected, "interrupt {}", 40 + queue);
     }
+}
+
+#[test]
+fn interrupts_go_elsewhere_if_so_wished() {
+    let device = ixgbe();
+    let _kept = super::care(&device, &Wishes::default(), 4, &[0, 6]);
+    let state = device.state.borrow();
+    assert_eq!(state.tables[&Table::Channels][8], 4);
+    let affinity: Vec<&str> = (40..44).map(|number| &*state.affinity[&number]).collect();
+    assert_eq!(affinity, ["0", "6", "0", "6"]);
 }
 
 #[test]

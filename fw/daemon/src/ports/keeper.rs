@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use weir_hw::{Kind, LinkState, LinkWatch, Opened, Prepared, Wanted};
 
 use super::propagation::{Action, Propagation};
-use super::{Seats, find, refused, tell};
+use super::{Seats, care, find, refused, tell};
 use crate::hold::Hold;
 use crate::mailbox::{Letter, Mailbox};
 use crate::notify::notify;
@@ -294,7 +294,7 @@ impl Keeper {
                 let name = find(wanted, &found)?;
                 let prepared = &mut self.prepared[port];
                 prepared.replace(&name).map_err(|refusal| refused(&refusal, &found))?;
-                prepared.care(&self.settings.nics, &self.seats.cpus());
+                care(prepared, &self.settings, &self.seats);
                 self.seats.names[port] = name;
             }
         }

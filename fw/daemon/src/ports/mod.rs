@@ -25,10 +25,8 @@ pub fn open(settings: &Settings, seats: &Seats) -> Result<([Prepared; 2], Opened
     let prepared = weir_hw::prepare(&names).map_err(|refusal| refused(&refusal, &seats.found))?;
     let mut prepared: [Prepared; 2] =
         prepared.try_into().map_err(|_| "two interfaces are needed")?;
-    let ring = weir_hw::open::longest_ring(settings.io, settings.nics.ring);
-    let wishes = Wishes { ring, ..settings.nics };
     for port in &mut prepared {
-        port.care(&wishes, &seats.cpus());
+        care(port, settings, seats);
     }
     let wanted =
         Wanted { io: settings.io, workers: settings.workers.into(), busy_poll: settings.busy_poll };
@@ -38,6 +36,14 @@ pub fn open(settings: &Settings, seats: &Seats) -> Result<([Prepared; 2], Opened
     let faster = opened.faster.as_ref().map(|faster| format!("; faster would be: {faster}"));
     info!("ports: {}{}", opened.reason, faster.unwrap_or_default());
     Ok((prepared, opened))
+}
+
+/// Takes care of a NIC for the workers on their seats.
+fn care(port: &mut Prepared, settings: &Settings, seats: &Seats) {
+    let ring = weir_hw::open::longest_ring(settings.io, settings.nics.ring);
+    let wishes = Wishes { ring, ..settings.nics };
+    let interrupts = seats.interrupts(settings.threads.realtime.is_some());
+    port.care(&wishes, seats.plan.workers.len(), &interrupts);
 }
 
 /// Says what there is to say about the preparation, once.

@@ -45,6 +45,13 @@ impl Seats {
     pub fn cpus(&self) -> Vec<u32> {
         self.plan.workers.iter().map(|seat| seat.cpu.id).collect()
     }
+
+    /// The processors that the NICs' queues interrupt, in turn: those of the workers, but where workers
+    /// run before everything else those of all other threads. What the kernel does after an interrupt
+    /// is an ordinary thread (ksoftirqd) as soon as it is much, and gets no turn beside them.
+    pub fn interrupts(&self, realtime: bool) -> Vec<u32> {
+        if realtime { self.plan.control.clone() } else { self.cpus() }
+    }
 }
 
 /// The plan, for people.
@@ -86,9 +93,34 @@ pub fn print(settings: &Settings, seats: &Seats) -> String {
     let _ = writeln!(out, "control   CPU {}", control.join(", "));
     if let Some(priority) = settings.threads.realtime {
         let _ = writeln!(out, "priority  workers before everything else (SCHED_FIFO {priority})");
+        if seats.cpus().iter().any(|cpu| plan.control.contains(cpu)) {
+            let _ = writeln!(
+                out,
+                "note: no processor is left for the NICs' interrupts: the part of the kernel that \
+                 delivers frames may get no turn beside the workers"
+            );
+        }
     }
     for note in &plan.notes {
         let _ = writeln!(out, "note: {note}");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_hw::topology::Cpu;
+
+    use super::*;
+
+    #[test]
+    fn interrupts_keep_away_from_workers_that_run_first() {
+        let cpu = |id| Cpu { id, core: id, node: 0, isolated: id > 1, allowed: true };
+        let topology = Topology { cpus: (0..4).map(cpu).collect() };
+        let plan = plan(&topology, &Demand { workers: 2, ..Demand::default() }).unwrap();
+        let names = ["lan0", "wan0"].map(str::to_owned);
+        let seats = Seats { names, found: Vec::new(), topology, plan };
+        assert_eq!(seats.interrupts(false), [2, 3]);
+        assert_eq!(seats.interrupts(true), [0, 1]);
+    }
 }

@@ -339,6 +339,9 @@ fn a_plan_is_printed_and_nothing_else_happens() {
     let output = plan(&["nowhere1", "--workers", "64", "--share-cores", "--realtime", "0"]);
     let said = text(&output.stdout);
     assert!(said.contains("worker 63 CPU ") && !said.contains("FIFO"), "{said}");
+    let output = plan(&["nowhere1", "--workers", "64", "--share-cores"]);
+    let said = text(&output.stdout);
+    assert!(said.contains("no processor is left for the NICs' interrupts"), "{said}");
     let output = plan(&["pci:ffff:00:00.0"]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
