@@ -41,7 +41,9 @@ impl Engine {
         let (state, links) = self.table.with_links(entry);
         let hash = state.key().hash(self.key);
         account_end(state, links, &mut self.records, &self.shared, now);
-        remember(&mut self.tails, state, hash, ending, tick);
+        let translated = state.has(flag::TRANSLATED);
+        let answered = if translated { self.synproxy.answered(entry) } else { None };
+        remember(&mut self.tails, state, hash, ending, tick, answered);
         self.table.remove(entry, hash);
         self.counters.removals += 1;
         self.shared.pool(Limit::States).release();
@@ -97,7 +99,14 @@ impl Engine {
 
 /// Remembers the tail of a TCP connection whose handshake was complete, if more of it may come; of one
 /// that was killed while its server was asked, too, since its client's handshake was.
-fn remember(tails: &mut Tails, state: &Entry, hash: u64, ending: Ending, now: u32) {
+fn remember(
+    tails: &mut Tails,
+    state: &Entry,
+    hash: u64,
+    ending: Ending,
+    now: u32,
+    answered: Option<u32>,
+) {
     let more_may_come = match ending {
         Ending::TimedOut => tcp::either_closes(&state.peers),
         Ending::Over | Ending::Killed => true,
@@ -113,7 +122,7 @@ fn remember(tails: &mut Tails, state: &Entry, hash: u64, ending: Ending, now: u3
         };
         // Of a server that has not answered no number is known.
         let anywhere = state.has(flag::SLOPPY) || asks;
-        let tail = Tail::new(&state.peers, state.sender(true), anywhere, rest);
+        let tail = Tail::new(&state.peers, state.sender(true), anywhere, rest, answered);
         tails.remember(state.key().sided(hash), tail, now);
     }
 }

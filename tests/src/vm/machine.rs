@@ -81,7 +81,7 @@ impl Machine {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error} (`make deps` installs QEMU)"));
+            .unwrap_or_else(|error| panic!("{command:?}: {error} (Debian: qemu-system-x86)"));
         let stdin = child.stdin.take().expect("it was asked for");
         let mut stdout = child.stdout.take().expect("it was asked for");
         let (sender, output) = channel();

@@ -108,17 +108,6 @@ impl Tails {
         (!is_due(record.until, tick)).then_some(record.tail)
     }
 
-    /// Lets another connection begin in the flow with this hash, if it is remembered, by a SYN with
-    /// this sequence number.
-    pub(crate) fn reopen(&mut self, hash: u64, seq: u32, tick: u32) {
-        if let Some((set, way)) = self.place(hash) {
-            let record = &mut self.sets[set].records[way];
-            if !is_due(record.until, tick) {
-                record.tail.reopen(seq);
-            }
-        }
-    }
-
     /// Forgets the flow with this hash.
     pub(crate) fn forget(&mut self, hash: u64) {
         if let Some((set, way)) = self.place(hash) {

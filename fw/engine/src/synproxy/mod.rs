@@ -78,6 +78,12 @@ impl Synproxy {
         }
     }
 
+    /// The sequence number of the SYN that weir has answered before it made this translated state; of one
+    /// that it has not, any that was answered before.
+    pub(crate) fn answered(&self, entry: u32) -> Option<u32> {
+        self.pending.get(entry as usize).map(|pending| pending.seq)
+    }
+
     /// Makes room for what a program may need, if there is none: `states` of them at most. Memory of
     /// states is taken by those that are used only, a page at a time.
     pub(crate) fn reserve(&mut self, program: &Program, states: u32) {

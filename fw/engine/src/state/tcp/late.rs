@@ -12,12 +12,11 @@ use crate::state::entry::Peer;
 pub(crate) struct Tail {
     /// The lower endpoint of the flow's key first.
     ends: [End; 2],
-    /// How far behind a segment of that end may be: a power of two of bytes, or [`ANYWHERE`].
-    behind: [u8; 2],
+    /// How far behind a segment may be, four bits for each end: see [`Tail::behind`].
+    behind: u8,
     rest: Rest,
-    /// Names the sequence number of the last SYN of the same flow that weir has answered since; 0 if
-    /// there was none.
-    reopened: u8,
+    /// Names the sequence number of the client's SYN, if weir has answered that; else 0.
+    began: u16,
 }
 
 /// What becomes of the last segments of a connection.
@@ -41,8 +40,11 @@ struct End {
     seq_hi: u32,
 }
 
+/// The least binary logarithm of bytes that a segment may be behind by.
+const LEAST: u32 = 16;
 /// Of a connection without windows.
-const ANYWHERE: u8 = 31;
+const ANYWHERE: u32 = 31;
+const _: () = assert!(MAX_ACK_WINDOW >= 1 << LEAST && ANYWHERE - LEAST < 1 << 4);
 
 /// What is to be done with a segment of a connection that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,41 +59,43 @@ pub(crate) enum Late {
 
 impl Tail {
     /// Of nothing.
-    pub(crate) const BLANK: Self = Self {
-        ends: [End { seq_lo: 0, seq_hi: 0 }; 2],
-        behind: [0; 2],
-        rest: Rest::Passes,
-        reopened: 0,
-    };
+    pub(crate) const BLANK: Self =
+        Self { ends: [End { seq_lo: 0, seq_hi: 0 }; 2], behind: 0, rest: Rest::Passes, began: 0 };
 
-    /// Of a connection; `lower` is the index of the lower endpoint in `peers`.
-    pub(crate) fn new(peers: &[Peer; 2], lower: usize, sloppy: bool, rest: Rest) -> Self {
+    /// Of a connection; `lower` is the index of the lower endpoint in `peers`, `began` the sequence number
+    /// of the client's SYN if weir has answered that.
+    pub(crate) fn new(
+        peers: &[Peer; 2],
+        lower: usize,
+        sloppy: bool,
+        rest: Rest,
+        began: Option<u32>,
+    ) -> Self {
         let (lower, upper) = (&peers[lower], &peers[1 - lower]);
         let end = |peer: &Peer| End { seq_lo: peer.seq_lo, seq_hi: peer.seq_hi };
         // A host answers what a window ago was on its way to it.
         let behind = |other: &Peer| {
             let window = u32::from(other.max_win) << (other.scale & SHIFT);
-            let bits = window.max(MAX_ACK_WINDOW).next_power_of_two().trailing_zeros() as u8;
-            if sloppy { ANYWHERE } else { bits }
+            let bits = window.max(MAX_ACK_WINDOW).next_power_of_two().trailing_zeros();
+            (if sloppy { ANYWHERE } else { bits.min(ANYWHERE) } - LEAST) as u8
         };
         Self {
             ends: [end(lower), end(upper)],
-            behind: [behind(upper), behind(lower)],
+            behind: behind(lower) << 4 | behind(upper),
             rest,
-            reopened: 0,
+            began: began.map_or(0, name),
         }
     }
 
-    /// Weir answers a SYN of the same flow with this sequence number: its handshake is another
-    /// connection's.
-    pub(crate) const fn reopen(&mut self, seq: u32) {
-        self.reopened = name(seq);
+    /// Whether a segment with this sequence number would complete the handshake with which the connection
+    /// began, behind the SYN or as a probe before what follows it.
+    pub(crate) fn completes(&self, seq: u32) -> bool {
+        [seq.wrapping_sub(1), seq].map(name).contains(&self.began)
     }
 
-    /// Whether a segment with this sequence number may complete that handshake, behind the SYN or as a
-    /// probe before what follows it.
-    pub(crate) const fn may_follow(&self, seq: u32) -> bool {
-        self.reopened == name(seq.wrapping_sub(1)) || self.reopened == name(seq)
+    /// How far behind a segment of that end may be: the binary logarithm of bytes, or [`ANYWHERE`].
+    const fn behind(&self, end: usize) -> u32 {
+        (self.behind >> (4 * end) & 0xf) as u32 + LEAST
     }
 
     /// Whether the segment, which is no SYN and sent by the lower endpoint or the upper, is one that
@@ -118,10 +122,10 @@ impl Tail {
     /// keep-alive one before what was sent (RFC 9293, 3.8.4).
     const fn holds(&self, end: usize, seq: u32, span: u32) -> bool {
         let End { seq_lo, seq_hi } = self.ends[end];
-        if self.behind[end] >= ANYWHERE {
+        if self.behind(end) >= ANYWHERE {
             return true;
         }
-        let behind = 1 << self.behind[end];
+        let behind = 1 << self.behind(end);
         Seq(seq_hi).plus(1).at_least(Seq(seq).plus(span))
             && Seq(seq).plus(1).at_least(Seq(seq_lo).minus(behind))
     }
@@ -129,17 +133,17 @@ impl Tail {
     /// Whether an ACK of what this end has sent may come: of a FIN that came late, too.
     const fn acknowledges(&self, end: usize, ack: u32) -> bool {
         let seq_lo = self.ends[end].seq_lo;
-        if self.behind[end] >= ANYWHERE {
+        if self.behind(end) >= ANYWHERE {
             return true;
         }
         Seq(seq_lo).plus(1).at_least(Seq(ack))
-            && Seq(ack).at_least(Seq(seq_lo).minus(1 << self.behind[end]))
+            && Seq(ack).at_least(Seq(seq_lo).minus(1 << self.behind(end)))
     }
 }
 
 /// What tells the SYNs of a flow apart; never 0.
-const fn name(seq: u32) -> u8 {
-    (seq % 255) as u8 + 1
+const fn name(seq: u32) -> u16 {
+    (seq % 0xffff) as u16 + 1
 }
 
 /// Whether a connection in these states has come to its end rather than fallen asleep.

@@ -192,3 +192,19 @@ fn a_connection_that_was_killed_does_not_come_back_by_its_cookie() {
         }
     }
 }
+
+#[test]
+fn a_port_is_used_again_though_somebody_sends_a_syn_in_its_clients_name() {
+    for mut scene in scenes(RULES) {
+        scene.teach();
+        scene.connect();
+        scene.bridge.forget_states();
+        scene.bridge.crafted.clear();
+        let syn = scene.up(SYN, C + 10_000, 0).frame();
+        let answer = scene.answer(scene.near, &syn);
+        let forged = scene.up(SYN, C + 77_777, 0).frame();
+        scene.answer(scene.near, &forged);
+        let ack = scene.up(ACK, C + 10_001, answer.seq.wrapping_add(1)).frame();
+        assert_eq!(scene.pass(scene.near, &ack).flags, SYN);
+    }
+}
