@@ -339,6 +339,7 @@ fn what_can_never_be_sent_is_released_and_counted() {
 fn an_adapter_without_chains_sends_whole_frames_or_nothing() {
     let mut bench = Bench::small();
     bench.wan.port = bench.wan.port.with_limits(Limits::of_mtu(1500, 2048));
+    bench.wan.wire.set_emulated(0);
     let whole: Vec<u8> = (0..1522u32).map(|i| (i % 251) as u8).collect();
     // The rest of this one would leave as a frame of its own.
     assert!(bench.lan.wire.put_chain(0, &[&whole[..60], &whole[60..700], &whole[700..]]));
@@ -363,6 +364,7 @@ fn where_the_mtu_does_not_leave_room_for_tags_a_chain_is_refused() {
     assert_eq!(limits, Limits { longest: 2062, chains: false });
     let mut bench = Bench::small();
     bench.wan.port = bench.wan.port.with_limits(limits);
+    bench.wan.wire.set_emulated(0);
     assert!(bench.lan.wire.put(0, &[3; 2062]));
     assert!(bench.lan.wire.put(0, &[4; 2048]));
     for _ in 0..4 {

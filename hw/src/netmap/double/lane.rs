@@ -66,6 +66,8 @@ pub(super) struct State {
     partial: Option<u32>,
     /// Sent slots that are not given back yet.
     lag: u32,
+    /// Whether each slot leaves as a frame of its own.
+    emulated: bool,
     /// Slots whose frames a dead link has swallowed.
     lost: u64,
     scratch: Vec<u8>,
@@ -403,7 +405,7 @@ impl Lane {
         while frames < max && state.carried != state.picked {
             let first = state.carried;
             let slot = self.ring.slot(first);
-            if slot.flags & NS_MOREFRAG == 0 {
+            if state.emulated || slot.flags & NS_MOREFRAG == 0 {
                 if self.strict {
                     self.check_sent(device, &state, first);
                 }
@@ -464,6 +466,10 @@ impl Lane {
 
     pub(super) fn set_partial(&self, partial: Option<u32>) {
         lock(&self.state).partial = partial;
+    }
+
+    pub(super) fn set_emulated(&self) {
+        lock(&self.state).emulated = true;
     }
 
     pub(super) fn set_lag(&self, lag: u32) {

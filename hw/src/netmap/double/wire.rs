@@ -162,6 +162,12 @@ impl Wire {
         }
     }
 
+    /// Lets TX ring `queue` send each slot as a frame of its own, whatever its flags say, as netmap's
+    /// emulated adapters do.
+    pub fn set_emulated(&self, queue: usize) {
+        self.nic().tx[queue].set_emulated();
+    }
+
     /// Lets TX ring `queue` hold the last so many sent slots back.
     pub fn set_lag(&self, queue: usize, slots: u32) {
         self.nic().tx[queue].set_lag(slots);

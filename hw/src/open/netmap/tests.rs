@@ -245,6 +245,9 @@ fn a_nic_without_chains_gets_none_in_either_region() {
     for host in [Host::new(|_| {}), Host::two_regions(|_| {})] {
         let mut worker = host.open(1).unwrap().workers.pop().unwrap();
         let wires = host.wires();
+        for wire in &wires {
+            wire.set_emulated(0);
+        }
         let mut queues = [VecDeque::new(), VecDeque::new()];
         for (from, to) in [(0, 1), (1, 0)] {
             assert!(wires[from].put_chain(0, &[&[5; 100], &[6; 200]]));
