@@ -27,12 +27,22 @@ impl Engine {
     }
 
     /// Whether a segment would complete the handshake of a connection that has ended. Another connection
-    /// of the same flow begins with another number.
+    /// of the same flow begins with another number, or with a SYN that weir has seen since.
     pub(crate) fn is_late(&self, arrival: &Arrival<'_>, header: &Tcp) -> bool {
         !self.tails.is_empty()
             && self
                 .tail(arrival.lane, arrival.round.tick)
                 .is_some_and(|(tail, _)| tail.completes(header.seq))
+    }
+
+    /// A SYN of a flow was answered: another connection may begin where one has ended.
+    pub(crate) fn reopen(&mut self, flow: &Lane, seq: u32) {
+        if !self.tails.is_empty() {
+            let (other, _) = flow.key.other_policy(flow.sender_is_lower, flow.path());
+            for key in [&flow.key, &other] {
+                self.tails.reopen(key.sided(flow.hash), seq);
+            }
+        }
     }
 
     /// A packet of a connection whose state has ended not long ago. `None`: it is not, or the rules

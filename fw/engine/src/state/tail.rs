@@ -108,6 +108,14 @@ impl Tails {
         (!is_due(record.until, tick)).then_some(record.tail)
     }
 
+    /// Lets another connection begin in the flow with this hash, if it is remembered, by a SYN with
+    /// this sequence number.
+    pub(crate) fn reopen(&mut self, hash: u64, seq: u32) {
+        if let Some((set, way)) = self.place(hash) {
+            self.sets[set].records[way].tail.reopen(seq);
+        }
+    }
+
     /// Forgets the flow with this hash.
     pub(crate) fn forget(&mut self, hash: u64) {
         if let Some((set, way)) = self.place(hash) {

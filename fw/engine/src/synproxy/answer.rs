@@ -168,6 +168,7 @@ impl Engine {
             self.apply(decision.effects, &answer, frames, i);
         }
         self.synproxy.expected.expect(flow(lane));
+        self.reopen(lane, header.seq);
         self.synproxy.open[0] += 1;
         self.synproxy.resend.remember(lane.hash, packet.port, frames.head(i), round.tick);
         self.counters.synproxy.sent += 1;

@@ -87,6 +87,14 @@ impl Tail {
         }
     }
 
+    /// Weir answers a SYN of the same flow with this sequence number. A client that counts from the same
+    /// number again is served again.
+    pub(crate) const fn reopen(&mut self, seq: u32) {
+        if self.began == name(seq) {
+            self.began = 0;
+        }
+    }
+
     /// Whether a segment with this sequence number would complete the handshake with which the connection
     /// began, behind the SYN or as a probe before what follows it.
     pub(crate) fn completes(&self, seq: u32) -> bool {
