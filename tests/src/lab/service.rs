@@ -80,6 +80,8 @@ fn serve(listener: &TcpListener, stop: &AtomicBool, served: &AtomicU64) {
 
 fn answer(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    // A client may be gone without a word, and TCP wait for it for a quarter of an hour.
+    stream.set_write_timeout(Some(PATIENCE))?;
     let mut lines = BufReader::new(stream);
     let mut request = String::new();
     lines.read_line(&mut request)?;
