@@ -28,7 +28,7 @@ pub(crate) fn prefetch_address(target: *const u8) {
 }
 
 /// Does some work, what of it is inlined here in the form for processors that count bits in one
-/// instruction if this one does: a tenth of a look-up in a table of prefixes.
+/// instruction if this one does: 5 to 8 % of a look-up in a table of prefixes.
 #[inline]
 pub(crate) fn with_bit_counts<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
