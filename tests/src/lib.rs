@@ -10,5 +10,6 @@ pub mod fuzz;
 pub mod lab;
 pub mod pppoe;
 pub mod random;
+pub mod rounds;
 pub mod syns;
 pub mod vm;

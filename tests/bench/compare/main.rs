@@ -22,12 +22,14 @@ mod table;
 use std::process::ExitCode;
 
 use weir_tests::lab::{Family, Lab, Namespace};
+use weir_tests::rounds::Rounds;
 
 use self::contender::{CONTENDERS, Contender, start};
 use self::figures::{Figures, NAMES};
 
 fn main() -> ExitCode {
-    let Some((rounds, seconds, only)) = arguments() else {
+    let usual = Rounds { rounds: 5, seconds: 1, only: String::new() };
+    let Some(Rounds { rounds, seconds, only }) = usual.read(std::env::args().skip(1)) else {
         eprintln!("usage: weir-compare [--rounds N] [--seconds N] [--only WORD]");
         return ExitCode::from(2);
     };
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
             if !contender.name.contains(&only) {
                 continue;
             }
-            let measured = measure(contender, seconds);
+            let measured = measure(contender, seconds.into());
             eprintln!("round {round}/{rounds}: {:<38} {measured:.3?}", contender.name);
             for (figure, results) in measured.into_iter().zip(results) {
                 results.push(figure);
@@ -57,22 +59,6 @@ fn main() -> ExitCode {
     }
     println!("{}", table::table(&results));
     ExitCode::SUCCESS
-}
-
-/// Rounds, seconds a figure, and what is in the name of every contender that takes part.
-fn arguments() -> Option<(u32, u64, String)> {
-    let (mut rounds, mut seconds, mut only) = (5, 1, String::new());
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let value = arguments.next()?;
-        match argument.as_str() {
-            "--rounds" => rounds = value.parse().ok()?,
-            "--seconds" => seconds = value.parse().ok()?,
-            "--only" => only = value,
-            _ => return None,
-        }
-    }
-    Some((rounds, seconds, only)).filter(|&(rounds, seconds, _)| rounds > 0 && seconds > 0)
 }
 
 /// Builds a lab around a contender and takes its figures.

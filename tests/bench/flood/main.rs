@@ -27,11 +27,13 @@ mod trial;
 use std::process::ExitCode;
 
 use weir_tests::lab::{Io, Namespace};
+use weir_tests::rounds::Rounds;
 
 use self::contender::CONTENDERS;
 
 fn main() -> ExitCode {
-    let Some((rounds, seconds, only)) = arguments() else {
+    let usual = Rounds { rounds: 3, seconds: 2, only: String::new() };
+    let Some(Rounds { rounds, seconds, only }) = usual.read(std::env::args().skip(1)) else {
         eprintln!("usage: weir-flood [--rounds N] [--seconds N] [--only WORD]");
         return ExitCode::from(2);
     };
@@ -78,20 +80,4 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-/// Rounds, seconds a phase, and what is in the name of every contender that takes part.
-fn arguments() -> Option<(u32, u32, String)> {
-    let (mut rounds, mut seconds, mut only) = (3, 2, String::new());
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let value = arguments.next()?;
-        match argument.as_str() {
-            "--rounds" => rounds = value.parse().ok()?,
-            "--seconds" => seconds = value.parse().ok()?,
-            "--only" => only = value,
-            _ => return None,
-        }
-    }
-    Some((rounds, seconds, only)).filter(|&(rounds, seconds, _)| rounds > 0 && seconds > 0)
 }
