@@ -55,9 +55,20 @@ fn udp_is_answered_both_ways(between: Between, family: Family) {
 
 /// Sends a datagram to port 7 and returns the answer.
 pub(crate) fn exchange(from: &Host, to: &Host, family: Family, payload: &[u8]) -> Vec<u8> {
+    exchange_from(0, from, to, family, payload)
+}
+
+/// The same from a port of one's own choice: the kernel's may be one that it chose before.
+pub(crate) fn exchange_from(
+    port: u16,
+    from: &Host,
+    to: &Host,
+    family: Family,
+    payload: &[u8],
+) -> Vec<u8> {
     let socket = from
         .namespace
-        .within(|| UdpSocket::bind(SocketAddr::new(from.address(family), 0)))
+        .within(|| UdpSocket::bind(SocketAddr::new(from.address(family), port)))
         .expect("the address is ours");
     socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
     socket.send_to(payload, (to.address(family), 7)).expect("there is a route");

@@ -2,7 +2,7 @@
 
 use weir_tests::lab::{EchoServer, Family, Io, Lab, WebServer, Weir, WeirOptions};
 
-use crate::traffic::{ab, exchange, iperf};
+use crate::traffic::{ab, exchange_from, iperf};
 use crate::{assert_no_mismatch_but, on_every_port};
 
 on_every_port! {
@@ -31,14 +31,15 @@ fn two_workers_share_many_flows(io: Io, family: Family) {
 
 /// Fragments are gathered by one worker and judged by the one that owns the flow, each datagram once.
 fn two_workers_gather_fragments(io: Io, family: Family) {
-    const FLOWS: usize = 40;
+    const FLOWS: u16 = 40;
     let lab = Lab::new();
     let options = WeirOptions { workers: 2, ..WeirOptions::new(io, "block\npass proto udp\n") };
     let weir = Weir::start(&lab, &options);
     let _echo = EchoServer::start(&lab.server, 7);
     for flow in 0..FLOWS {
-        let payload = WebServer::pattern(3_000 + 500 * flow);
-        assert_eq!(exchange(&lab.client, &lab.server, family, &payload), payload);
+        let payload = WebServer::pattern(3_000 + 500 * usize::from(flow));
+        let answer = exchange_from(20_000 + flow, &lab.client, &lab.server, family, &payload);
+        assert_eq!(answer, payload);
     }
-    assert_eq!(weir.counter("current entries"), FLOWS as u64);
+    assert_eq!(weir.counter("current entries"), u64::from(FLOWS));
 }
