@@ -1,0 +1,172 @@
+//! One client: who it is, and the requests that it makes.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
+use tracing::{info, warn};
+use weir_shell::protocol::{Command, Done, Reply, Request, RuleListing, VERSION};
+
+use super::Bounds;
+use super::connection::{Connection, Line};
+use crate::control::{Control, Refused};
+
+/// One client.
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    /// User id of the process at the other end when it connected.
+    pub(super) uid: u32,
+}
+
+impl Session {
+    pub(super) fn new(
+        stream: UnixStream,
+        bounds: Bounds,
+        taken_by_all: &Arc<AtomicUsize>,
+    ) -> io::Result<Self> {
+        let uid = socket_peercred(stream.as_fd())?.uid.as_raw();
+        Ok(Self { connection: Connection::new(stream, bounds, taken_by_all), uid })
+    }
+
+    /// Answers requests until the client hangs up or breaks a bound.
+    pub(super) fn serve(&mut self, control: &Control) -> io::Result<()> {
+        if self.uid != 0 && self.uid != geteuid().as_raw() {
+            return self.connection.send(&Reply::Error("permission denied".into()));
+        }
+        loop {
+            let line = match self.connection.read_line() {
+                Ok(Line::Complete(line)) => line,
+                Ok(Line::End) => return Ok(()),
+                Err(error) => {
+                    self.connection.send(&Reply::Error(error.to_string()))?;
+                    return Err(error);
+                }
+            };
+            let reply = match request(&line) {
+                Ok(Command::Capture(capture)) => match self.capture(control, &capture)? {
+                    Some(refused) => refused,
+                    None => return Ok(()),
+                },
+                Ok(command) => self.answer(control, command)?,
+                Err(text) => Reply::Error(text),
+            };
+            self.connection.send(&reply)?;
+            self.connection.give_back();
+        }
+    }
+
+    /// Carries a command out; sends the lines of a listing and returns the one that ends it.
+    fn answer(&mut self, control: &Control, command: Command) -> io::Result<Reply> {
+        let uid = self.uid;
+        let result = match command {
+            Command::Load(load) => self.load(control, &load),
+            Command::Rules => self.list(control.rules("", false).map(rules))?,
+            Command::RulesIn { anchor, recursive } => {
+                self.list(control.rules(&anchor, recursive).map(rules))?
+            }
+            Command::EtherRules => self.list(control.ether_rules().map(rules))?,
+            Command::Anchors => {
+                let anchors = control.anchors();
+                self.list(Ok((anchors.len(), Reply::Anchors(anchors))))?
+            }
+            Command::Table(change) => self.change_table(control, &change)?,
+            Command::Tables { anchor, recursive } => {
+                let tables = control.tables(&anchor, recursive);
+                self.list(tables.map(|tables| (tables.len(), Reply::Tables(tables))))?
+            }
+            Command::TableEntries { anchor, name } => self.pieces(|send| {
+                control.table_entries(&anchor, &name, |entries| send(Reply::TableEntries(entries)))
+            })?,
+            Command::States => {
+                self.pieces(|send| control.states(|states| send(Reply::States(states))))?
+            }
+            Command::Info => {
+                self.list(control.info().map(|info| (1, Reply::Info(Box::new(info)))))?
+            }
+            Command::Interfaces => {
+                let ports = control.interfaces();
+                self.list(ports.map(|ports| (ports.len(), Reply::Interfaces(ports))))?
+            }
+            Command::Timeouts => {
+                let timeouts = control.timeouts();
+                self.list(Ok((timeouts.len(), Reply::Timeouts(timeouts))))?
+            }
+            Command::Memory => {
+                let limits = control.memory();
+                self.list(Ok((limits.len(), Reply::Memory(limits))))?
+            }
+            Command::Kill(kill) => control.kill(&kill).map(|count| {
+                info!("user {uid} killed {count} states");
+                done(count)
+            }),
+            Command::Sources => {
+                self.pieces(|send| control.sources(|sources| send(Reply::Sources(sources))))?
+            }
+            Command::KillSources { from } => control.kill_sources(&from).map(|count| {
+                info!("user {uid} killed {count} sources");
+                done(count)
+            }),
+            Command::Flush(what) => control.flush(&what).map(|count| {
+                warn!("user {uid} flushed {what}");
+                done(count)
+            }),
+            Command::Enable => control.enable().map(|()| {
+                warn!("user {uid} enabled filtering");
+                done(0)
+            }),
+            Command::Explain(explain) => {
+                let told = control.explain(&explain);
+                self.list(told.map(|told| (1, Reply::Explanation(Box::new(told)))))?
+            }
+            // It takes the connection over before it comes here.
+            Command::Capture(_) => Err(Refused::Error("a capture is no listing".into())),
+            Command::Disable { .. } if uid != 0 => {
+                Err(Refused::Error("permission denied: only root may disable filtering".into()))
+            }
+            Command::Disable { seconds } => control.disable(seconds).map(|()| {
+                warn!("user {uid} DISABLED FILTERING: everything passes for {seconds} s");
+                done(0)
+            }),
+        };
+        Ok(result.unwrap_or_else(refusal))
+    }
+}
+
+/// Why nothing was done.
+pub(super) fn refusal(refused: Refused) -> Reply {
+    match refused {
+        Refused::Diagnostics(diagnostics) => Reply::Diagnostics(diagnostics),
+        Refused::Error(text) => Reply::Error(text),
+    }
+}
+
+/// A listing of rules, and how many they are.
+fn rules(listing: RuleListing) -> (usize, Reply) {
+    (listing.rules.len(), Reply::Rules(listing))
+}
+
+/// The end of an answer that went well.
+pub(super) const fn done(count: u64) -> Reply {
+    Reply::Done(Done { count, note: None })
+}
+
+/// Reads a request line; the error is for the client.
+fn request(line: &[u8]) -> Result<Command, String> {
+    /// What every version of the protocol will have.
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    if let Ok(Versioned { version }) = serde_json::from_slice(line)
+        && version != VERSION
+    {
+        return Err(format!("protocol version {version} is not spoken here, only {VERSION}"));
+    }
+    serde_json::from_slice::<Request>(line)
+        .map(|request| request.command)
+        .map_err(|error| format!("malformed request: {error}"))
+}
