@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::dial;
 use crate::protocol::{Command, MAX_REQUEST, Reply, Request, VERSION};
 
 /// How long the daemon may take for a line. Loading rules takes the longest.
@@ -22,7 +23,7 @@ impl Client {
     /// When nobody listens there, or not to us.
     pub(crate) fn connect(socket: &Path) -> io::Result<Self> {
         let connect = || {
-            let stream = UnixStream::connect(socket)?;
+            let stream = dial::connect(socket)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             Ok(stream)

@@ -5,7 +5,9 @@
 pub mod capture;
 pub mod check;
 mod client;
+pub mod console;
 pub mod ctl;
+mod dial;
 pub mod explanation;
 pub mod options;
 mod print;

@@ -37,7 +37,7 @@ enum Command {
     Bench(bench::Arguments),
     /// List network interfaces and recommend which two to bridge
     Nics(list::Arguments),
-    /// (not built yet) The interactive shell
+    /// The interactive shell: commands in words, completion, help
     #[command(disable_help_flag = true)]
     Shell(Rest),
     /// Capture packets of the running firewall, with their verdicts
@@ -74,7 +74,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Nics(arguments) => list::main(&arguments),
         Command::Replay(arguments) => replay::main(&arguments),
         Command::Capture(arguments) => capture::main(&arguments),
-        Command::Shell(_) | Command::Top(_) => {
+        Command::Shell(rest) => weir_shell::console::main(rest.arguments),
+        Command::Top(_) => {
             let name = matches.subcommand_name().unwrap_or_default();
             eprintln!("weir: `weir {name}` is not built yet");
             ExitCode::from(2)

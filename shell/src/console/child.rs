@@ -1,0 +1,138 @@
+//! Commands that are subcommands of `weir`: each runs in a process of its own, so that whatever
+//! becomes of it, the shell and its terminal stay as they were.
+//!
+//! The process is in the shell's process group: Ctrl-C ends it and only interrupts the shell.
+
+use std::io::{self, PipeReader, Read, pipe};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::pager::{Flow, Pager};
+use super::terminal::{Terminal, wait};
+use crate::dial;
+
+/// How long an interrupted command may take to end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How commands are started.
+#[derive(Debug)]
+pub(crate) struct Starter {
+    /// The daemon's socket.
+    pub(crate) socket: PathBuf,
+    /// The descriptor of the keeper.
+    pub(crate) keeper: Option<i32>,
+}
+
+impl Starter {
+    /// `weir` with these arguments.
+    pub(crate) fn weir(&self, arguments: &[String]) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("weir").args(arguments).stdin(Stdio::null());
+        if let Some(number) = self.keeper {
+            command.env(dial::KEEPER, number.to_string());
+        }
+        command
+    }
+}
+
+/// Keeps the interrupts of the shell: Ctrl-C while no line is read.
+#[derive(Debug)]
+pub(crate) struct Interrupts(UnixStream);
+
+impl Interrupts {
+    /// From now on SIGINT ends nothing.
+    pub(crate) fn catch() -> io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        signal_hook::low_level::pipe::register(signal_hook::consts::SIGINT, theirs)?;
+        Ok(Self(ours))
+    }
+
+    /// Whether there was one since it was last asked.
+    pub(crate) fn take(&mut self) -> bool {
+        let mut some = false;
+        while matches!(self.0.read(&mut [0; 64]), Ok(1..)) {
+            some = true;
+        }
+        some
+    }
+
+    /// What can be waited for.
+    pub(crate) fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Runs a command and shows what it writes, a page at a time if `stops`. `None` if it was interrupted,
+/// or its reader has seen enough.
+pub(crate) fn show(
+    mut command: Command,
+    terminal: &Terminal,
+    interrupts: &mut Interrupts,
+    stops: bool,
+) -> io::Result<Option<ExitStatus>> {
+    let (output, theirs) = pipe()?;
+    command.stdout(theirs.try_clone()?).stderr(theirs);
+    interrupts.take();
+    let mut child = command.spawn()?;
+    // It holds the writing ends.
+    drop(command);
+    let flow = copy(output, terminal, interrupts, stops);
+    let ended = match flow {
+        Ok(Flow::More) => child.wait().map(Some),
+        Ok(Flow::Enough) => end(&mut child).map(|()| None),
+        Err(error) => end(&mut child).and(Err(error)),
+    };
+    terminal.settle();
+    ended
+}
+
+fn copy(
+    mut output: PipeReader,
+    terminal: &Terminal,
+    interrupts: &mut Interrupts,
+    stops: bool,
+) -> io::Result<Flow> {
+    let mut pager = Pager::new(terminal, stops);
+    let mut chunk = [0; 16 << 10];
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(Flow::Enough);
+        }
+        let [readable, interrupted] = wait([output.as_fd(), interrupts.descriptor()], left)?;
+        if interrupted && interrupts.take() {
+            if stops {
+                terminal.write("^C\r\n")?;
+                return Ok(Flow::Enough);
+            }
+            // What it has to say at its end is shown, for a while.
+            deadline.get_or_insert_with(|| Instant::now() + LAST_WORDS);
+        }
+        if !readable {
+            continue;
+        }
+        let length = match output.read(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            length => length?,
+        };
+        let flow = if length == 0 { pager.finish()? } else { pager.feed(&chunk[..length])? };
+        if length == 0 || flow == Flow::Enough {
+            return Ok(flow);
+        }
+    }
+}
+
+/// Ends a process that nobody listens to any more.
+fn end(child: &mut Child) -> io::Result<()> {
+    if child.try_wait()?.is_none() {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! One sitting at the console: lines in, commands done.
+
+use std::io::{self, BufReader, Stdin};
+use std::process::{Command, ExitCode, ExitStatus};
+
+use super::act;
+use super::child::{self, Interrupts, Starter};
+use super::complete::Assistant;
+use super::help;
+use super::pager::{Flow, Pager};
+use super::past::Past;
+use super::prompt::{self, Edited, Line};
+use super::resolve::{Resolved, resolve};
+use super::seen::Seen;
+use super::terminal::{Manner, Terminal};
+use super::tree::{Action, Own, Tree};
+use super::words;
+use crate::options;
+
+/// Names that a line of pfctl's flags may begin with.
+const PFCTL: [&str; 3] = ["pfctl", "weirctl", "ctl"];
+
+/// How a command went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// Well.
+    Well,
+    /// Badly; its exit status.
+    Badly(u8),
+    /// It ends the shell.
+    Exit,
+}
+
+/// The shell at work.
+pub(super) struct Session {
+    starter: Starter,
+    past: Past,
+    console: Option<Console>,
+}
+
+/// A person at a terminal.
+struct Console {
+    terminal: Terminal,
+    interrupts: Interrupts,
+    /// `None` where the terminal has no cursor.
+    edited: Option<Edited>,
+}
+
+impl Session {
+    /// Without a terminal it does as a script says.
+    pub(super) fn new(
+        starter: Starter,
+        terminal: Option<Terminal>,
+        past: Past,
+    ) -> io::Result<Self> {
+        let console = match terminal {
+            None => None,
+            Some(terminal) => {
+                let interrupts = Interrupts::catch()?;
+                let seen = Seen::new(&starter.socket);
+                let edited = match terminal.manner {
+                    Manner::Dumb => None,
+                    manner => Some(Edited::new(Assistant { seen, manner }, past.lines())?),
+                };
+                Some(Console { terminal, interrupts, edited })
+            }
+        };
+        Ok(Self { starter, past, console })
+    }
+
+    /// Does what lines say until there are no more.
+    pub(super) fn serve(&mut self) -> io::Result<ExitCode> {
+        if self.console.is_some() { self.converse() } else { self.follow_script() }
+    }
+
+    /// Does one command.
+    pub(super) fn once(&mut self, words: &[String]) -> io::Result<ExitCode> {
+        Ok(match self.act(words)? {
+            Done::Well | Done::Exit => ExitCode::SUCCESS,
+            Done::Badly(status) => ExitCode::from(status),
+        })
+    }
+
+    fn converse(&mut self) -> io::Result<ExitCode> {
+        self.say("weir. `help` lists the commands.");
+        loop {
+            let line = match self.read_line()? {
+                Line::Typed(line) => line,
+                Line::Cancelled => continue,
+                Line::End => return Ok(ExitCode::SUCCESS),
+            };
+            let words = match words::split(&line) {
+                Ok(words) => words.into_iter().map(|word| word.text).collect::<Vec<_>>(),
+                Err(words::Unclosed) => {
+                    self.complain("a quotation mark is not closed");
+                    continue;
+                }
+            };
+            if words.is_empty() {
+                continue;
+            }
+            if self.is_understood(&words)
+                && self.past.keep(&line)
+                && let Some(Console { edited: Some(edited), .. }) = &mut self.console
+            {
+                edited.keep(&line);
+            }
+            if self.act(&words)? == Done::Exit {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+
+    fn read_line(&mut self) -> io::Result<Line> {
+        let Some(console) = &mut self.console else { return Ok(Line::End) };
+        console.terminal.settle();
+        match &mut console.edited {
+            Some(edited) => edited.read(),
+            None => prompt::plain(&console.terminal, &mut console.interrupts, "weir> "),
+        }
+    }
+
+    fn follow_script(&mut self) -> io::Result<ExitCode> {
+        let mut input: BufReader<Stdin> = BufReader::new(io::stdin());
+        let mut number = 0_u64;
+        loop {
+            number += 1;
+            let Line::Typed(line) = prompt::scripted(&mut input)? else {
+                return Ok(ExitCode::SUCCESS);
+            };
+            let failed = match words::split(&line) {
+                Err(words::Unclosed) => {
+                    self.complain("a quotation mark is not closed");
+                    2
+                }
+                Ok(words) if words.is_empty() => continue,
+                Ok(words) => {
+                    let words: Vec<_> = words.into_iter().map(|word| word.text).collect();
+                    match self.act(&words)? {
+                        Done::Well => continue,
+                        Done::Exit => return Ok(ExitCode::SUCCESS),
+                        Done::Badly(status) => status,
+                    }
+                }
+            };
+            self.complain(&format!("stopped at line {number}: {}", line.trim().escape_debug()));
+            return Ok(ExitCode::from(failed));
+        }
+    }
+
+    /// Whether words are a command, and so no password that was typed at the wrong moment.
+    fn is_understood(&self, words: &[String]) -> bool {
+        flags(words)
+            .is_some_and(|flags| options::Options::parse(flags.iter().map(Into::into)).is_ok())
+            || resolve(Tree::get(), words.iter().map(String::as_str)).is_ok()
+    }
+
+    fn act(&mut self, words: &[String]) -> io::Result<Done> {
+        if let Some(flags) = flags(words) {
+            return self.control(flags);
+        }
+        if let Some((mark, before)) = words.split_last()
+            && mark == "?"
+        {
+            return self.tell(help::next(before).map_err(|mistake| mistake.to_string()));
+        }
+        match resolve(Tree::get(), words.iter().map(String::as_str)) {
+            Ok(found) => self.carry_out(&found),
+            Err(mistake) => {
+                self.complain(&mistake.to_string());
+                Ok(Done::Badly(2))
+            }
+        }
+    }
+
+    /// pfctl's flags.
+    fn control(&mut self, flags: &[String]) -> io::Result<Done> {
+        match options::Options::parse(flags.iter().map(Into::into)) {
+            Ok(options) if options.file.as_deref() == Some("-".as_ref()) => {
+                self.complain("there is no standard input to read: name a file");
+                Ok(Done::Badly(2))
+            }
+            _ => {
+                let socket = ["ctl".into(), "--socket".into(), self.socket()];
+                let words = [&socket[..], flags].concat();
+                self.run(&words, true, 1)
+            }
+        }
+    }
+
+    fn socket(&self) -> String {
+        self.starter.socket.display().to_string()
+    }
+
+    fn carry_out(&mut self, found: &Resolved) -> io::Result<Done> {
+        let (line, stops, failing) = match found.entry.action {
+            Action::Run(line) => (line, true, 1),
+            Action::Answer(line) => (line, true, 2),
+            Action::Follow(line) => (line, false, 1),
+            Action::Sure(question, line) => {
+                if !self.confirms(question)? {
+                    return Ok(Done::Badly(1));
+                }
+                (line, true, 1)
+            }
+            Action::Own(own) => return self.do_own(own, found),
+        };
+        let words = act::arguments(line, &self.socket(), found, |name| Err(name.to_owned()));
+        match words {
+            Ok(words) => self.run(&words, stops, failing),
+            Err(text) => {
+                self.complain(&text);
+                Ok(Done::Badly(1))
+            }
+        }
+    }
+
+    /// Runs a subcommand, its output shown by the pager, which `stops` at each page or not. It fails
+    /// with an exit status from `failing` on.
+    fn run(&mut self, words: &[String], stops: bool, failing: i32) -> io::Result<Done> {
+        let command: Command = self.starter.weir(words);
+        let status = match &mut self.console {
+            Some(Console { terminal, interrupts, .. }) => {
+                child::show(command, terminal, interrupts, stops)?
+            }
+            None => Some({ command }.status()?),
+        };
+        let Some(status) = status else { return Ok(Done::Well) };
+        Ok(self.judge(status, failing))
+    }
+
+    fn judge(&self, status: ExitStatus, failing: i32) -> Done {
+        match status.code() {
+            Some(code) if code < failing => Done::Well,
+            Some(code) => Done::Badly(u8::try_from(code).unwrap_or(1)),
+            None => {
+                self.complain(&format!("the command was ended: {status}"));
+                Done::Badly(1)
+            }
+        }
+    }
+
+    fn do_own(&mut self, own: Own, found: &Resolved) -> io::Result<Done> {
+        match own {
+            Own::Exit => Ok(Done::Exit),
+            Own::Help => {
+                let begin: Vec<_> = found.all("COMMAND").map(str::to_owned).collect();
+                self.tell(help::help(&begin).map_err(|mistake| mistake.to_string()))
+            }
+        }
+    }
+
+    /// Shows a text, a page at a time.
+    fn tell(&self, text: Result<String, String>) -> io::Result<Done> {
+        let text = match text {
+            Ok(text) => text,
+            Err(complaint) => {
+                self.complain(&complaint);
+                return Ok(Done::Badly(2));
+            }
+        };
+        match &self.console {
+            None => print!("{text}"),
+            Some(console) => {
+                let mut pager = Pager::new(&console.terminal, true);
+                if pager.feed(text.as_bytes())? == Flow::More {
+                    pager.finish()?;
+                }
+            }
+        }
+        Ok(Done::Well)
+    }
+
+    /// Asks a person; a script has meant what it says.
+    fn confirms(&mut self, question: &str) -> io::Result<bool> {
+        let Some(Console { terminal, interrupts, .. }) = &mut self.console else {
+            return Ok(true);
+        };
+        let question = format!("{question} Sure? [y/N] ");
+        let answer = prompt::plain(terminal, interrupts, &question)?;
+        Ok(
+            matches!(answer, Line::Typed(text) if matches!(&*text.trim().to_lowercase(), "y" | "yes")),
+        )
+    }
+
+    fn say(&self, text: &str) {
+        if self.console.is_some() {
+            println!("{text}");
+        }
+    }
+
+    /// Says what is wrong.
+    pub(super) fn complain(&self, text: &str) {
+        eprintln!("weir shell: {text}");
+    }
+}
+
+/// The flags, if a line is one of pfctl's.
+fn flags(words: &[String]) -> Option<&[String]> {
+    let (first, rest) = words.split_first()?;
+    if first.starts_with('-') {
+        return Some(words);
+    }
+    if PFCTL.contains(&first.as_str()) {
+        return Some(rest);
+    }
+    match rest.split_first() {
+        Some((second, rest)) if first == "weir" && second == "ctl" => Some(rest),
+        _ => None,
+    }
+}

@@ -1,0 +1,394 @@
+//! Every command of the shell, in one table. What is typed is understood by it, completed and hinted
+//! from it, and explained by it.
+
+use std::sync::OnceLock;
+
+use super::pattern::{self, Place};
+
+/// A command.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// What it looks like, in the words of [`pattern`].
+    pub(crate) pattern: &'static str,
+    /// What it does, in a line.
+    pub(crate) help: &'static str,
+    /// A line that could be typed.
+    pub(crate) example: &'static str,
+    /// How it is done.
+    pub(crate) action: Action,
+}
+
+/// How a command is done.
+///
+/// The texts are command lines of `weir`; `@` stands for `--socket` with the daemon's, `$NAME` for an
+/// argument, `%rules` for the daemon's rule file and `%settings` for its settings file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// A subcommand of `weir`, its output a page at a time.
+    Run(&'static str),
+    /// A subcommand whose exit status 1 is an answer and no failure.
+    Answer(&'static str),
+    /// A subcommand that shows what happens until it is stopped.
+    Follow(&'static str),
+    /// As `Run`, when the question is answered with yes.
+    Sure(&'static str, &'static str),
+    /// Something that the shell does itself.
+    Own(Own),
+}
+
+/// What the shell does itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// Explains commands.
+    Help,
+    /// Ends the shell.
+    Exit,
+}
+
+use Action::{Answer, Follow, Run, Sure};
+
+/// What is asked before everything is blocked.
+const BLOCKS: &str = "Without rules EVERYTHING IS BLOCKED that no state lets pass.";
+
+const fn entry(
+    pattern: &'static str,
+    help: &'static str,
+    example: &'static str,
+    action: Action,
+) -> Entry {
+    Entry { pattern, help, example, action }
+}
+
+/// The commands, in the order in which help lists them.
+const COMMANDS: &[Entry] = &[
+    entry("show all", "everything that can be listed", "show all", Run("ctl @ -s all")),
+    entry("show anchors", "the anchors", "show anchors", Run("ctl @ -v -s Anchors")),
+    entry(
+        "show anchor ANCHOR",
+        "the rules of an anchor",
+        "show anchor web",
+        Run("ctl @ -a $ANCHOR -v -s rules"),
+    ),
+    entry(
+        "show ether",
+        "the rules of layer 2 with their counters",
+        "show ether",
+        Run("ctl @ -v -s ether"),
+    ),
+    entry("show info", "status and counters", "show info", Run("ctl @ -s info")),
+    entry(
+        "show info detail",
+        "status and counters, each explained",
+        "show info detail",
+        Run("ctl @ -vv -s info"),
+    ),
+    entry(
+        "show interfaces",
+        "the two ports with their counters",
+        "show interfaces",
+        Run("ctl @ -vv -s Interfaces"),
+    ),
+    entry("show labels", "the counters of labelled rules", "show labels", Run("ctl @ -s labels")),
+    entry(
+        "show memory",
+        "what is bounded, and how full it is",
+        "show memory",
+        Run("ctl @ -s memory"),
+    ),
+    entry("show nics", "the interfaces of this machine", "show nics", Run("nics")),
+    entry("show rules", "the rules in force", "show rules", Run("ctl @ -s rules")),
+    entry(
+        "show rules detail",
+        "the rules in force with numbers and counters",
+        "show rules detail",
+        Run("ctl @ -vv -s rules"),
+    ),
+    entry(
+        "show sources",
+        "the sources that rules limit",
+        "show sources",
+        Run("ctl @ -v -s Sources"),
+    ),
+    entry("show states", "the states", "show states", Run("ctl @ -s states")),
+    entry(
+        "show states detail",
+        "the states with windows, age, counters and ids",
+        "show states detail",
+        Run("ctl @ -vv -s states"),
+    ),
+    entry(
+        "show table TABLE",
+        "what is in a table",
+        "show table bad",
+        Run("ctl @ -v -t $TABLE -T show"),
+    ),
+    entry(
+        "show tables",
+        "the tables with their counters",
+        "show tables",
+        Run("ctl @ -vv -s Tables"),
+    ),
+    entry("show timeouts", "the time-outs in force", "show timeouts", Run("ctl @ -s timeouts")),
+    entry(
+        "table TABLE add ADDRESS...",
+        "add addresses to a table",
+        "table bad add 192.0.2.7 198.51.100.0/24",
+        Run("ctl @ -t $TABLE -T add $ADDRESS"),
+    ),
+    entry(
+        "table TABLE delete ADDRESS...",
+        "delete addresses from a table",
+        "table bad delete 192.0.2.7",
+        Run("ctl @ -t $TABLE -T delete $ADDRESS"),
+    ),
+    entry(
+        "table TABLE replace ADDRESS...",
+        "make these addresses the only ones in a table",
+        "table bad replace 192.0.2.8",
+        Run("ctl @ -t $TABLE -T replace $ADDRESS"),
+    ),
+    entry(
+        "table TABLE test ADDRESS...",
+        "tell which addresses a table holds",
+        "table bad test 192.0.2.8",
+        Answer("ctl @ -v -t $TABLE -T test $ADDRESS"),
+    ),
+    entry(
+        "table TABLE show",
+        "what is in a table",
+        "table bad show",
+        Run("ctl @ -v -t $TABLE -T show"),
+    ),
+    entry(
+        "table TABLE zero",
+        "set the counters of a table to zero",
+        "table bad zero",
+        Run("ctl @ -t $TABLE -T zero"),
+    ),
+    entry(
+        "table TABLE expire SECONDS",
+        "delete entries that were added longer ago",
+        "table bad expire 86400",
+        Run("ctl @ -t $TABLE -T expire $SECONDS"),
+    ),
+    entry(
+        "table TABLE flush",
+        "delete everything from a table",
+        "table bad flush",
+        Run("ctl @ -t $TABLE -T flush"),
+    ),
+    entry("table TABLE kill", "delete a table", "table bad kill", Run("ctl @ -t $TABLE -T kill")),
+    entry(
+        "kill FROM",
+        "remove the states that a host or network has begun",
+        "kill 192.0.2.7",
+        Run("ctl @ -k $FROM"),
+    ),
+    entry(
+        "kill FROM to TO",
+        "remove the states from one host or network to another",
+        "kill 0.0.0.0/0 to 198.51.100.2",
+        Run("ctl @ -k $FROM -k $TO"),
+    ),
+    entry(
+        "kill label LABEL",
+        "remove the states of rules with a label",
+        "kill label web",
+        Run("ctl @ -k label -k $LABEL"),
+    ),
+    entry(
+        "kill id ID",
+        "remove the state with an id (see show states detail)",
+        "kill id 00000000000000a1",
+        Run("ctl @ -k id -k $ID"),
+    ),
+    entry(
+        "kill source FROM",
+        "forget what is known of a source; its states live on",
+        "kill source 192.0.2.7",
+        Run("ctl @ -K $FROM"),
+    ),
+    entry(
+        "flush states",
+        "remove all states",
+        "flush states",
+        Sure("All connections are cut.", "ctl @ -F states"),
+    ),
+    entry("flush sources", "forget all sources", "flush sources", Run("ctl @ -F Sources")),
+    entry(
+        "flush counters",
+        "set the counters to zero, those of rules too",
+        "flush counters",
+        Run("ctl @ -z -F info"),
+    ),
+    entry("flush rules", "block everything", "flush rules", Sure(BLOCKS, "ctl @ -F rules")),
+    entry(
+        "flush all",
+        "remove rules, tables, states, sources and counters",
+        "flush all",
+        Sure(BLOCKS, "ctl @ -F all"),
+    ),
+    entry(
+        "disable [SECONDS]",
+        "pass everything, unjudged, for a time (300 s unless said)",
+        "disable 60",
+        Sure("EVERYTHING PASSES, unjudged, until the time is over.", "ctl @ -d $SECONDS"),
+    ),
+    entry("enable", "judge again", "enable", Run("ctl @ -e")),
+    entry(
+        "explain PACKET...",
+        "tell what becomes of a packet, and why",
+        "explain in on wan proto tcp from 192.0.2.1 to 198.51.100.2 port 22",
+        Answer("explain --live @ -- $PACKET"),
+    ),
+    entry(
+        "capture [FILTER...]",
+        "show packets with their verdicts until Ctrl-C",
+        "capture proto tcp to port 22",
+        Follow("capture @ -- $FILTER"),
+    ),
+    entry(
+        "capture on PORT [FILTER...]",
+        "show packets of one port with their verdicts until Ctrl-C",
+        "capture on wan proto icmp",
+        Follow("capture @ -i $PORT -- $FILTER"),
+    ),
+    entry(
+        "capture count N [FILTER...]",
+        "show so many packets with their verdicts",
+        "capture count 10 proto udp",
+        Follow("capture @ -c $N -- $FILTER"),
+    ),
+    entry(
+        "help [COMMAND...]",
+        "explain commands; `?` at the end of a line tells what may follow",
+        "help table add",
+        Action::Own(Own::Help),
+    ),
+    entry("exit", "leave the shell", "exit", Action::Own(Own::Exit)),
+    entry("quit", "leave the shell", "quit", Action::Own(Own::Exit)),
+];
+
+/// The commands with their patterns read.
+#[derive(Debug)]
+pub(crate) struct Tree(Vec<(&'static Entry, Vec<Place>)>);
+
+impl Tree {
+    /// The commands of the shell.
+    pub(crate) fn get() -> &'static Self {
+        static TREE: OnceLock<Tree> = OnceLock::new();
+        TREE.get_or_init(|| {
+            let read = |entry: &'static Entry| Some((entry, pattern::read(entry.pattern)?));
+            Self(COMMANDS.iter().filter_map(read).collect())
+        })
+    }
+
+    /// Each command with its places.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'static Entry, &[Place])> {
+        self.0.iter().map(|(entry, places)| (*entry, places.as_slice()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::resolve::{Mistake, Walk, resolve};
+    use super::super::words;
+    use super::*;
+
+    fn meant(line: &str) -> Result<(&'static str, Vec<String>), Mistake> {
+        let words = words::split(line).unwrap();
+        let found = resolve(Tree::get(), words.iter().map(|word| &*word.text))?;
+        Ok((found.entry.pattern, found.arguments.into_iter().map(|(_, value)| value).collect()))
+    }
+
+    #[test]
+    fn every_command_is_complete_and_its_example_means_it() {
+        let mut patterns = HashSet::new();
+        for entry in COMMANDS {
+            assert!(pattern::read(entry.pattern).is_some(), "{}", entry.pattern);
+            assert!(patterns.insert(entry.pattern), "{} is there twice", entry.pattern);
+            assert!(entry.help.len() <= 66 && !entry.help.ends_with('.'), "{}", entry.help);
+            let (pattern, _) = meant(entry.example).expect(entry.example);
+            assert_eq!(pattern, entry.pattern, "{}", entry.example);
+        }
+        assert_eq!(Tree::get().entries().count(), COMMANDS.len());
+    }
+
+    #[test]
+    fn every_argument_is_used_where_it_belongs() {
+        for entry in COMMANDS {
+            let (Run(line) | Answer(line) | Follow(line) | Sure(_, line)) = entry.action else {
+                continue;
+            };
+            let used: HashSet<_> =
+                line.split(' ').filter_map(|word| word.strip_prefix('$')).collect();
+            let named: HashSet<_> = pattern::read(entry.pattern)
+                .unwrap()
+                .into_iter()
+                .filter_map(|place| match place {
+                    Place::Argument(argument) => Some(argument.name),
+                    Place::Word(_) => None,
+                })
+                .collect();
+            assert_eq!(used, named, "{}", entry.pattern);
+        }
+    }
+
+    #[test]
+    fn words_may_be_cut_short_as_long_as_they_are_clear() {
+        for (line, pattern, arguments) in [
+            ("sh st", "show states", &[][..]),
+            ("sho rules", "show rules", &[]),
+            ("sh ru d", "show rules detail", &[]),
+            ("show table bad", "show table TABLE", &["bad"]),
+            ("show tables", "show tables", &[]),
+            ("ta <bad> a 192.0.2.1", "table TABLE add ADDRESS...", &["bad", "192.0.2.1"]),
+            ("table show add ::1", "table TABLE add ADDRESS...", &["show", "::1"]),
+            ("kill 192.0.2.1", "kill FROM", &["192.0.2.1"]),
+            ("kill ::1 to ::2", "kill FROM to TO", &["::1", "::2"]),
+            ("kill i fe", "kill id ID", &["fe"]),
+            ("cap", "capture [FILTER...]", &[]),
+            ("cap proto tcp", "capture [FILTER...]", &["proto", "tcp"]),
+            ("cap on lan in", "capture on PORT [FILTER...]", &["lan", "in"]),
+            ("q", "quit", &[]),
+        ] {
+            let (found, values) = meant(line).unwrap_or_else(|wrong| panic!("{line}: {wrong}"));
+            assert_eq!(
+                (found, values.as_slice()),
+                (pattern, &arguments.iter().map(ToString::to_string).collect::<Vec<_>>()[..]),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_was_expected() {
+        for (line, message) in [
+            ("sh in", "`in` may be info, interfaces"),
+            ("shw", "unknown word `shw`: expected "),
+            ("show", "expected all, anchors, "),
+            ("show rulez", "unknown word `rulez`: expected all, "),
+            ("table bad add", "expected ADDRESS (an address or network)"),
+            ("table bad add x", "unknown word `x`: expected ADDRESS (an address or network)"),
+            ("enable now", "nothing is expected at `now`"),
+            ("show table -f", "unknown word `-f`: expected TABLE (the name of a table)"),
+        ] {
+            let wrong = meant(line).expect_err(line).to_string();
+            assert!(wrong.starts_with(message), "{line}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn what_may_follow_is_known_at_every_place() {
+        let mut walk = Walk::new(Tree::get());
+        walk.take("table").unwrap();
+        walk.take("bad").unwrap();
+        let words: Vec<_> = walk.expected().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            words,
+            ["add", "delete", "replace", "test", "show", "zero", "expire", "flush", "kill"]
+        );
+    }
+}
