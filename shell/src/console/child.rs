@@ -9,10 +9,13 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::{SIGINT, SIGTSTP};
+
 use super::pager::{Flow, Pager};
-use super::terminal::{Terminal, wait};
+use super::terminal::{Terminal, wait, write};
 use crate::dial;
 
 /// How long an interrupted command may take to end.
@@ -44,11 +47,12 @@ impl Starter {
 pub(crate) struct Interrupts(UnixStream);
 
 impl Interrupts {
-    /// From now on SIGINT ends nothing.
+    /// From now on SIGINT ends nothing, and SIGTSTP leads past no lock.
     pub(crate) fn catch() -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        signal_hook::low_level::pipe::register(signal_hook::consts::SIGINT, theirs)?;
+        signal_hook::low_level::pipe::register(SIGINT, theirs)?;
+        signal_hook::flag::register(SIGTSTP, Arc::default())?;
         Ok(Self(ours))
     }
 
@@ -108,7 +112,7 @@ fn copy(
         let [readable, interrupted] = wait([output.as_fd(), interrupts.descriptor()], left)?;
         if interrupted && interrupts.take() {
             if stops {
-                terminal.write("^C\r\n")?;
+                write("^C\r\n")?;
                 return Ok(Flow::Enough);
             }
             // What it has to say at its end is shown, for a while.

@@ -57,7 +57,7 @@ impl<'t> Keys<'t> {
                 0x1b => self.escape()?,
                 0 => continue,
                 1..=26 => Key::Ctrl((b'a' + first - 1).into()),
-                27..=31 => Key::Other,
+                28..=31 => Key::Other,
                 _ => self.letter(first)?,
             }));
         }

@@ -74,7 +74,7 @@ fn run(options: Options) -> io::Result<ExitCode> {
     let starter = child::Starter { socket: options.socket, keeper };
     let mut session = Session::new(starter, terminal, past)?;
     if let Some(text) = complaint {
-        session.complain(&text);
+        session::complain(&text);
     }
     if options.command.is_empty() { session.serve() } else { session.once(&options.command) }
 }

@@ -6,7 +6,7 @@ use std::io;
 use unicode_width::UnicodeWidthChar;
 
 use super::keys::{Key, Keys};
-use super::terminal::{Manner, Terminal};
+use super::terminal::{Manner, Terminal, write};
 
 /// Whether more is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl<'t> Pager<'t> {
     pub(crate) fn finish(&mut self) -> io::Result<Flow> {
         let flow = if self.begun.is_empty() { Flow::More } else { self.line()? };
         if let Some(sought) = self.sought.take() {
-            self.terminal.write(&format!("`{sought}` was not found\r\n"))?;
+            write(&format!("`{sought}` was not found\r\n"))?;
         }
         Ok(flow)
     }
@@ -98,7 +98,7 @@ impl<'t> Pager<'t> {
             self.sought = None;
         }
         self.shown += rows;
-        self.terminal.write(&(text + "\r\n"))?;
+        write(&(text + "\r\n"))?;
         Ok(Flow::More)
     }
 
@@ -144,24 +144,24 @@ impl<'t> Pager<'t> {
     fn seek(&mut self) -> io::Result<()> {
         self.sought = Some(self.last_sought.clone());
         self.shown = 1;
-        self.terminal.write("...skipping\r\n")
+        write("...skipping\r\n")
     }
 
     /// Reads what is to be looked for, in the bottom line.
     fn read_sought(&self, keys: &mut Keys<'_>) -> io::Result<Option<String>> {
         let mut text = String::new();
-        self.terminal.write("/")?;
+        write("/")?;
         loop {
             match keys.next(None)? {
                 Some(Key::Enter) => break,
                 Some(Key::Backspace) => {
                     if text.pop().is_some() {
-                        self.terminal.write("\x08 \x08")?;
+                        write("\x08 \x08")?;
                     }
                 }
                 Some(Key::Letter(letter)) if text.len() + 8 < self.columns => {
                     text.push(letter);
-                    self.terminal.write(letter.encode_utf8(&mut [0; 4]))?;
+                    write(letter.encode_utf8(&mut [0; 4]))?;
                 }
                 Some(Key::Escape | Key::Ctrl(_)) | None => {
                     text.clear();
@@ -180,8 +180,8 @@ impl<'t> Pager<'t> {
     fn question(&self, text: &str) -> io::Result<()> {
         let text: String = text.chars().take(self.columns - 1).collect();
         match self.terminal.manner {
-            Manner::Dumb => self.terminal.write(&text),
-            Manner::Vt100 | Manner::Full => self.terminal.write(&format!("\x1b[7m{text}\x1b[m")),
+            Manner::Dumb => write(&text),
+            Manner::Vt100 | Manner::Full => write(&format!("\x1b[7m{text}\x1b[m")),
         }
     }
 
@@ -189,9 +189,9 @@ impl<'t> Pager<'t> {
         match self.terminal.manner {
             Manner::Dumb => {
                 let blank = " ".repeat(width.min(self.columns - 1));
-                self.terminal.write(&format!("\r{blank}\r"))
+                write(&format!("\r{blank}\r"))
             }
-            Manner::Vt100 | Manner::Full => self.terminal.write("\r\x1b[K"),
+            Manner::Vt100 | Manner::Full => write("\r\x1b[K"),
         }
     }
 }

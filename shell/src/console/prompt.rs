@@ -11,7 +11,7 @@ use rustyline::{CompletionType, Config, Editor};
 use super::child::Interrupts;
 use super::complete::Assistant;
 use super::past::MOST;
-use super::terminal::{Manner, Terminal, wait};
+use super::terminal::{Manner, Terminal, wait, write};
 
 /// What is asked.
 const PROMPT: &str = "weir> ";
@@ -80,12 +80,12 @@ pub(crate) fn plain(
     prompt: &str,
 ) -> io::Result<Line> {
     interrupts.take();
-    terminal.write(prompt)?;
+    write(prompt)?;
     let mut line = Vec::new();
     loop {
         let [readable, interrupted] = wait([terminal.input(), interrupts.descriptor()], None)?;
         if interrupted && interrupts.take() {
-            terminal.write("\n")?;
+            write("\n")?;
             return Ok(Line::Cancelled);
         }
         if !readable {
@@ -95,7 +95,7 @@ pub(crate) fn plain(
         let length = rustix::io::read(terminal.input(), &mut chunk)?;
         line.extend_from_slice(&chunk[..length]);
         if length == 0 && line.is_empty() {
-            terminal.write("\n")?;
+            write("\n")?;
             return Ok(Line::End);
         }
         if length == 0 || line.ends_with(b"\n") {

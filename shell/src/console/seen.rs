@@ -142,7 +142,7 @@ impl io::Read for Hasty {
 fn nics(add: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir("/sys/class/net")? {
         let name = entry?.file_name();
-        if name != "lo" && !name.to_str().is_none_or(|name| add(name)) {
+        if name != "lo" && !name.to_str().is_none_or(&mut *add) {
             break;
         }
     }

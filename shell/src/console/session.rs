@@ -20,6 +20,9 @@ use crate::options;
 /// Names that a line of pfctl's flags may begin with.
 const PFCTL: [&str; 3] = ["pfctl", "weirctl", "ctl"];
 
+/// What is wrong with a line that ends inside of one.
+const UNCLOSED: &str = "a quotation mark is not closed";
+
 /// How a command went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Done {
@@ -89,17 +92,15 @@ impl Session {
                 Line::Cancelled => continue,
                 Line::End => return Ok(ExitCode::SUCCESS),
             };
-            let words = match words::split(&line) {
-                Ok(words) => words.into_iter().map(|word| word.text).collect::<Vec<_>>(),
-                Err(words::Unclosed) => {
-                    self.complain("a quotation mark is not closed");
-                    continue;
-                }
+            let Ok(words) = words::split(&line) else {
+                complain(UNCLOSED);
+                continue;
             };
+            let words: Vec<_> = words.into_iter().map(|word| word.text).collect();
             if words.is_empty() {
                 continue;
             }
-            if self.is_understood(&words)
+            if is_understood(&words)
                 && self.past.keep(&line)
                 && let Some(Console { edited: Some(edited), .. }) = &mut self.console
             {
@@ -130,7 +131,7 @@ impl Session {
             };
             let failed = match words::split(&line) {
                 Err(words::Unclosed) => {
-                    self.complain("a quotation mark is not closed");
+                    complain(UNCLOSED);
                     2
                 }
                 Ok(words) if words.is_empty() => continue,
@@ -143,16 +144,9 @@ impl Session {
                     }
                 }
             };
-            self.complain(&format!("stopped at line {number}: {}", line.trim().escape_debug()));
+            complain(&format!("stopped at line {number}: {}", line.trim().escape_debug()));
             return Ok(ExitCode::from(failed));
         }
-    }
-
-    /// Whether words are a command, and so no password that was typed at the wrong moment.
-    fn is_understood(&self, words: &[String]) -> bool {
-        flags(words)
-            .is_some_and(|flags| options::Options::parse(flags.iter().map(Into::into)).is_ok())
-            || resolve(Tree::get(), words.iter().map(String::as_str)).is_ok()
     }
 
     fn act(&mut self, words: &[String]) -> io::Result<Done> {
@@ -167,7 +161,7 @@ impl Session {
         match resolve(Tree::get(), words.iter().map(String::as_str)) {
             Ok(found) => self.carry_out(&found),
             Err(mistake) => {
-                self.complain(&mistake.to_string());
+                complain(&mistake.to_string());
                 Ok(Done::Badly(2))
             }
         }
@@ -177,7 +171,7 @@ impl Session {
     fn control(&mut self, flags: &[String]) -> io::Result<Done> {
         match options::Options::parse(flags.iter().map(Into::into)) {
             Ok(options) if options.file.as_deref() == Some("-".as_ref()) => {
-                self.complain("there is no standard input to read: name a file");
+                complain("there is no standard input to read: name a file");
                 Ok(Done::Badly(2))
             }
             _ => {
@@ -209,7 +203,7 @@ impl Session {
         match words {
             Ok(words) => self.run(&words, stops, failing),
             Err(text) => {
-                self.complain(&text);
+                complain(&text);
                 Ok(Done::Badly(1))
             }
         }
@@ -226,18 +220,7 @@ impl Session {
             None => Some({ command }.status()?),
         };
         let Some(status) = status else { return Ok(Done::Well) };
-        Ok(self.judge(status, failing))
-    }
-
-    fn judge(&self, status: ExitStatus, failing: i32) -> Done {
-        match status.code() {
-            Some(code) if code < failing => Done::Well,
-            Some(code) => Done::Badly(u8::try_from(code).unwrap_or(1)),
-            None => {
-                self.complain(&format!("the command was ended: {status}"));
-                Done::Badly(1)
-            }
-        }
+        Ok(judge(status, failing))
     }
 
     fn do_own(&mut self, own: Own, found: &Resolved) -> io::Result<Done> {
@@ -255,7 +238,7 @@ impl Session {
         let text = match text {
             Ok(text) => text,
             Err(complaint) => {
-                self.complain(&complaint);
+                complain(&complaint);
                 return Ok(Done::Badly(2));
             }
         };
@@ -288,10 +271,28 @@ impl Session {
             println!("{text}");
         }
     }
+}
 
-    /// Says what is wrong.
-    pub(super) fn complain(&self, text: &str) {
-        eprintln!("weir shell: {text}");
+/// Says what is wrong.
+pub(super) fn complain(text: &str) {
+    eprintln!("weir shell: {text}");
+}
+
+/// Whether words are a command, and so no password that was typed at the wrong moment.
+fn is_understood(words: &[String]) -> bool {
+    flags(words).is_some_and(|flags| options::Options::parse(flags.iter().map(Into::into)).is_ok())
+        || resolve(Tree::get(), words.iter().map(String::as_str)).is_ok()
+}
+
+/// How a subcommand went that fails with an exit status from `failing` on.
+fn judge(status: ExitStatus, failing: i32) -> Done {
+    match status.code() {
+        Some(code) if code < failing => Done::Well,
+        Some(code) => Done::Badly(u8::try_from(code).unwrap_or(1)),
+        None => {
+            complain(&format!("the command was ended: {status}"));
+            Done::Badly(1)
+        }
     }
 }
 

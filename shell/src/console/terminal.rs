@@ -42,8 +42,8 @@ pub(crate) struct Terminal {
     pub(crate) manner: Manner,
     /// As it was when the shell began.
     before: Termios,
-    /// As it is while the shell and its commands run: lines, echo, and no way to suspend a command,
-    /// since nothing could bring it back.
+    /// As it is while the shell and its commands run: lines, echo, and no keys that suspend a command
+    /// or kill the shell.
     calm: Termios,
     stdin: Stdin,
 }
@@ -58,6 +58,7 @@ impl Terminal {
         let before = tcgetattr(&stdin).ok()?;
         let mut calm = before.clone();
         calm.special_codes[SpecialCodeIndex::VSUSP] = 0;
+        calm.special_codes[SpecialCodeIndex::VQUIT] = 0;
         let manner = Manner::of(env::var("TERM").ok().as_deref());
         let found = Self { manner, before, calm, stdin };
         found.settle();
@@ -90,13 +91,6 @@ impl Terminal {
         Raw(self)
     }
 
-    /// Writes at once.
-    pub(crate) fn write(&self, text: &str) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
-    }
-
     /// Standard input.
     pub(crate) fn input(&self) -> BorrowedFd<'_> {
         self.stdin.as_fd()
@@ -117,6 +111,13 @@ impl Drop for Raw<'_> {
     fn drop(&mut self) {
         self.0.settle();
     }
+}
+
+/// Writes to the terminal at once.
+pub(crate) fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// Waits until one of some descriptors can be read or is at its end; tells which. Without a limit it
