@@ -25,7 +25,7 @@ pub mod topology;
 pub mod wrap;
 pub mod xdp;
 
-pub use care::Wishes;
+pub use care::{Dealing, Wishes};
 pub use frame::{Checksum, Frame, Gso, GsoKind, Meta};
 pub use inventory::{Nic, nics};
 pub use nic::{Interface, LinkState, LinkWatch, Notice, Prepared, Refusal, prepare};

@@ -23,7 +23,7 @@ use link::{Link, Netlink};
 pub use refusal::{Cause, Refusal};
 pub use watch::LinkWatch;
 
-use crate::care::{self, Real, Wishes};
+use crate::care::{self, Dealing, Real, Wishes};
 use crate::netmap;
 use crate::sys::{ethtool, packet, socket};
 
@@ -294,6 +294,14 @@ impl Prepared {
         if let Ok(queues) = ethtool::receive_queues(self.control.as_fd(), &self.interface.name) {
             self.interface.receive_queues = queues.max(1);
         }
+    }
+
+    /// How it deals out what it receives, if that is as [`Prepared::care`] has wanted it.
+    pub fn dealing(&self) -> Option<Dealing> {
+        if self.interface.is_virtual() {
+            return None;
+        }
+        care::dealing(&Real { control: self.control.as_fd(), index: self.interface.index })
     }
 
     /// Prepares the interface of this name instead, which has come back after it was gone. The old

@@ -205,8 +205,11 @@ pub(crate) fn info(out: &mut impl Write, info: &Info, verbose: u8) -> io::Result
     }
     counter(out, "log-lost", info.log_lost)?;
     let share = Tenths(info.handed_over.saturating_mul(100), info.frames);
-    // The hash that owns flows is keyed, since remote hosts choose what goes into it.
-    let why = if info.handed_over > 0 { ": NICs deal flows out by another hash" } else { "" };
+    let why = match (info.handed_over > 0, info.steered) {
+        (false, _) => "",
+        (true, true) => ": fragments, ICMP errors, and what NICs cannot parse",
+        (true, false) => ": NICs deal flows out by another hash",
+    };
     writeln!(out, "Workers ({}, {share} % of frames handed over{why})", info.io)?;
     for worker in &info.workers {
         let cpu = worker.cpu.map_or_else(|| "not pinned".into(), |cpu| format!("cpu {cpu}"));
@@ -507,6 +510,7 @@ mod tests {
             }],
             frames: 200,
             handed_over: 50,
+            steered: false,
             log_lost: 0,
             workers: vec![WorkerInfo {
                 worker: 0,

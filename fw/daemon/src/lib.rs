@@ -20,6 +20,7 @@ pub mod mailbox;
 mod notify;
 mod own_log;
 pub mod ports;
+mod random;
 pub mod replay;
 pub mod rules;
 pub mod run;

@@ -10,8 +10,7 @@
 //! (`ports/keeper.rs`). A worker that does not answer, or a panic, ends the process: the bridge is closed,
 //! and whoever started weir (systemd, init) starts it again.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 use weir_config::settings::NicName;
-use weir_engine::{Engine, PortName, PortNames, Setup, Shared};
+use weir_engine::{Engine, PortName, PortNames, Setup, Shared, Steering};
 use weir_hw::sys::region::region;
 use weir_hw::sys::thread::{run_first, run_on};
 use weir_hw::{Opened, Prepared};
@@ -43,6 +42,7 @@ use crate::notify::notify;
 use crate::own_log::OwnLog;
 use crate::ports::keeper::{self, News};
 use crate::ports::{self, Seats};
+use crate::random::random;
 use crate::rules::Programs;
 use crate::server::{Bounds, Server};
 use crate::settings::Settings;
@@ -178,9 +178,11 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
     seats.plan.notes.iter().for_each(|note| info!("plan: {note}"));
     let (prepared, opened) = ports::open(settings, seats)?;
     let io = opened.kind;
+    let steering = ports::steering(&prepared, &opened).map(Arc::new);
+    let steered = steering.is_some();
     let stop = Arc::new(AtomicBool::new(false));
     let (news, told) = unbounded();
-    let crew = start_workers(settings, seats, clock, opened, &stop, (&events, &news))?;
+    let crew = start_workers(settings, seats, clock, (opened, steering), &stop, (&events, &news))?;
     let stuck = events.clone();
     let keeper = keeper::Parts {
         settings: settings.clone(),
@@ -228,6 +230,7 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
         overloads: crew.overloads,
         ports: port_names(settings, seats),
         io,
+        steered,
         reserved: settings.states,
         programs,
         held_back,
@@ -364,7 +367,7 @@ fn start_workers(
     settings: &Settings,
     seats: &Seats,
     clock: Clock,
-    opened: Opened,
+    (opened, steering): (Opened, Option<Arc<Steering>>),
     stop: &Arc<AtomicBool>,
     (events, news): (&Sender<Event>, &Sender<News>),
 ) -> Result<Crew, String> {
@@ -372,10 +375,7 @@ fn start_workers(
     let exchanges = exchange(workers).map_err(|error| error.to_string())?;
     let first = exchanges.first().ok_or("no workers")?;
     let (bells, overloads) = (Arc::clone(&first.bells), Arc::clone(&first.overloads));
-    let mut key = [0; 16];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut key))
-        .map_err(|error| format!("/dev/urandom: {error}"))?;
+    let key = random()?;
     let mut crew = Crew {
         mailboxes: Vec::new(),
         records: Vec::new(),
@@ -395,7 +395,7 @@ fn start_workers(
         let (log, records) = log::ring();
         let worker = Worker::new(worker::Parts {
             index,
-            engine: Engine::new(setup, memory, Arc::clone(&crew.shared)),
+            engine: Engine::new(setup, memory, Arc::clone(&crew.shared)).steered(steering.clone()),
             hold: Hold::new(ports.holds)
                 .map_err(|error| format!("memory for fragments: {error}"))?,
             pool: ports.pool,

@@ -97,6 +97,7 @@ impl Settings {
                 ring: file.nics.ring,
                 interrupt_usecs: file.nics.interrupt_usecs,
                 flow_control: file.nics.flow_control,
+                ..Wishes::default()
             },
             propagate_link: arguments.propagate_link.unwrap_or(file.ports.propagate_link),
             socket: arguments.socket.unwrap_or(file.socket),

@@ -7,7 +7,7 @@ use crate::chance::Chance;
 use crate::counters::Counters;
 use crate::deciding::Deciding;
 use crate::expiry::Expiry;
-use crate::flow::HashKey;
+use crate::flow::{FlowKey, HashKey, owner};
 use crate::fragment::Fragments;
 use crate::judge::DEPTH;
 use crate::lane::Lane;
@@ -26,6 +26,7 @@ use crate::splice::Splices;
 use crate::state::table::Table;
 use crate::state::tail::Tails;
 use crate::state::wheel::TICK_NANOS;
+use crate::steering::Steering;
 use crate::synproxy::Synproxy;
 use crate::table::{Pages, TableCounters, Tables};
 use crate::time::Instant;
@@ -53,6 +54,8 @@ pub struct Engine {
     pub(crate) worker: u16,
     pub(crate) workers: u16,
     pub(crate) key: HashKey,
+    /// How NICs deal flows out; `None`: by some hash of their own.
+    steering: Option<Arc<Steering>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) program: Option<Arc<Program>>,
     /// What is in the tables that the program names.
@@ -120,6 +123,7 @@ impl Engine {
             worker: setup.worker,
             workers: setup.workers,
             key: HashKey::new(setup.key),
+            steering: None,
             shared,
             program: None,
             tables: None,
@@ -146,6 +150,22 @@ impl Engine {
             synproxy: Synproxy::new(HashKey::new(setup.key), setup.now),
             expiry: Expiry::new(setup.now),
             reported: false,
+        }
+    }
+
+    /// The same where NICs deal flows out like this: to be said once, of all workers alike, before the
+    /// first frame.
+    #[must_use]
+    pub fn steered(self, steering: Option<Arc<Steering>>) -> Self {
+        Self { steering, ..self }
+    }
+
+    /// The worker that owns the flow with this key and hash.
+    #[inline]
+    pub(crate) fn owner(&self, key: &FlowKey, hash: u64) -> u16 {
+        match &self.steering {
+            None => owner(hash, self.workers),
+            Some(steering) => steering.owner(key, self.workers),
         }
     }
 

@@ -9,7 +9,7 @@
 use weir_config::rules::Direction;
 
 use crate::engine::{Engine, tick};
-use crate::flow::{FlowKey, Path, owner};
+use crate::flow::{FlowKey, Path};
 use crate::fragment::allow_fragments;
 use crate::frame::{Checksum, Frames, Meta, PortIndex};
 use crate::lane::{Arrival, Lane, Round, Step};
@@ -223,7 +223,7 @@ impl Engine {
             _ => FlowKey::of_packet(packet, path, floating),
         };
         lane.hash = lane.key.hash(self.key);
-        let owner = owner(lane.hash, self.workers);
+        let owner = self.owner(&lane.key, lane.hash);
         if owner == self.worker {
             self.table.prefetch_index(lane.hash);
         } else {

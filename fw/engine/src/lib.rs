@@ -42,6 +42,7 @@ mod shared;
 pub mod source;
 mod splice;
 mod state;
+mod steering;
 mod synproxy;
 pub mod table;
 pub mod time;
@@ -65,4 +66,5 @@ pub use ruleset::{
 pub use shared::Shared;
 pub use state::tail::Tails;
 pub use state::view::{PeerView, StateView};
+pub use steering::Steering;
 pub use time::Instant;

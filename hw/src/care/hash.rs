@@ -1,6 +1,6 @@
 //! Both directions of a connection to queues of the same number, on both ports: one key, one table, one
-//! choice of fields, so that one worker receives both. Which one judges the connection is decided by the
-//! engine's own keyed hash, since a sender can work out a NIC's; the receiver hands it over.
+//! choice of fields, so that one worker receives both, and judges them if the NICs do as they are told
+//! ([`dealing`]).
 //!
 //! The key repeats two bytes. Toeplitz' hash of such a key does not change when source and destination
 //! change places, since both go through the same bits of it (Woo and Park, "Scalable TCP Session
@@ -11,9 +11,6 @@ use std::io;
 use super::{Device, Outcome, Step, Undo, all, is_lack, lack};
 use crate::sys::ethtool::Hash;
 
-/// What the key repeats.
-const SYMMETRIC_WORD: u16 = 0x6d5a;
-
 /// What a NIC that hashes addresses and ports alike tells (`RXH_IP_SRC`, `RXH_IP_DST`,
 /// `RXH_L4_B_0_1`, `RXH_L4_B_2_3`).
 const FOUR_TUPLE: u64 = 0xf0;
@@ -21,8 +18,30 @@ const FOUR_TUPLE: u64 = 0xf0;
 /// `TCP_V4_FLOW`, `UDP_V4_FLOW`, `TCP_V6_FLOW`, `UDP_V6_FLOW`
 const FLOWS: [u32; 4] = [1, 2, 5, 6];
 
-fn symmetric(length: usize) -> Vec<u8> {
-    SYMMETRIC_WORD.to_be_bytes().into_iter().cycle().take(length).collect()
+/// How a NIC deals out what it receives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dealing {
+    /// What the key of Toeplitz' hash repeats.
+    pub word: u16,
+    /// The queue for each value of the hash, modulo its length.
+    pub queues: Vec<u32>,
+}
+
+/// How a NIC deals out TCP and UDP by addresses and ports; `None` if it does that in another way, or
+/// does not tell.
+pub(crate) fn dealing(device: &dyn Device) -> Option<Dealing> {
+    let Hash { table, key, function, transform } = device.hash().ok()?;
+    let word = u16::from_be_bytes(*key.first_chunk()?);
+    let as_told = function == Hash::TOEPLITZ
+        && transform == 0
+        && !table.is_empty()
+        && key == repeated(word, key.len())
+        && FLOWS.iter().all(|&flow| device.flow_fields(flow).is_ok_and(|is| is == FOUR_TUPLE));
+    as_told.then_some(Dealing { word, queues: table })
+}
+
+fn repeated(word: u16, length: usize) -> Vec<u8> {
+    word.to_be_bytes().into_iter().cycle().take(length).collect()
 }
 
 /// Addresses and ports of TCP and UDP are hashed.
@@ -81,7 +100,10 @@ impl Step for Fields {
 }
 
 /// A key whose hash is the same in both directions.
-pub(super) struct Key;
+pub(super) struct Key {
+    /// What it repeats.
+    pub(super) word: u16,
+}
 
 impl Step for Key {
     fn name(&self) -> &'static str {
@@ -101,14 +123,14 @@ impl Step for Key {
         if before.table.is_empty() {
             return lack();
         }
-        if is_symmetric(&before) {
+        if before.transform & Hash::SYMMETRIC_XOR != 0 || self.is(&before.key) {
             return Ok(Outcome::AsItWas);
         }
         let back = Hash { table: Vec::new(), ..before.clone() };
         if !before.key.is_empty() {
             let key = Hash {
                 table: Vec::new(),
-                key: symmetric(before.key.len()),
+                key: repeated(self.word, before.key.len()),
                 function: if before.function == 0 { 0 } else { Hash::TOEPLITZ },
                 transform: before.transform,
             };
@@ -131,9 +153,10 @@ impl Step for Key {
     }
 }
 
-fn is_symmetric(hash: &Hash) -> bool {
-    let mixed = hash.transform & Hash::SYMMETRIC_XOR != 0;
-    mixed || !hash.key.is_empty() && hash.key == symmetric(hash.key.len())
+impl Key {
+    fn is(&self, key: &[u8]) -> bool {
+        !key.is_empty() && key == repeated(self.word, key.len())
+    }
 }
 
 /// All queues take turns in the table.

@@ -18,6 +18,8 @@ mod tests;
 use std::io;
 
 pub(crate) use device::{Device, Real};
+pub use hash::Dealing;
+pub(crate) use hash::dealing;
 
 use crate::sys::ethtool::Table;
 
@@ -32,11 +34,14 @@ pub struct Wishes {
     pub interrupt_usecs: u32,
     /// Whether a NIC may stop its neighbour with pause frames, and be stopped.
     pub flow_control: bool,
+    /// What the key of the hash repeats by which NICs deal out what they receive; the same for both
+    /// ports.
+    pub hash_word: u16,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { tune: true, ring: None, interrupt_usecs: 10, flow_control: false }
+        Self { tune: true, ring: None, interrupt_usecs: 10, flow_control: false, hash_word: 0x6d5a }
     }
 }
 
@@ -102,7 +107,7 @@ pub(crate) fn care(
         &rings::Rings { entries: wishes.ring },
         &pause::Pause { on: wishes.flow_control },
         &hash::Fields,
-        &hash::Key,
+        &hash::Key { word: wishes.hash_word },
         &hash::Table { queues: workers as u32 },
         &coalesce::Coalesce { usecs: wishes.interrupt_usecs },
         &interrupts::Affinity { cpus: interrupts },

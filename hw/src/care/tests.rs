@@ -344,3 +344,28 @@ fn fields_that_cannot_be_chosen_are_a_lack() {
     let report = care(&device, &Wishes::default(), &[0, 1]);
     assert_eq!((&report.warnings[..], &report.lacks[..]), (&[][..], &["hashed fields"][..]));
 }
+
+#[test]
+fn it_is_told_how_a_nic_deals_out_only_if_that_is_as_it_was_told() {
+    let told = |device: &Double| super::dealing(device);
+    let device = ixgbe();
+    assert_eq!(told(&device), None, "a key of its own");
+    let wishes = Wishes { hash_word: 0x1234, ..Wishes::default() };
+    let _kept = care(&device, &wishes, &[0, 1, 2]);
+    let queues: Vec<u32> = (0..3).cycle().take(128).collect();
+    let expected = Dealing { word: 0x1234, queues };
+    assert_eq!(told(&device), Some(expected));
+    // By addresses alone; another function, or mixed before; a driver that does not tell.
+    device.state.borrow_mut().fields.insert(6, 0x30);
+    assert_eq!(told(&device), None);
+    device.state.borrow_mut().fields.insert(6, 0xf0);
+    for (function, transform) in [(2, 0), (0, 0), (Hash::TOEPLITZ, Hash::SYMMETRIC_XOR)] {
+        let hash = device.state.borrow().hash.clone().unwrap();
+        let other = Hash { function, transform, ..hash.clone() };
+        device.state.borrow_mut().hash = Some(other);
+        assert_eq!(told(&device), None);
+        device.state.borrow_mut().hash = Some(hash);
+    }
+    assert!(told(&device).is_some());
+    assert_eq!(told(&Double { driver: "veth", ..Double::default() }), None);
+}

@@ -66,6 +66,9 @@ pub struct Info {
     pub frames: u64,
     /// Frames handed to another worker.
     pub handed_over: u64,
+    /// Whether flows belong to the workers at whose queues NICs deliver them.
+    #[serde(default)]
+    pub steered: bool,
     /// Log records that were lost for want of room or by the rate bound.
     pub log_lost: u64,
     /// Each worker.

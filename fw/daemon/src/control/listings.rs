@@ -143,6 +143,7 @@ impl Control {
             // What was handed over is counted again where it was judged.
             frames: sum.judged - sum.handed_over,
             handed_over: sum.handed_over,
+            steered: self.parts.steered,
             log_lost: self.parts.held_back.load(Ordering::Relaxed)
                 + reports.iter().map(|report| report.log_lost).sum::<u64>(),
             workers: reports

@@ -57,6 +57,8 @@ pub struct Parts {
     pub ports: PortNames,
     /// What the ports are.
     pub io: Kind,
+    /// Whether flows belong to the workers at whose queues NICs deliver them.
+    pub steered: bool,
     /// States that memory is reserved for.
     pub reserved: u32,
     /// For the log writer.

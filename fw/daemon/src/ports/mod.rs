@@ -11,8 +11,9 @@ pub use name::find;
 pub use seats::{Seats, print};
 
 use tracing::{info, warn};
+use weir_engine::Steering;
 use weir_hw::nic::{Cause, Refusal};
-use weir_hw::{Nic, Opened, Prepared, Wanted, Wishes};
+use weir_hw::{Kind, Nic, Opened, Prepared, Wanted, Wishes};
 
 use crate::settings::Settings;
 
@@ -38,10 +39,25 @@ pub fn open(settings: &Settings, seats: &Seats) -> Result<([Prepared; 2], Opened
     Ok((prepared, opened))
 }
 
+/// How both NICs deal flows out to the workers, if they do it alike and weir can tell which worker it is.
+pub fn steering(prepared: &[Prepared; 2], opened: &Opened) -> Option<Steering> {
+    let workers = opened.workers.len();
+    // AF_PACKET deals out anew what the NICs have dealt out.
+    if workers < 2 || !matches!(opened.kind, Kind::Xdp | Kind::Netmap) {
+        return None;
+    }
+    let [lan, wan] = prepared.each_ref().map(Prepared::dealing);
+    let dealing = lan.filter(|lan| Some(lan) == wan.as_ref())?;
+    if dealing.queues.iter().any(|&queue| queue as usize >= workers) {
+        return None;
+    }
+    Steering::new(dealing.word, dealing.queues.iter().map(|&queue| queue as u16).collect())
+}
+
 /// Takes care of a NIC for the workers on their seats.
 fn care(port: &mut Prepared, settings: &Settings, seats: &Seats) {
     let ring = weir_hw::open::longest_ring(settings.io, settings.nics.ring);
-    let wishes = Wishes { ring, ..settings.nics };
+    let wishes = Wishes { ring, hash_word: seats.hash_word, ..settings.nics };
     let interrupts = seats.interrupts(settings.threads.realtime.is_some());
     port.care(&wishes, seats.plan.workers.len(), &interrupts);
 }

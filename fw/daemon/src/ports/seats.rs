@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use weir_engine::Steering;
 use weir_hw::Nic;
 use weir_hw::topology::{Demand, Plan, Topology, plan};
 
 use super::find;
+use crate::random::random;
 use crate::settings::Settings;
 
 /// Interfaces and processors of a run.
@@ -20,6 +22,9 @@ pub struct Seats {
     pub topology: Topology,
     /// Who runs where.
     pub plan: Plan,
+    /// By which both NICs are to deal out what they receive ([`Wishes::hash_word`]): drawn, so that
+    /// nobody can choose which worker serves him.
+    pub hash_word: u16,
 }
 
 impl Seats {
@@ -38,7 +43,8 @@ impl Seats {
         };
         let topology = Topology::read(Path::new("/"));
         let plan = plan(&topology, &demand).map_err(|error| error.to_string())?;
-        Ok(Self { names, found, topology, plan })
+        let drawn = u16::from_ne_bytes(random()?);
+        Ok(Self { names, found, topology, plan, hash_word: Steering::word(drawn) })
     }
 
     /// The processor of each worker.
@@ -57,7 +63,7 @@ impl Seats {
 /// The plan, for people.
 pub fn print(settings: &Settings, seats: &Seats) -> String {
     let mut out = String::new();
-    let Seats { names, found, topology, plan } = seats;
+    let Seats { names, found, topology, plan, .. } = seats;
     for (role, name) in ["lan", "wan"].into_iter().zip(names) {
         let _ = write!(out, "{role:<9} {name}");
         let Some(nic) = found.iter().find(|nic| nic.name == *name) else {
@@ -119,7 +125,7 @@ mod tests {
         let topology = Topology { cpus: (0..4).map(cpu).collect() };
         let plan = plan(&topology, &Demand { workers: 2, ..Demand::default() }).unwrap();
         let names = ["lan0", "wan0"].map(str::to_owned);
-        let seats = Seats { names, found: Vec::new(), topology, plan };
+        let seats = Seats { names, found: Vec::new(), topology, plan, hash_word: 0x6d5a };
         assert_eq!(seats.interrupts(false), [2, 3]);
         assert_eq!(seats.interrupts(true), [0, 1]);
     }

@@ -151,6 +151,7 @@ impl Stage {
                 overloads,
                 ports,
                 io: Kind::Pcap,
+                steered: false,
                 reserved: states,
                 programs,
                 held_back: Arc::default(),

@@ -391,6 +391,7 @@ fn by_hand(house: &House) -> (Control, Arc<Mutex<Vec<String>>>, tempfile::TempDi
         overloads: Arc::clone(&house.overloads),
         ports: names(),
         io: Kind::Memory,
+        steered: false,
         reserved: 100_000,
         programs: Arc::new(Programs::default()),
         held_back: Arc::new(AtomicU64::new(0)),

@@ -59,6 +59,7 @@ impl Seat {
             overloads: Arc::clone(&house.overloads),
             ports: names(),
             io: Kind::Memory,
+            steered: false,
             reserved: RESERVED,
             programs: Arc::new(Programs::default()),
             held_back: Arc::new(AtomicU64::new(0)),

@@ -26,7 +26,7 @@ pub use self::release::Releases;
 use self::whole::Whole;
 use crate::effects::Effects;
 use crate::engine::Engine;
-use crate::flow::{FlowKey, Path, owner};
+use crate::flow::{FlowKey, Path};
 use crate::frame::{Frames, PortIndex};
 use crate::judge::Verdict;
 use crate::lane::{Arrival, Lane, Round, Step};
@@ -105,8 +105,8 @@ impl Engine {
         if !round.program.gathers(packet) {
             return Step::Stateless;
         }
-        let hash = FlowKey::of_fragments(packet, None).hash(self.key);
-        match owner(hash, self.workers) {
+        let hosts = FlowKey::of_fragments(packet, None);
+        match self.owner(&hosts, hosts.hash(self.key)) {
             other if other != self.worker && !gathered => Step::Decided(Verdict::Handover(other)),
             _ => Step::Fragment(*fragment),
         }

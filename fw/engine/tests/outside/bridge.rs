@@ -10,7 +10,7 @@ use weir_engine::frame::{Judged, Owned};
 use weir_engine::table::Tables;
 use weir_engine::{
     Counters, Engine, Instant, LogRecord, PortIndex, PortName, PortNames, Program, Reason,
-    Releases, Setup, Shared, StateView, Tails, Verdict,
+    Releases, Setup, Shared, StateView, Steering, Tails, Verdict,
 };
 
 /// The side of the protected network.
@@ -70,6 +70,16 @@ impl Bridge {
 
     pub(crate) fn with_workers(rules: &str, workers: u16) -> Self {
         let mut bridge = Self::without_rules(workers);
+        bridge.load(rules);
+        bridge
+    }
+
+    /// Whose workers own what NICs deliver to them.
+    pub(crate) fn steered(rules: &str, workers: u16, steering: Steering) -> Self {
+        let mut bridge = Self::without_rules(workers);
+        let steering = Some(Arc::new(steering));
+        let engines = bridge.engines.drain(..).map(|engine| engine.steered(steering.clone()));
+        bridge.engines = engines.collect();
         bridge.load(rules);
         bridge
     }
@@ -152,9 +162,19 @@ impl Bridge {
     /// Frames that come in at worker 0 in one batch: what becomes of each frame that is not held, in
     /// the order of the way out, frames handed over judged by their owners.
     pub(crate) fn feed(&mut self, port: PortIndex, frames: &[Vec<u8>]) -> Vec<Judged> {
+        self.feed_at(0, port, frames)
+    }
+
+    /// The same at another worker.
+    pub(crate) fn feed_at(
+        &mut self,
+        worker: usize,
+        port: PortIndex,
+        frames: &[Vec<u8>],
+    ) -> Vec<Judged> {
         let mut out = Vec::new();
         let mut waiting: VecDeque<(usize, bool, Vec<Vec<u8>>)> =
-            [(0, false, frames.to_vec())].into();
+            [(worker, false, frames.to_vec())].into();
         let mut handed = 0;
         while let Some((worker, gathered, frames)) = waiting.pop_front() {
             let lent = &mut self.frames[worker];

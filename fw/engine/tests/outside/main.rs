@@ -24,6 +24,7 @@ mod refusals;
 mod sctp;
 mod simulation;
 mod sources;
+mod steering;
 mod synproxy;
 mod timeouts;
 mod timestamps;

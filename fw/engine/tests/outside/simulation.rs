@@ -12,7 +12,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use weir_engine::packet::build;
-use weir_engine::{Reason, StateView};
+use weir_engine::{Reason, StateView, Steering};
 
 use crate::bridge::{Bridge, LAN, WAN};
 use crate::endpoint::{Endpoint, Segment};
@@ -251,7 +251,13 @@ fn run_block(block: u32) {
     let translated = block / 8 % 2 == 1;
     let state = if translated { "modulate" } else { "keep" };
     let rules = format!("block log\npass in proto tcp {state} state\npass out\n");
-    let mut bridge = Bridge::with_workers(&rules, workers);
+    // NICs that deal out as they are told, in every other block of each kind.
+    let mut bridge = if block / 16 % 2 == 1 {
+        let queues = (0..workers).cycle().take(128).collect();
+        Bridge::steered(&rules, workers, Steering::new(0x6d5a, queues).expect("queues"))
+    } else {
+        Bridge::with_workers(&rules, workers)
+    };
     let mut refused = 0;
     for number in 0..BLOCK {
         let mut random = Random(u64::from(block) << 32 | u64::from(number));
