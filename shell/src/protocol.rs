@@ -24,6 +24,7 @@
 mod captures;
 mod explain;
 mod flush;
+mod history;
 mod info;
 mod limits;
 mod loads;
@@ -42,6 +43,10 @@ use crate::explanation::Explanation;
 pub use captures::{Capture, CaptureBegun, MAX_FILTER};
 pub use explain::Explain;
 pub use flush::Flush;
+pub use history::{
+    Commit, Cut, Entry, Expanded, Fate, History, MAX_COMMENT, MAX_CONFIRM_SECONDS, Rollback, Terms,
+    Version,
+};
 pub use info::{Info, InterfaceStats, ReasonCount, Syncookies, WorkerInfo};
 pub use limits::{Limit, Timeout};
 pub use loads::{Load, Part, Source};
@@ -218,6 +223,33 @@ pub enum Command {
     ///
     /// `{"version":1,"command":{"capture":{"port":"wan","filter":"proto tcp to port 22","count":10}}}`
     Capture(Capture),
+    /// Puts a rule set in force as `load` does, on terms. Answer: `done`, `cut` if it cuts more than
+    /// may be cut without `force`, `diagnostics` or `error`.
+    ///
+    /// `{"version":1,"command":{"commit":{"load":{"sources":[{"name":"a","text":"pass\n"}]},"terms":{"confirm":300}}}}`
+    Commit(Commit),
+    /// What waits to be confirmed holds. Answer: `done` with its number; `error` if nothing does.
+    ///
+    /// `{"version":1,"command":"confirm"}`
+    Confirm,
+    /// Puts an earlier rule set in force, or undoes what waits to be confirmed. Answer: as for
+    /// `commit`.
+    ///
+    /// `{"version":1,"command":{"rollback":{"number":12,"terms":{}}}}`
+    Rollback(Rollback),
+    /// Lists the loads that are kept. Answer: `history`, `done`.
+    ///
+    /// `{"version":1,"command":"history"}`
+    History,
+    /// Shows one of them, or without a number what is in force. Answer: `rule-set`, `done`; `error` if
+    /// there is none.
+    ///
+    /// `{"version":1,"command":{"rule-set":{"number":12}}}`
+    RuleSet {
+        /// Which.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u64>,
+    },
 }
 
 /// One line from the daemon.
@@ -236,6 +268,10 @@ pub enum Reply {
     ///
     /// `{"diagnostics":{"list":[{"severity":"error","message":"...","file":"stdin","line":1,...}],...}`
     Diagnostics(Diagnostics),
+    /// The request was refused: it would cut too many states. Ends the answer.
+    ///
+    /// `{"cut":{"states":1000,"cut":400,"limit":20}}`
+    Cut(Cut),
     /// The rules of one rule set.
     Rules(RuleListing),
     /// Paths of anchors, in order.
@@ -262,6 +298,10 @@ pub enum Reply {
     Memory(Vec<Limit>),
     /// What becomes of a packet.
     Explanation(Box<Explanation>),
+    /// The loads that are kept.
+    History(History),
+    /// One of them.
+    RuleSet(Box<Version>),
     /// A capture has begun: what follows on the connection are no lines.
     Capture(CaptureBegun),
 }
@@ -269,7 +309,7 @@ pub enum Reply {
 impl Reply {
     /// Whether the answer ends with this line.
     pub const fn ends(&self) -> bool {
-        matches!(self, Self::Done(_) | Self::Error(_) | Self::Diagnostics(_))
+        matches!(self, Self::Done(_) | Self::Error(_) | Self::Diagnostics(_) | Self::Cut(_))
     }
 }
 

@@ -73,6 +73,14 @@ impl Date {
     pub const fn since_epoch(time: Duration) -> Self {
         Self(time)
     }
+
+    /// The date without parts of a second.
+    pub fn to_seconds(self) -> String {
+        let mut text = self.to_string();
+        text.truncate(text.len() - ".000000Z".len());
+        text.push('Z');
+        text
+    }
 }
 
 impl fmt::Display for Date {

@@ -30,12 +30,12 @@ use weir_shell::protocol::Load;
 use weir_shell::source::{Gathered, gather};
 
 use crate::clock::Clock;
-use crate::control::{self, Control};
+use crate::control::{self, Change, Control, Found, Undone};
 use crate::crowding;
 use crate::developer::Developer;
 use crate::handover::{Bell, exchange};
+use crate::history::{Author, History};
 use crate::hold::Hold;
-use crate::last_good::LastGood;
 use crate::log;
 use crate::mailbox::Mailbox;
 use crate::notify::notify;
@@ -93,7 +93,7 @@ pub struct Arguments {
     /// Control socket [default: /run/weir/weir.sock]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Where the last good rules are kept [default: /var/lib/weir]
+    /// Where the rule sets that were in force are kept [default: /var/lib/weir]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// What developers put around the ports.
@@ -234,7 +234,9 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
         reserved: settings.states,
         programs,
         held_back,
-        last_good: Some(LastGood::new(settings.state_dir.clone())),
+        history: Some(History::new(&settings.state_dir, settings.history)),
+        rules_file: settings.rules.display().to_string(),
+        cut_percent: settings.cut_percent,
         give_up: Box::new(move |why| {
             // Nobody reads it: the process ends already.
             let _ = events.send(Event::Stuck(why.to_owned()));
@@ -244,6 +246,7 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
     server.start(Arc::clone(&control), Bounds::default()).map_err(|error| error.to_string())?;
     let reload = start_loader(&control, &settings.rules)?;
     start_deadline(&control)?;
+    start_undoing(&control)?;
     start_sweeping(&control)?;
     start_overloads(&control)?;
 
@@ -273,7 +276,7 @@ fn start_loader(control: &Arc<Control>, rules: &Path) -> Result<Sender<()>, Stri
             }
             for () in requests {
                 let _ = notify("RELOADING=1");
-                if let Err(text) = load_file(&control, &rules) {
+                if let Err(text) = load_file(&control, &rules, Author::Hangup) {
                     text.lines().for_each(|line| error!("{line}"));
                     error!("SIGHUP: nothing was changed");
                 }
@@ -297,6 +300,32 @@ fn start_deadline(control: &Arc<Control>) -> Result<(), String> {
         })
         .map(drop)
         .map_err(|error| format!("cannot watch the deadline: {error}"))
+}
+
+/// Starts the thread that takes changes back which were not confirmed in time.
+fn start_undoing(control: &Arc<Control>) -> Result<(), String> {
+    let control = Arc::clone(control);
+    std::thread::Builder::new()
+        .name("weir-undo".into())
+        .spawn(move || {
+            loop {
+                match control.await_unconfirmed() {
+                    Ok(Undone { number, loaded }) => {
+                        loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+                        warn!(
+                            "change {number} was NOT CONFIRMED in time and is UNDONE: {} rules in force",
+                            loaded.rules
+                        );
+                    }
+                    Err(refused) => error!(
+                        "a change was not confirmed in time and CANNOT BE UNDONE, which is tried \
+                         again: {refused}"
+                    ),
+                }
+            }
+        })
+        .map(drop)
+        .map_err(|error| format!("cannot watch over changes: {error}"))
 }
 
 /// Starts the thread that takes expired entries out of tables.
@@ -447,23 +476,39 @@ fn place(worker: usize, cpu: u32, realtime: Option<u8>) {
     }
 }
 
-/// The rules that the bridge starts with: the file's, else the last good ones, else none.
+/// The rules that the bridge starts with: the file's, unless it has errors or is what somebody has
+/// put in force and not confirmed; else the last good ones, else none.
 fn first_rules(control: &Control, file: &Path) {
-    let refused = match load_file(control, file) {
-        Ok(()) => return,
-        Err(text) => text,
+    let name = file.display();
+    let why = match control.end_left_over() {
+        Found::Nothing => match load_first(control, file) {
+            Ok(()) => return,
+            Err(why) => why,
+        },
+        Found::Pending(number) => {
+            format!("change {number} WAS NEVER CONFIRMED and is undone, and {name} is not loaded")
+        }
+        Found::Unreadable(error) => {
+            error!("whether a change waits to be confirmed is not known: {error}");
+            match load_first(control, file) {
+                Ok(()) => return,
+                Err(why) => why,
+            }
+        }
     };
-    for line in refused.lines() {
-        error!("{line}");
-    }
     match control.load_last_good() {
-        Ok(loaded) => error!(
-            "{} HAS ERRORS: the LAST GOOD rule set ({} rules) is in force instead; repair it and \
-             load it with `weir ctl -f`",
-            file.display(),
-            loaded.rules
-        ),
+        Ok(loaded) => {
+            loaded.warnings.iter().for_each(|warning| error!("last good rules: {warning}"));
+            let number =
+                loaded.number.map_or_else(String::new, |number| format!("number {number}, "));
+            error!(
+                "{why}: the LAST GOOD rule set ({number}{} rules) is in force instead; repair it and \
+                 load it with `weir ctl -f`",
+                loaded.rules
+            );
+        }
         Err(refused) => {
+            error!("{why}");
             for line in refused.to_string().lines() {
                 error!("last good rules: {line}");
             }
@@ -472,16 +517,41 @@ fn first_rules(control: &Control, file: &Path) {
     }
 }
 
+/// Loads the rule file at the start; the error is why it cannot be, what is wrong with it having been
+/// said.
+fn load_first(control: &Control, file: &Path) -> Result<(), String> {
+    let told = |text: String| {
+        text.lines().for_each(|line| error!("{line}"));
+        format!("{} HAS ERRORS", file.display())
+    };
+    let load = read_rules(control, file).map_err(told)?;
+    if let Some(number) = control.was_undone(&load) {
+        let name = file.display();
+        return Err(format!("{name} is change {number}, which WAS NOT CONFIRMED"));
+    }
+    put_in_force(control, file, &load, Author::Start).map_err(told)
+}
+
 /// Loads the rule file; the error is all that is wrong with it, a line each.
-fn load_file(control: &Control, file: &Path) -> Result<(), String> {
-    let name = file.display();
+fn load_file(control: &Control, file: &Path, by: Author) -> Result<(), String> {
+    let load = read_rules(control, file)?;
+    put_in_force(control, file, &load, by)
+}
+
+/// Reads the rule file and what it names; the error is all that is wrong with it, a line each.
+fn read_rules(control: &Control, file: &Path) -> Result<Load, String> {
     let Gathered { load, checked } = gather(file.as_os_str(), Load::default(), &control.prefixes())
         .map_err(|error| error.to_string())?;
     if checked.rules.is_none() {
         return Err(checked.diagnostics.to_string());
     }
-    drop(checked);
-    let loaded = control.load(&load).map_err(|refused| refused.to_string())?;
+    Ok(load)
+}
+
+fn put_in_force(control: &Control, file: &Path, load: &Load, by: Author) -> Result<(), String> {
+    let name = file.display();
+    let change = Change::plain(by, format!("load {name}"));
+    let loaded = control.load(load, &change).map_err(|refused| refused.to_string())?;
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     let note = if loaded.unchanged { " (unchanged)" } else { "" };
     info!("{} rules in force from {name}{note}", loaded.rules);

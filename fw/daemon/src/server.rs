@@ -6,6 +6,7 @@
 
 mod captures;
 mod changes;
+mod commits;
 mod connection;
 mod listings;
 mod room;

@@ -11,6 +11,7 @@ use weir_engine::Engine;
 use weir_hw::{Io, Wishes};
 
 use crate::developer::Developer;
+use crate::history::Bounds;
 use crate::run::Arguments;
 
 /// The settings file that is read if none is named, and may be absent then.
@@ -47,8 +48,12 @@ pub struct Settings {
     pub propagate_link: bool,
     /// Control socket.
     pub socket: PathBuf,
-    /// Where the last good rules are kept.
+    /// What outlives the process: the rule sets that were in force.
     pub state_dir: PathBuf,
+    /// How many of them are kept.
+    pub history: Bounds,
+    /// Percent of the live states that a commit may cut without being asked for twice.
+    pub cut_percent: u8,
     /// States that memory is reserved for.
     pub states: u32,
     /// Where packets are logged; `None` is standard error.
@@ -102,6 +107,11 @@ impl Settings {
             propagate_link: arguments.propagate_link.unwrap_or(file.ports.propagate_link),
             socket: arguments.socket.unwrap_or(file.socket),
             state_dir: arguments.state_dir.unwrap_or(file.state_dir),
+            history: Bounds {
+                entries: file.history.entries as usize,
+                bytes: u64::from(file.history.mebibytes) << 20,
+            },
+            cut_percent: file.commit.cut_percent,
             states: file.memory.states,
             packet_log: match file.log {
                 Log::Stderr => None,

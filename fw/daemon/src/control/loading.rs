@@ -7,6 +7,7 @@
 //! whose mailbox is full is stuck, and the process ends, which closes the bridge.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use weir_config::options::Limit;
 use weir_config::rules::RuleSet;
@@ -15,10 +16,12 @@ use weir_engine::Program;
 use weir_engine::Tails;
 use weir_engine::source::Sources;
 use weir_engine::table::{Pages, Tables};
-use weir_shell::protocol::Load;
+use weir_shell::protocol::{Load, MAX_COMMENT, MAX_CONFIRM_SECONDS, Terms};
 
 use super::composition::{Composition, Piece};
+use super::pending::Pending;
 use super::{Control, InForce, Refused};
+use crate::history::{Author, History, Origin};
 use crate::mailbox::Letter;
 use crate::rules::Places;
 
@@ -31,37 +34,68 @@ pub struct Loaded {
     pub unchanged: bool,
     /// Warnings, and what could not be done about keeping the rule set.
     pub warnings: Vec<String>,
+    /// Under which number they are kept.
+    pub number: Option<u64>,
+}
+
+/// A change of the rules: who makes it, and how.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Who.
+    pub by: Author,
+    /// What is done, in the words of the command line.
+    pub what: String,
+    /// On which terms.
+    pub terms: Terms,
+}
+
+impl Change {
+    /// One that is made whatever it cuts, and holds.
+    pub fn plain(by: Author, what: impl Into<String>) -> Self {
+        Self { by, what: what.into(), terms: Terms { force: true, ..Terms::default() } }
+    }
+
+    /// What the history says of it.
+    fn origin(&self, rules: usize) -> Origin {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Origin {
+            time,
+            by: self.by.name(),
+            uid: self.by.uid(),
+            what: self.what.clone(),
+            comment: self.terms.comment.clone(),
+            rules: rules as u64,
+        }
+    }
+}
+
+/// How new rules are put in force.
+pub(super) struct Manner<'a> {
+    /// Said behind their origin.
+    pub(super) remark: &'a str,
+    /// Whether they may cut more states than the settings allow; `None`: nobody asks.
+    pub(super) may_cut: Option<bool>,
+    /// Called with the number of rules when everything is right, before the first worker hears of
+    /// them; not if they are in force already.
+    pub(super) before: &'a mut dyn FnMut(usize) -> Result<(), Refused>,
 }
 
 impl Control {
     /// Puts what was loaded in force on all workers and keeps it, or changes nothing.
     ///
     /// # Errors
-    /// When the rules are wrong, or need more than is reserved.
-    pub fn load(&self, load: &Load) -> Result<Loaded, Refused> {
-        self.change(|next| {
+    /// When the rules are wrong, or need more than is reserved; when another change waits to be
+    /// confirmed.
+    pub fn load(&self, load: &Load, change: &Change) -> Result<Loaded, Refused> {
+        self.change(change, |next| {
             let (piece, warnings) = Piece::read(load, &self.prefixes())?;
             next.take(piece)?;
             Ok(warnings)
         })
     }
 
-    /// Puts the rule set in force that was kept last.
-    ///
-    /// # Errors
-    /// When there is none, and as for [`Control::load`].
-    pub fn load_last_good(&self) -> Result<Loaded, Refused> {
-        let _loading = self.loading.lock();
-        let mut next = Composition::default();
-        let nowhere = || Refused::Error("rule sets are not kept here".into());
-        let last_good = self.parts.last_good.as_ref().ok_or_else(nowhere)?;
-        for load in last_good.read()? {
-            next.take(Piece::read(&load, &self.prefixes())?.0)?;
-        }
-        self.put_in_force(next, " (last good)")
-    }
-
-    /// Blocks everything that no state lets pass.
+    /// Blocks everything that no state lets pass. A change that waits to be confirmed is taken back:
+    /// nothing is put in force by itself afterwards.
     ///
     /// # Errors
     /// When a worker is stuck.
@@ -70,15 +104,22 @@ impl Control {
         let mut next = self.in_force.lock().composition.clone();
         next.flush_rules();
         // What was kept stays: it is what a start with a broken file needs.
-        self.put_in_force(next, "").map(drop)
+        self.put_quietly(next, "")?;
+        self.drop_pending();
+        Ok(())
     }
 
     /// Empties an anchor, and with `recursive` all below it.
     ///
     /// # Errors
     /// When there is no such anchor, or a worker is stuck.
-    pub fn flush_anchor(&self, anchor: &str, recursive: bool) -> Result<(), Refused> {
-        self.change(|next| {
+    pub fn flush_anchor(
+        &self,
+        anchor: &str,
+        recursive: bool,
+        change: &Change,
+    ) -> Result<(), Refused> {
+        self.change(change, |next| {
             if anchor.is_empty() {
                 next.flush_rules();
             }
@@ -95,8 +136,8 @@ impl Control {
     ///
     /// # Errors
     /// When a worker is stuck.
-    pub fn reset_options(&self) -> Result<(), Refused> {
-        self.change(|next| {
+    pub fn reset_options(&self, change: &Change) -> Result<(), Refused> {
+        self.change(change, |next| {
             next.reset_options();
             Ok(Vec::new())
         })
@@ -104,26 +145,88 @@ impl Control {
     }
 
     /// One transaction; `edit` tells what is to be warned of.
-    fn change(
+    pub(super) fn change(
         &self,
+        change: &Change,
         edit: impl FnOnce(&mut Composition) -> Result<Vec<String>, Refused>,
     ) -> Result<Loaded, Refused> {
+        let terms = &change.terms;
+        check_terms(terms)?;
         let _loading = self.loading.lock();
-        let mut next = self.in_force.lock().composition.clone();
+        self.refuse_while_pending()?;
+        let before = self.in_force.lock().composition.clone();
+        let mut next = before.clone();
         let mut warnings = edit(&mut next)?;
         // An anchor alone is nothing to start with.
-        let kept = next.has_rules().then(|| next.loads());
-        let mut loaded = self.put_in_force(next, "")?;
-        if let (Some(loads), Some(last_good)) = (kept, &self.parts.last_good)
-            && let Err(error) = last_good.save(&loads)
-        {
-            warnings.push(format!("the rules are in force but could not be kept: {error}"));
+        let loads = next.has_rules().then(|| next.loads());
+        let mut begun = None;
+        let put = self.put_in_force(
+            next,
+            Manner {
+                remark: "",
+                may_cut: Some(terms.force),
+                before: &mut |rules| {
+                    if terms.confirm.is_some() {
+                        begun = Some(self.begin(change, rules, loads.as_deref())?);
+                    }
+                    Ok(())
+                },
+            },
+        );
+        let history = self.parts.history.as_ref();
+        let mut loaded = match (put, begun) {
+            (Ok(loaded), None) => loaded,
+            (Ok(loaded), Some(number)) => {
+                warnings.extend(loaded.warnings);
+                self.await_confirmation(Pending::new(number, before, self.confirm_until(terms)));
+                return Ok(Loaded { warnings, number: Some(number), ..loaded });
+            }
+            (Err(refused), begun) => {
+                if let (Some(number), Some(history)) = (begun, history) {
+                    // What is left of it is undone by the next start.
+                    let _ = history.forget(number);
+                }
+                return Err(refused);
+            }
+        };
+        if let (Some(loads), Some(history)) = (loads, history) {
+            match history.keep(change.origin(loaded.rules), &loads) {
+                Ok(number) => loaded.number = Some(number),
+                Err(error) => warnings.push(format!(
+                    "the rules are in force but COULD NOT BE KEPT: {error}: a start with a broken \
+                     rule file will not find them"
+                )),
+            }
         }
         warnings.append(&mut loaded.warnings);
         Ok(Loaded { warnings, ..loaded })
     }
 
-    fn put_in_force(&self, next: Composition, remark: &str) -> Result<Loaded, Refused> {
+    /// Notes on disk that rules are about to be put in force that have to be confirmed.
+    fn begin(&self, change: &Change, rules: usize, loads: Option<&[Load]>) -> Result<u64, Refused> {
+        let no_rules = "without main rules there is nothing that could be confirmed";
+        let loads = loads.ok_or_else(|| Refused::Error(no_rules.into()))?;
+        let history = self.history()?;
+        history.begin(change.origin(rules), loads).map_err(|error| {
+            Refused::Error(format!(
+                "nothing was changed: that this has to be confirmed cannot be noted, so that it would \
+                 not be undone after a crash: {error}"
+            ))
+        })
+    }
+
+    /// Where rule sets are kept.
+    pub(super) fn history(&self) -> Result<&History, Refused> {
+        let nowhere = || Refused::Error("rule sets are not kept here".into());
+        self.parts.history.as_ref().ok_or_else(nowhere)
+    }
+
+    /// Puts rules in force that nobody has to be asked about.
+    pub(super) fn put_quietly(&self, next: Composition, remark: &str) -> Result<Loaded, Refused> {
+        self.put_in_force(next, Manner { remark, may_cut: None, before: &mut |_| Ok(()) })
+    }
+
+    fn put_in_force(&self, next: Composition, manner: Manner<'_>) -> Result<Loaded, Refused> {
         let rules = next.compose();
         let states = rules.options.limits.states;
         if states > self.parts.reserved {
@@ -156,12 +259,38 @@ impl Control {
             if unchanged { None } else { Some(self.compile(&rules, previous.as_deref())?) };
         let tails = self.room_for_tails(&rules, previous.as_deref())?;
         let now = self.parts.clock.now();
+        let mut warnings = Vec::new();
+        let in_anchors = rules.anchors.values().map(|anchor| anchor.rules.len());
+        let count = rules.rules.len() + in_anchors.sum::<usize>();
+        if let Some(program) = &program {
+            if let Some(may_cut) = manner.may_cut
+                && let Some(previous) = previous.as_deref()
+            {
+                let store = self.tables.lock().clone();
+                let store = store.after_load(now, &rules, program.tables(), |path| {
+                    next.declares_anew(&before, path)
+                })?;
+                let tables = store.contents(now, program.tables());
+                match self.would_cut(program, previous, &tables) {
+                    Ok(cut) if cut.is_too_much() && !may_cut => return Err(Refused::Cut(cut)),
+                    Ok(cut) if cut.is_too_much() => {
+                        warnings.push(format!("{cut}: they live on until they end"));
+                    }
+                    Ok(_) => {}
+                    Err(refused) if !may_cut => return Err(refused),
+                    // Whoever does not ask to be stopped is not stopped by a worker that is late.
+                    Err(refused) => {
+                        warnings.push(format!("what this cuts is not known: {refused}"));
+                    }
+                }
+            }
+            (manner.before)(count)?;
+        }
         let mut store = self.tables.lock();
         let named = program.as_ref().or(previous.as_ref()).map_or(&[][..], |next| next.tables());
         let tables =
             store.after_load(now, &rules, named, |path| next.declares_anew(&before, path))?;
         let contents = tables.contents(now, named);
-        let mut warnings = Vec::new();
         if let Some(name) = &rules.options.log_interface
             && self.parts.ports.named(name).is_none()
         {
@@ -187,7 +316,7 @@ impl Control {
         self.parts.shared.pool(Limit::Anchors).set(rules.anchors.len() as u32);
         self.tables_changed.notify_all();
         if let Some(origin) = next.origin("") {
-            let origin = format!("{origin}{remark}");
+            let origin = format!("{origin}{}", manner.remark);
             if let Some(announce) = self.announce.lock().take() {
                 announce(&origin);
             }
@@ -196,8 +325,7 @@ impl Control {
             in_force.origin = None;
         }
         in_force.composition = next;
-        let in_anchors = rules.anchors.values().map(|anchor| anchor.rules.len());
-        Ok(Loaded { rules: rules.rules.len() + in_anchors.sum::<usize>(), unchanged, warnings })
+        Ok(Loaded { rules: count, unchanged, warnings, number: None })
     }
 
     fn compile(
@@ -271,4 +399,17 @@ impl Control {
 /// An anchor that nothing fills and no rule calls.
 pub(super) fn no_anchor(path: &str) -> Refused {
     Refused::Error(format!("Anchor '{path}' not found."))
+}
+
+/// Bounds of what a client says about a change.
+fn check_terms(terms: &Terms) -> Result<(), Refused> {
+    if terms.comment.len() > MAX_COMMENT || terms.comment.chars().any(char::is_control) {
+        let text = format!("a comment is one line of at most {MAX_COMMENT} bytes");
+        return Err(Refused::Error(text));
+    }
+    if terms.confirm.is_some_and(|seconds| !(1..=MAX_CONFIRM_SECONDS).contains(&seconds)) {
+        let text = format!("a change waits 1 to {MAX_CONFIRM_SECONDS} seconds to be confirmed");
+        return Err(Refused::Error(text));
+    }
+    Ok(())
 }

@@ -1,17 +1,21 @@
 //! What can be asked of the running firewall, one file an idea: rule sets put in force (`loading`),
 //! tables changed (`tables`), the bridge held open (`opening`), states listed and killed (`states`),
 //! sources too, and put into tables (`sources`), frames captured (`captures`), the rest listed
-//! (`listings`). What is in force is put together from its loads in `composition`.
+//! (`listings`). What is in force is put together from its loads in `composition`; what was is kept
+//! (`past`), a change may have to be confirmed (`pending`), and may be asked what it would cut (`cut`).
 //!
 //! Runs on the threads of clients and of `weir run`. Changes are made one at a time; listings take
 //! no lock while they run, and ask each worker for a piece at a time.
 
 mod captures;
 mod composition;
+mod cut;
 mod explain;
 mod listings;
 mod loading;
 mod opening;
+mod past;
+mod pending;
 mod sources;
 mod states;
 mod tables;
@@ -27,19 +31,22 @@ use weir_config::{Diagnostics, PortPrefixes};
 use weir_engine::table::Tables;
 use weir_engine::{Instant, PortNames, Program, Shared};
 use weir_hw::Kind;
-use weir_shell::protocol::Flush;
+use weir_shell::protocol::{Cut, Flush};
 
 use self::captures::Captures;
 use self::composition::Composition;
+use self::pending::Pending;
 use self::tables::TableStore;
 use crate::clock::Clock;
 use crate::handover::Bell;
-use crate::last_good::LastGood;
+use crate::history::{Author, History};
 use crate::mailbox::{Letter, Mailbox, Report, RuleMatcher};
 use crate::rules::{Places, Programs};
 
 pub use captures::Watch;
-pub use loading::Loaded;
+pub use loading::{Change, Loaded};
+pub use past::Found;
+pub use pending::Undone;
 
 /// What the control side is made of.
 pub struct Parts {
@@ -65,8 +72,12 @@ pub struct Parts {
     pub programs: Arc<Programs>,
     /// Records that the log writer held back.
     pub held_back: Arc<AtomicU64>,
-    /// Where good rule sets are kept; nowhere in a replay.
-    pub last_good: Option<LastGood>,
+    /// Where rule sets are kept; nowhere in a replay.
+    pub history: Option<History>,
+    /// The rule file that a start and SIGHUP load.
+    pub rules_file: String,
+    /// Percent of the live states that a change may cut without being asked for twice.
+    pub cut_percent: u8,
     /// Ends the process because a worker is stuck.
     pub give_up: GiveUp,
 }
@@ -91,6 +102,8 @@ pub struct Control {
     tables_changed: Condvar,
     /// [`InForce::open_until`] has changed.
     deadline_moved: Condvar,
+    /// [`InForce::pending`] has changed.
+    pending_changed: Condvar,
 }
 
 #[derive(Default)]
@@ -106,6 +119,8 @@ struct InForce {
     /// Where its rules came from; `None` if they were flushed.
     origin: Option<String>,
     open_until: Option<Instant>,
+    /// What has to be confirmed.
+    pending: Option<Pending>,
     cleared: Instant,
 }
 
@@ -114,6 +129,8 @@ struct InForce {
 pub enum Refused {
     /// The rules are wrong.
     Diagnostics(Diagnostics),
+    /// They would cut too many states.
+    Cut(Cut),
     /// Anything else.
     Error(String),
 }
@@ -122,6 +139,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Diagnostics(diagnostics) => f.write_str(diagnostics.to_string().trim_end()),
+            Self::Cut(cut) => write!(f, "{cut}, and no more than {} % may be cut", cut.limit),
             Self::Error(text) => f.write_str(text),
         }
     }
@@ -145,6 +163,7 @@ impl Control {
             captures: Mutex::default(),
             tables_changed: Condvar::new(),
             deadline_moved: Condvar::new(),
+            pending_changed: Condvar::new(),
         }
     }
 
@@ -209,12 +228,13 @@ impl Control {
     /// Empties something; tells how much there was.
     ///
     /// # Errors
-    /// When a worker does not answer.
-    pub fn flush(&self, what: &Flush) -> Result<u64, Refused> {
+    /// When a worker does not answer, or a change of the rules waits to be confirmed.
+    pub fn flush(&self, what: &Flush, by: Author) -> Result<u64, Refused> {
+        let change = Change::plain(by, format!("flush {what}"));
         match what {
             Flush::Rules => self.flush_rules().map(|()| 0),
             Flush::RulesIn { anchor, recursive } => {
-                self.flush_anchor(anchor, *recursive).map(|()| 0)
+                self.flush_anchor(anchor, *recursive, &change).map(|()| 0)
             }
             Flush::States => self.flush_states(),
             Flush::Sources => Ok(self.flush_sources()),
@@ -223,7 +243,7 @@ impl Control {
                 self.clear_rule_counters(anchor, *recursive).map(|()| 0)
             }
             Flush::Tables { anchor, recursive } => self.flush_tables(anchor, *recursive),
-            Flush::Options => self.reset_options().map(|()| 0),
+            Flush::Options => self.reset_options(&change).map(|()| 0),
         }
     }
 

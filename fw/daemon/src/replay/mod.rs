@@ -31,6 +31,8 @@ use self::output::Output;
 use self::report::{End, Report};
 use self::stage::{Outcome, Plan, Stage};
 use crate::clock::Clock;
+use crate::control::Change;
+use crate::history::Author;
 use crate::log::Teller;
 use crate::rules::Programs;
 use crate::tools::policy::{self, unknown_ports};
@@ -178,7 +180,8 @@ fn run(arguments: &Arguments, out: impl Write) -> Result<(), Failure> {
         clock,
         programs: Arc::clone(&programs),
     })?;
-    let loaded = stage.attend(|control| control.load(&load))?;
+    let loaded =
+        stage.attend(|control| control.load(&load, &Change::plain(Author::Start, "replay")))?;
     let loaded = loaded.map_err(|refused| refused.to_string())?;
     loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
     stage.watch()?;

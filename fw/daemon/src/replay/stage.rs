@@ -155,7 +155,9 @@ impl Stage {
                 reserved: states,
                 programs,
                 held_back: Arc::default(),
-                last_good: None,
+                history: None,
+                rules_file: String::new(),
+                cut_percent: 100,
                 give_up: Box::new(move |_| stuck.store(true, Ordering::Relaxed)),
             };
             Control::new(parts, Box::new(|_| {}))

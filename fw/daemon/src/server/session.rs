@@ -14,6 +14,7 @@ use weir_shell::protocol::{Command, Done, Reply, Request, RuleListing, VERSION};
 use super::Bounds;
 use super::connection::{Connection, Line};
 use crate::control::{Control, Refused};
+use crate::history::Author;
 
 /// One client.
 pub(super) struct Session {
@@ -110,7 +111,7 @@ impl Session {
                 info!("user {uid} killed {count} sources");
                 done(count)
             }),
-            Command::Flush(what) => control.flush(&what).map(|count| {
+            Command::Flush(what) => control.flush(&what, Author::User(uid)).map(|count| {
                 warn!("user {uid} flushed {what}");
                 done(count)
             }),
@@ -121,6 +122,17 @@ impl Session {
             Command::Explain(explain) => {
                 let told = control.explain(&explain);
                 self.list(told.map(|told| (1, Reply::Explanation(Box::new(told)))))?
+            }
+            Command::Commit(commit) => self.commit(control, commit),
+            Command::Confirm => self.confirm(control),
+            Command::Rollback(rollback) => self.roll_back(control, &rollback),
+            Command::History => {
+                let past = control.past();
+                self.list(past.map(|past| (past.entries.len(), Reply::History(past))))?
+            }
+            Command::RuleSet { number } => {
+                let version = control.version(number);
+                self.list(version.map(|version| (1, Reply::RuleSet(Box::new(version)))))?
             }
             // It takes the connection over before it comes here.
             Command::Capture(_) => Err(Refused::Error("a capture is no listing".into())),
@@ -140,6 +152,7 @@ impl Session {
 pub(super) fn refusal(refused: Refused) -> Reply {
     match refused {
         Refused::Diagnostics(diagnostics) => Reply::Diagnostics(diagnostics),
+        Refused::Cut(cut) => Reply::Cut(cut),
         Refused::Error(text) => Reply::Error(text),
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use weir_daemon::control::{Control, Parts};
-use weir_daemon::last_good::LastGood;
+use weir_daemon::control::{Change, Control, Parts};
+use weir_daemon::history::Author;
 use weir_daemon::mailbox::Letter;
 use weir_daemon::rules::Programs;
 use weir_hw::Kind;
 use weir_shell::protocol::{Command, Done, Flush, Kill, Load, Part, Reply, RuleListing, Source};
 
 use crate::house::{Arrivals, House, datagram, names, wait_for};
-use crate::seat::{Client, Seat, done, load};
+use crate::seat::{Client, Seat, done, history, load};
 
 /// Queries from the LAN pass in an anchor without a name, answers leave by the last rule.
 const OFFICE: &str = "block
@@ -343,7 +343,7 @@ fn what_is_kept_makes_the_same_again() {
     assert_eq!(after.rules[0].text, "pass in proto udp from any to any port = 53");
     let Reply::Timeouts(timeouts) = client.ask(Command::Timeouts).swap_remove(0) else { panic!() };
     assert!(timeouts.iter().any(|timeout| timeout.name == "udp.first" && timeout.value == 99));
-    assert_eq!(*again.announced.lock(), ["main.conf (last good)"]);
+    assert_eq!(*again.announced.lock(), ["main.conf (last good, number 4)"]);
     again.running.stop();
 }
 
@@ -395,7 +395,9 @@ fn by_hand(house: &House) -> (Control, Arc<Mutex<Vec<String>>>, tempfile::TempDi
         reserved: 100_000,
         programs: Arc::new(Programs::default()),
         held_back: Arc::new(AtomicU64::new(0)),
-        last_good: Some(LastGood::new(directory.path().join("state"))),
+        history: Some(history(&directory)),
+        rules_file: String::new(),
+        cut_percent: 20,
         give_up: Box::new(move |text| why.lock().push(text.to_owned())),
     };
     (Control::new(parts, Box::new(|_| {})), gave_up, directory)
@@ -412,7 +414,7 @@ fn a_worker_that_is_slow_takes_a_load_up_before_it_judges() {
     let done = AtomicU64::new(0);
     let loaded = std::thread::scope(|scope| {
         let load = scope.spawn(|| {
-            let loaded = control.load(&pass());
+            let loaded = control.load(&pass(), &Change::plain(Author::Start, "test"));
             done.store(1, Ordering::Relaxed);
             loaded
         });
@@ -442,7 +444,8 @@ fn a_worker_that_is_stuck_ends_the_process() {
     let house = House::new(2, 1024);
     let (control, gave_up, _directory) = by_hand(&house);
     while house.mailboxes[1].post(Letter::Report).is_ok() {}
-    let refused = control.load(&pass()).unwrap_err().to_string();
+    let refused =
+        control.load(&pass(), &Change::plain(Author::Start, "test")).unwrap_err().to_string();
     assert_eq!(refused, "worker 1 does not answer");
     assert_eq!(*gave_up.lock(), ["worker 1 does not answer"]);
     house.close();
@@ -457,7 +460,7 @@ fn a_load_that_warns_says_so() {
     std::fs::write(&state, "").unwrap();
     match client.end(load("pass\n")) {
         Reply::Done(Done { count: 1, note: Some(note) }) => {
-            assert!(note.contains("could not be kept"), "{note}");
+            assert!(note.contains("COULD NOT BE KEPT"), "{note}");
         }
         other => panic!("{other:?}"),
     }

@@ -1,6 +1,7 @@
 //! The daemon's parts together: workers on the memory port, the control socket, the binary.
 
 mod captured;
+mod changes;
 mod cli;
 mod control;
 mod house;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use weir_daemon::control::{Control, Parts};
-use weir_daemon::last_good::LastGood;
+use weir_daemon::history::{Bounds as Kept, History};
 use weir_daemon::rules::Programs;
 use weir_daemon::server::{Bounds, Server};
 use weir_hw::Kind;
@@ -20,6 +20,11 @@ use weir_shell::protocol::{
 };
 
 use crate::house::{Arrivals, House, Running, datagram, names, wait_for};
+
+/// What a firewall in that directory keeps.
+pub(crate) fn history(directory: &TempDir) -> History {
+    History::new(&directory.path().join("state"), Kept { entries: 50, bytes: 1 << 24 })
+}
 
 /// A running firewall on the memory port with its control socket.
 pub(crate) struct Seat {
@@ -63,7 +68,9 @@ impl Seat {
             reserved: RESERVED,
             programs: Arc::new(Programs::default()),
             held_back: Arc::new(AtomicU64::new(0)),
-            last_good: Some(LastGood::new(directory.path().join("state"))),
+            history: Some(history(&directory)),
+            rules_file: "/etc/weir/weir.conf".into(),
+            cut_percent: 20,
             give_up: Box::new(|why| panic!("{why}")),
         };
         let announce = Box::new(move |origin: &str| paper.lock().push(origin.to_owned()));

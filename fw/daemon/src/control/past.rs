@@ -1,0 +1,168 @@
+//! What was in force before: listed, shown, put in force again.
+
+use std::collections::BTreeMap;
+
+use weir_config::rules::RuleSet;
+use weir_shell::protocol::{self, Entry, Expanded, Fate, Load, Part, Rollback, Version};
+
+use super::composition::{Composition, Piece};
+use super::loading::Change;
+use super::{Control, Loaded, Refused};
+
+/// A start has found this.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing that keeps the rule file from being loaded.
+    Nothing,
+    /// A change was never confirmed: it is undone now.
+    Pending(u64),
+    /// The history cannot be read: whether a change is pending is not known.
+    Unreadable(String),
+}
+
+impl Control {
+    /// Whether a change waits to be confirmed that another process has begun; it is undone then.
+    pub fn end_left_over(&self) -> Found {
+        let Some(history) = &self.parts.history else { return Found::Nothing };
+        match history.pending() {
+            Ok(None) => Found::Nothing,
+            Ok(Some(number)) => {
+                // Still pending if that fails, which the next start undoes.
+                if let Err(error) = history.undo(number) {
+                    tracing::error!("that change {number} is undone cannot be noted: {error}");
+                }
+                Found::Pending(number)
+            }
+            Err(error) => Found::Unreadable(error.to_string()),
+        }
+    }
+
+    /// The number of a change that was undone last, if these are the files that it came from.
+    pub fn was_undone(&self, load: &Load) -> Option<u64> {
+        let (entry, loads) = self.parts.history.as_ref()?.undone_last().ok()??;
+        let main = loads.iter().find(|load| load.anchor.is_empty() && load.part == Part::All)?;
+        let same = texts(main) == texts(load) && main.macros == load.macros;
+        same.then_some(entry.number)
+    }
+
+    /// Puts the rule set in force that was kept last; older ones where a newer is damaged or would be
+    /// refused today, which is among the warnings then.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn load_last_good(&self) -> Result<Loaded, Refused> {
+        let _loading = self.loading.lock();
+        let mut warnings = Vec::new();
+        for kept in self.history()?.good()? {
+            let tried = kept.map_err(Refused::Error).and_then(|(entry, loads)| {
+                let remark = format!(" (last good, number {})", entry.number);
+                let loaded = self.compose(&loads).and_then(|next| self.put_quietly(next, &remark));
+                loaded
+                    .map(|loaded| Loaded { number: Some(entry.number), ..loaded })
+                    .map_err(|refused| Refused::Error(format!("{}: {refused}", entry.number)))
+            });
+            match tried {
+                Ok(mut loaded) => {
+                    loaded.warnings.splice(0..0, warnings);
+                    return Ok(loaded);
+                }
+                Err(refused) => warnings.push(refused.to_string()),
+            }
+        }
+        warnings.push("there is none".into());
+        Err(Refused::Error(warnings.join("\n")))
+    }
+
+    /// Goes back: undoes what is pending, or puts an earlier load in force. Returns the number of
+    /// what was undone, or under which the earlier one is kept now.
+    ///
+    /// # Errors
+    /// When there is no such load, it is damaged, or as for [`Control::load`].
+    pub fn roll_back(&self, rollback: &Rollback, mut change: Change) -> Result<Loaded, Refused> {
+        let number = match rollback.number {
+            Some(number) => number,
+            None => match self.undo()? {
+                Some(undone) => return Ok(undone.loaded),
+                None => self.one_before()?,
+            },
+        };
+        let (_, loads) = self.history()?.read(number)?;
+        change.what = format!("rollback {number}");
+        self.change(&change, |next| {
+            *next = self.compose(&loads)?;
+            Ok(Vec::new())
+        })
+    }
+
+    /// The number of the load before the last.
+    fn one_before(&self) -> Result<u64, Refused> {
+        let listing = self.history()?.list()?;
+        let mut kept = listing.entries.iter().rev().filter(|entry| entry.fate == Fate::Kept);
+        let none = || Refused::Error("nothing was in force before".into());
+        kept.nth(1).map(|entry| entry.number).ok_or_else(none)
+    }
+
+    /// All that is kept.
+    ///
+    /// # Errors
+    /// When the history cannot be read.
+    pub fn past(&self) -> Result<protocol::History, Refused> {
+        let listing = self.history()?.list()?;
+        Ok(protocol::History {
+            entries: listing.entries,
+            damaged: listing.damaged,
+            confirm_within: self.confirm_within().map(|left| left.as_secs()),
+            rules_file: self.parts.rules_file.clone(),
+        })
+    }
+
+    /// A rule set that was in force, or the one that is.
+    ///
+    /// # Errors
+    /// When there is none of that number, or it is damaged.
+    pub fn version(&self, number: Option<u64>) -> Result<Version, Refused> {
+        let Some(number) = number else {
+            let composition = self.in_force.lock().composition.clone();
+            let rules = expanded(&composition.compose());
+            return Ok(Version { loads: composition.loads(), rules, ..Version::default() });
+        };
+        let (entry, loads) = self.history()?.read(number)?;
+        Ok(self.expand(Some(entry), loads))
+    }
+
+    fn expand(&self, entry: Option<Entry>, loads: Vec<Load>) -> Version {
+        let (rules, refused) = match self.compose(&loads) {
+            Ok(composition) => (expanded(&composition.compose()), None),
+            Err(refused) => (Vec::new(), Some(refused.to_string())),
+        };
+        Version { entry, loads, rules, refused }
+    }
+
+    fn compose(&self, loads: &[Load]) -> Result<Composition, Refused> {
+        let mut composition = Composition::default();
+        for load in loads {
+            composition.take(Piece::read(load, &self.prefixes())?.0)?;
+        }
+        Ok(composition)
+    }
+}
+
+/// The texts of a load, the rule file's first, whatever the files were called.
+fn texts(load: &Load) -> Vec<&str> {
+    let mut texts: Vec<&str> = load.sources.iter().map(|source| &*source.text).collect();
+    if let [_, rest @ ..] = &mut texts[..] {
+        rest.sort_unstable();
+    }
+    texts
+}
+
+/// The rules as they are listed.
+fn expanded(rules: &RuleSet) -> Vec<Expanded> {
+    let mut sets = BTreeMap::from([("", &rules.rules)]);
+    sets.extend(rules.anchors.iter().map(|(path, anchor)| (&**path, &anchor.rules)));
+    let of = |(anchor, rules): (&str, &Vec<weir_config::rules::Rule>)| Expanded {
+        anchor: anchor.to_owned(),
+        rules: rules.iter().map(ToString::to_string).collect(),
+    };
+    sets.into_iter().map(of).collect()
+}

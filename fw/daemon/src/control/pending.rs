@@ -1,0 +1,161 @@
+//! Changes that are undone by themselves unless they are confirmed (`weir commit confirmed`).
+//!
+//! One can be pending at a time, and nothing else changes the rules meanwhile, so that what is put
+//! back is what was there. In this process the deadline is one of the engine's clock, which nobody can
+//! set. A process that finds a pending change at its start does not ask what time it is: it undoes it
+//! at once, since whoever made it is not known to be able to reach this machine.
+
+use std::time::Duration;
+
+use weir_engine::Instant;
+use weir_shell::protocol::Terms;
+
+use super::composition::Composition;
+use super::{Control, Loaded, Refused};
+
+/// How long to wait before a change that could not be undone is undone again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// A change that is in force and waits to be confirmed.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// Its number in the history.
+    number: u64,
+    /// What was in force before.
+    before: Composition,
+    /// When it is undone.
+    until: Instant,
+}
+
+impl Pending {
+    pub(super) const fn new(number: u64, before: Composition, until: Instant) -> Self {
+        Self { number, before, until }
+    }
+}
+
+/// A change that was taken back.
+#[derive(Debug)]
+pub struct Undone {
+    /// Its number in the history.
+    pub number: u64,
+    /// What is in force instead.
+    pub loaded: Loaded,
+}
+
+impl Control {
+    /// What is pending holds from now on. Returns its number, and what has to be said about it.
+    ///
+    /// # Errors
+    /// When nothing is pending.
+    pub fn confirm(&self) -> Result<(u64, Option<String>), Refused> {
+        let _loading = self.loading.lock();
+        let Some(pending) = self.in_force.lock().pending.take() else {
+            return Err(Refused::Error("nothing waits to be confirmed".into()));
+        };
+        self.pending_changed.notify_all();
+        let noted = self.history()?.confirm(pending.number);
+        let warning = noted.err().map(|error| {
+            format!(
+                "the rules hold, but that COULD NOT BE NOTED: the next start will undo them: {error}"
+            )
+        });
+        Ok((pending.number, warning))
+    }
+
+    /// Takes back what is pending, if anything is.
+    ///
+    /// # Errors
+    /// When what was before cannot be put in force; it stays pending then.
+    pub fn undo(&self) -> Result<Option<Undone>, Refused> {
+        self.undo_if(|_| true)
+    }
+
+    /// Waits until the time of a pending change is over, and takes it back. One that cannot be taken
+    /// back is tried again later.
+    ///
+    /// # Errors
+    /// As for [`Control::undo`].
+    pub fn await_unconfirmed(&self) -> Result<Undone, Refused> {
+        loop {
+            self.await_overdue();
+            match self.undo_if(|pending| pending.until <= self.parts.clock.now()) {
+                Ok(Some(undone)) => return Ok(undone),
+                // Confirmed at the last moment.
+                Ok(None) => {}
+                Err(refused) => {
+                    if let Some(pending) = &mut self.in_force.lock().pending {
+                        pending.until = self.parts.clock.now().after(AGAIN);
+                    }
+                    return Err(refused);
+                }
+            }
+        }
+    }
+
+    fn await_overdue(&self) {
+        let mut in_force = self.in_force.lock();
+        loop {
+            let Some(until) = in_force.pending.as_ref().map(|pending| pending.until) else {
+                self.pending_changed.wait(&mut in_force);
+                continue;
+            };
+            let left = until.since(self.parts.clock.now());
+            if left.is_zero() {
+                return;
+            }
+            self.pending_changed.wait_for(&mut in_force, left);
+        }
+    }
+
+    fn undo_if(&self, wanted: impl FnOnce(&Pending) -> bool) -> Result<Option<Undone>, Refused> {
+        let _loading = self.loading.lock();
+        let before = match &self.in_force.lock().pending {
+            Some(pending) if wanted(pending) => pending.before.clone(),
+            _ => return Ok(None),
+        };
+        let mut loaded = self.put_quietly(before, "")?;
+        let Some((number, warning)) = self.drop_pending() else { return Ok(None) };
+        loaded.warnings.extend(warning);
+        Ok(Some(Undone { number, loaded }))
+    }
+
+    /// Forgets what is pending; it was, or is about to be, taken out of force. Returns its number, and
+    /// what has to be said about it.
+    pub(super) fn drop_pending(&self) -> Option<(u64, Option<String>)> {
+        let pending = self.in_force.lock().pending.take()?;
+        self.pending_changed.notify_all();
+        let noted = self.history().and_then(|history| Ok(history.undo(pending.number)?));
+        let warning = noted.err().map(|error| {
+            format!(
+                "that it was undone COULD NOT BE NOTED: the next start undoes it again: {error}"
+            )
+        });
+        Some((pending.number, warning))
+    }
+
+    pub(super) fn await_confirmation(&self, pending: Pending) {
+        self.in_force.lock().pending = Some(pending);
+        self.pending_changed.notify_all();
+    }
+
+    /// When a change on these terms is undone.
+    pub(super) fn confirm_until(&self, terms: &Terms) -> Instant {
+        self.parts.clock.now().after(Duration::from_secs(terms.confirm.unwrap_or(0).into()))
+    }
+
+    /// Time until the pending change is undone.
+    pub(super) fn confirm_within(&self) -> Option<Duration> {
+        let in_force = self.in_force.lock();
+        Some(in_force.pending.as_ref()?.until.since(self.parts.clock.now()))
+    }
+
+    pub(super) fn refuse_while_pending(&self) -> Result<(), Refused> {
+        let in_force = self.in_force.lock();
+        let Some(Pending { number, until, .. }) = &in_force.pending else { return Ok(()) };
+        let left = until.since(self.parts.clock.now()).as_secs();
+        Err(Refused::Error(format!(
+            "change {number} waits to be confirmed ({left} s left): `weir confirm` or `weir rollback` \
+             first"
+        )))
+    }
+}

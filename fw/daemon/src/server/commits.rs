@@ -1,0 +1,97 @@
+//! Rules that a client changes: loaded, committed, confirmed, rolled back.
+
+use tracing::{info, warn};
+use weir_shell::protocol::{Commit, Done, Load, Reply, Rollback};
+
+use super::session::Session;
+use crate::control::{Change, Control, Loaded, Refused};
+use crate::history::Author;
+
+impl Session {
+    /// Puts a rule set in force, whatever it cuts.
+    pub(super) fn load(&self, control: &Control, load: &Load) -> Result<Reply, Refused> {
+        let change = Change::plain(Author::User(self.uid), what("load", load));
+        let loaded = control.load(load, &change)?;
+        self.told("loaded", load, &loaded);
+        Ok(Reply::Done(Done { count: loaded.rules as u64, note: note(&loaded.warnings) }))
+    }
+
+    /// Puts a rule set in force on terms.
+    pub(super) fn commit(&self, control: &Control, commit: Commit) -> Result<Reply, Refused> {
+        let Commit { load, terms } = commit;
+        let what = what("commit", &load);
+        let change = Change { by: Author::User(self.uid), what, terms };
+        let loaded = control.load(&load, &change)?;
+        self.told("committed", &load, &loaded);
+        Ok(self.changed(&change, &loaded))
+    }
+
+    /// What is pending holds.
+    pub(super) fn confirm(&self, control: &Control) -> Result<Reply, Refused> {
+        let (number, warning) = control.confirm()?;
+        warn!("user {} confirmed change {number}", self.uid);
+        let warnings: Vec<_> = warning.into_iter().collect();
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        Ok(Reply::Done(Done { count: number, note: note(&warnings) }))
+    }
+
+    /// Back to what was.
+    pub(super) fn roll_back(
+        &self,
+        control: &Control,
+        rollback: &Rollback,
+    ) -> Result<Reply, Refused> {
+        let terms = rollback.terms.clone();
+        let change = Change { by: Author::User(self.uid), what: "rollback".into(), terms };
+        let loaded = control.roll_back(rollback, change.clone())?;
+        warn!("user {} went back to earlier rules: {} in force", self.uid, loaded.rules);
+        loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+        Ok(self.changed(&change, &loaded))
+    }
+
+    /// The answer to a change on terms: what there is to know about it, a line each.
+    fn changed(&self, change: &Change, loaded: &Loaded) -> Reply {
+        let mut lines = loaded.warnings.clone();
+        match (loaded.number, change.terms.confirm) {
+            _ if loaded.unchanged => {
+                lines.push("the same rules were in force before: nothing is changed".into());
+            }
+            (Some(number), Some(seconds)) => {
+                let uid = self.uid;
+                warn!("change {number} of user {uid} is undone in {seconds} s unless confirmed");
+                lines.push(format!(
+                    "change {number} is in force and UNDONE in {seconds} seconds unless it is \
+                     confirmed: `weir confirm`"
+                ));
+            }
+            (Some(number), None) => lines.push(format!("kept as number {number}")),
+            (None, _) => {}
+        }
+        Reply::Done(Done { count: loaded.rules as u64, note: note(&lines) })
+    }
+
+    fn told(&self, done: &str, load: &Load, loaded: &Loaded) {
+        let (uid, count) = (self.uid, loaded.rules);
+        let name = load.sources.first().map_or("", |source| &source.name);
+        let unchanged = if loaded.unchanged { " (unchanged)" } else { "" };
+        if load.anchor.is_empty() {
+            info!("user {uid} {done} {name:?}: {count} rules in force{unchanged}");
+        } else {
+            let anchor = &load.anchor;
+            info!("user {uid} {done} {name:?} into {anchor:?}: {count} rules in force{unchanged}");
+        }
+        loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+    }
+}
+
+/// The words of the command line for it.
+fn what(verb: &str, load: &Load) -> String {
+    let name = load.sources.first().map_or("", |source| &source.name);
+    let within =
+        if load.anchor.is_empty() { String::new() } else { format!(" into {}", load.anchor) };
+    format!("{verb} {name}{within}")
+}
+
+fn note(lines: &[String]) -> Option<String> {
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
