@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use weir_config::PortPrefixes;
+
 use crate::dial;
 use crate::protocol::{Command, MAX_REQUEST, Reply, Request, VERSION};
 
@@ -33,6 +35,27 @@ impl Client {
             io::Error::new(error.kind(), text)
         })?;
         Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// What the daemon knows to be behind the ports.
+    ///
+    /// # Errors
+    /// As for [`Client::ask`], and when the daemon refuses.
+    pub(crate) fn prefixes(&mut self) -> io::Result<Vec<PortPrefixes>> {
+        let mut prefixes = Vec::new();
+        let end = self.ask(Command::Interfaces, |reply| {
+            let Reply::Interfaces(ports) = reply else { return Ok(()) };
+            for port in ports.into_iter().filter(|port| !port.prefixes.is_empty()) {
+                let nets = port.prefixes.iter().map(|net| net.parse().map_err(io::Error::other));
+                let nets = nets.collect::<Result<_, _>>()?;
+                prefixes.push(PortPrefixes { names: vec![port.role, port.name], nets });
+            }
+            Ok(())
+        })?;
+        match end {
+            Reply::Error(text) => Err(io::Error::other(text)),
+            _ => Ok(prefixes),
+        }
     }
 
     /// Sends a command and leaves the answer to be read.

@@ -179,18 +179,7 @@ impl<W: Write> Session<W> {
             Err(_) if self.options.no_action => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
-        let mut prefixes = Vec::new();
-        let end = client.ask(Command::Interfaces, |reply| {
-            let Reply::Interfaces(ports) = reply else { return Ok(()) };
-            for port in ports.into_iter().filter(|port| !port.prefixes.is_empty()) {
-                let nets = port.prefixes.iter().map(|net| net.parse().map_err(io::Error::other));
-                let nets = nets.collect::<Result<_, _>>()?;
-                prefixes.push(PortPrefixes { names: vec![port.role, port.name], nets });
-            }
-            Ok(())
-        })?;
-        ended(end)?;
-        Ok(prefixes)
+        Ok(client.prefixes()?)
     }
 
     fn kill(&mut self) -> Outcome {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod changes;
 pub mod check;
 mod client;
 pub mod console;

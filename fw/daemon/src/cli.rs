@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::ports::list;
-use crate::tools::{capture, check, explain, test};
+use crate::tools::{capture, changes, check, explain, test};
 use crate::{bench, replay, run};
 
 /// A transparent bridge firewall.
@@ -25,6 +25,14 @@ enum Command {
     /// Control a running weir with pfctl's flags; also as `weirctl`
     #[command(disable_help_flag = true)]
     Ctl(Rest),
+    /// List, show and compare the rule sets that were in force: list, show [N [FILE]], diff [A [B]]
+    History(changes::Arguments),
+    /// Put rules in force: [confirmed [TIME]] [force] [FILE] [comment ...]
+    Commit(changes::Arguments),
+    /// Keep what was committed until it is confirmed
+    Confirm(changes::Arguments),
+    /// Go back: [N] [confirmed [TIME]] [force] [comment ...]
+    Rollback(changes::Arguments),
     /// Check rule files: errors, and warnings of traps
     Check(check::Arguments),
     /// Walk a packet through the rules and tell why it passes or not
@@ -71,6 +79,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Test(arguments) => test::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
+        Command::History(arguments) => changes::main("history", &arguments),
+        Command::Commit(arguments) => changes::main("commit", &arguments),
+        Command::Confirm(arguments) => changes::main("confirm", &arguments),
+        Command::Rollback(arguments) => changes::main("rollback", &arguments),
         Command::Nics(arguments) => list::main(&arguments),
         Command::Replay(arguments) => replay::main(&arguments),
         Command::Capture(arguments) => capture::main(&arguments),

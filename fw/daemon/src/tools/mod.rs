@@ -1,6 +1,7 @@
 //! The subcommands that work on rule files and need no running daemon, and the one that watches it.
 
 pub mod capture;
+pub mod changes;
 pub mod check;
 pub mod difference;
 pub mod explain;
