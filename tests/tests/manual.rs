@@ -265,16 +265,3 @@ fn grouped(number: usize) -> String {
     }
     text
 }
-
-/// Well-formed mdoc(7), as far as mandoc(1) is there to say so; `make deps` installs it.
-#[test]
-fn mandoc_finds_nothing_to_complain_about() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/man/weir.conf.5");
-    match Command::new("mandoc").args(["-T", "lint", "-W", "warning", path]).output() {
-        Ok(said) => {
-            assert_eq!(String::from_utf8_lossy(&said.stdout), "");
-            assert!(said.status.success());
-        }
-        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
-    }
-}

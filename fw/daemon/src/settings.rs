@@ -119,14 +119,23 @@ impl Settings {
             },
             developer: arguments.developer,
         };
-        if !(1..=Engine::MAX_WORKERS).contains(&settings.workers) {
-            return Err(format!("workers must be 1 to {}", Engine::MAX_WORKERS));
-        }
-        if !(1..=Engine::MAX_STATES).contains(&settings.states) {
-            return Err(format!("[memory] states must be 1 to {}", Engine::MAX_STATES));
-        }
+        check_bounds(settings.workers, settings.states)?;
         Ok(settings)
     }
+}
+
+/// What the engine can have.
+///
+/// # Errors
+/// In words.
+pub fn check_bounds(workers: u16, states: u32) -> Result<(), String> {
+    if !(1..=Engine::MAX_WORKERS).contains(&workers) {
+        return Err(format!("workers must be 1 to {}", Engine::MAX_WORKERS));
+    }
+    if !(1..=Engine::MAX_STATES).contains(&states) {
+        return Err(format!("[memory] states must be 1 to {}", Engine::MAX_STATES));
+    }
+    Ok(())
 }
 
 /// Reads the settings file: the one that is named, else the usual one if it is there.

@@ -1,5 +1,6 @@
 //! `weir check`: reads rule files as `weir ctl -f` does, says everything that is wrong with them, and
-//! warns of what is valid and a trap. Changes nothing and needs no running daemon.
+//! warns of what is valid and a trap; settings files as `weir run` does. Changes nothing and needs no
+//! running daemon.
 
 use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
@@ -8,8 +9,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use weir_config::lint::{self, Ports, Report};
-use weir_config::settings::NicName;
-use weir_config::{Diagnostic, Parsed, Places, PortPrefixes, Severity};
+use weir_config::settings::{NicName, parse};
+use weir_config::{Diagnostic, Diagnostics, Parsed, Places, PortPrefixes, Severity};
 use weir_shell::check::refuse_unbuilt;
 use weir_shell::protocol::Load;
 use weir_shell::source;
@@ -19,9 +20,13 @@ use crate::settings;
 /// The command line.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Rule files, each checked by itself; - is standard input
-    #[arg(value_name = "FILE", required_unless_present_any = ["explain", "list"])]
+    /// Rule files, each checked by itself, and settings files, whose names end in .toml; - is standard
+    /// input
+    #[arg(value_name = "FILE", required_unless_present_any = ["explain", "list", "settings"])]
     files: Vec<PathBuf>,
+    /// Check this settings file, whatever its name
+    #[arg(long, value_name = "FILE")]
+    settings: Vec<PathBuf>,
     /// Define a macro, as `weir ctl -D` does
     #[arg(short = 'D', value_name = "NAME=VALUE")]
     macros: Vec<String>,
@@ -117,6 +122,49 @@ fn list(out: &mut impl Write) -> Result<ExitCode, Failure> {
 }
 
 fn check(arguments: &Arguments, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    let is_settings = |path: &&PathBuf| path.extension().is_some_and(|kind| kind == "toml");
+    let (settings, rules): (Vec<_>, Vec<_>) = arguments.files.iter().partition(is_settings);
+    let mut is_clean = true;
+    for path in arguments.settings.iter().chain(settings) {
+        is_clean &= check_settings(path, arguments, out)?;
+    }
+    if !rules.is_empty() {
+        is_clean &= check_rules(&rules, arguments, out)?;
+    }
+    out.flush()?;
+    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether nothing is wrong with a settings file.
+fn check_settings(
+    path: &Path,
+    arguments: &Arguments,
+    out: &mut impl Write,
+) -> Result<bool, Failure> {
+    let name = path.display();
+    let found = match source::read(path.as_os_str()).map(|file| parse(&file)) {
+        Ok(Ok(file)) => {
+            let workers = file.ports.workers.unwrap_or(1);
+            if let Err(text) = settings::check_bounds(workers, file.memory.states) {
+                eprintln!("{name}: {text}");
+                return Ok(false);
+            }
+            Diagnostics::default()
+        }
+        Ok(Err(found)) => found,
+        Err(error) => return Err(error.to_string().into()),
+    };
+    let said: Vec<_> = found.iter().collect();
+    tell(&name.to_string(), &said, &found, &Report::default(), arguments, out)?;
+    Ok(said.is_empty())
+}
+
+/// Whether there is nothing to complain of in rule files.
+fn check_rules(
+    paths: &[&PathBuf],
+    arguments: &Arguments,
+    out: &mut impl Write,
+) -> Result<bool, Failure> {
     let mut file = settings::read_file(arguments.config.as_deref())?;
     file.ports.lan = arguments.lan.clone().or(file.ports.lan);
     file.ports.wan = arguments.wan.clone().or(file.ports.wan);
@@ -126,11 +174,10 @@ fn check(arguments: &Arguments, out: &mut impl Write) -> Result<ExitCode, Failur
         Ports { lan: name(&file.ports.lan), wan: name(&file.ports.wan), others: Vec::new() };
     let behind = Behind { ports, prefixes };
     let mut is_clean = true;
-    for path in &arguments.files {
+    for path in paths {
         is_clean &= check_file(path, &behind, arguments, out)?;
     }
-    out.flush()?;
-    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(is_clean)
 }
 
 /// What is known of the ports.
@@ -158,26 +205,37 @@ fn check_file(
     let said: Vec<_> = said_by_parser(&parsed).collect();
     let warns = !report.findings.is_empty()
         || said.iter().any(|diagnostic| diagnostic.severity == Severity::Warning);
-    if arguments.json {
-        let file = parsed.sources.first().map_or("", |file| &file.name);
-        let checked = Checked { file, diagnostics: &said, lint: &report };
-        serde_json::to_writer(&mut *out, &checked).map_err(io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        // Standard error as `weir ctl` does, and in the order in which a terminal should show it.
-        out.flush()?;
-        for diagnostic in &said {
-            eprintln!("{diagnostic}");
-            if io::stderr().is_terminal() {
-                eprintln!("{}", diagnostic.underlined());
-            }
-        }
-        if let Some(end) = parsed.diagnostics.end() {
-            eprintln!("{end}");
-        }
-        write!(out, "{report}")?;
-    }
+    let name = parsed.sources.first().map_or("", |file| &file.name);
+    tell(name, &said, &parsed.diagnostics, &report, arguments, out)?;
     Ok(parsed.rules.is_some() && !(arguments.strict && warns))
+}
+
+/// Prints what was found in a file.
+fn tell(
+    file: &str,
+    said: &[&Diagnostic],
+    all: &Diagnostics,
+    report: &Report,
+    arguments: &Arguments,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    if arguments.json {
+        let checked = Checked { file, diagnostics: said, lint: report };
+        serde_json::to_writer(&mut *out, &checked).map_err(io::Error::from)?;
+        return Ok(writeln!(out)?);
+    }
+    // Standard error as `weir ctl` does, and in the order in which a terminal should show it.
+    out.flush()?;
+    for diagnostic in said {
+        eprintln!("{diagnostic}");
+        if io::stderr().is_terminal() {
+            eprintln!("{}", diagnostic.underlined());
+        }
+    }
+    if let Some(end) = all.end() {
+        eprintln!("{end}");
+    }
+    Ok(write!(out, "{report}")?)
 }
 
 /// Errors, and the warnings of the parser that lint has no name for.
