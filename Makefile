@@ -14,7 +14,7 @@ ROOT   := $(if $(SUDO),env $(RUNNER)="$(SUDO)")
 # What is installed first is needed by what comes then.
 .NOTPARALLEL:
 
-.PHONY: all help weir static check test unit scenarios test-netmap demo bench bench-compare bench-flood fuzz-quick deps clean
+.PHONY: all help weir static check test unit scenarios test-netmap deb test-deb demo bench bench-compare bench-flood fuzz-quick deps clean
 
 all: weir
 
@@ -31,6 +31,22 @@ static: ## the same without shared libraries, for any Linux of this architecture
 	said="$$(LC_ALL=C ldd $$binary 2>&1 || true)"; echo "ldd: $$said"; \
 	case "$$said" in *"statically linked"*) ;; *) echo "$$binary is not static" >&2; exit 1;; esac; \
 	$$binary --version && ls -l $$binary
+
+# The package holds what was built last for any Linux; BINARY names another.
+BINARY ?= $(TARGET)/static/$(HOST)/release/weir
+deb: ## a Debian package, target/deb/weir_VERSION_ARCHITECTURE.deb
+ifeq ($(origin BINARY), file)
+	$(MAKE) static
+endif
+	image/deb/build.sh $(BINARY) $(TARGET)/deb
+
+test-deb: deb ## installs, starts, upgrades, removes and purges it on a clean Debian 12 (needs root or sudo, debootstrap)
+	@command -v debootstrap > /dev/null || { echo "debootstrap is missing" >&2; exit 1; }
+	image/deb/build.sh $(BINARY) $(TARGET)/deb/again
+	cmp $(TARGET)/deb/weir_*.deb $(TARGET)/deb/again/weir_*.deb
+	[ -e $(TARGET)/deb/debian-12.tar ] || $(SUDO) image/deb/make-root.sh $(TARGET)/deb/debian-12.tar
+	$(SUDO) image/deb/test.sh $(TARGET)/deb/weir_*.deb $(TARGET)/deb/debian-12.tar
+	! command -v lintian > /dev/null || lintian --fail-on error $(TARGET)/deb/weir_*.deb
 
 check: ## formatting and lints, warnings are errors
 	$(CARGO) fmt --all --check
