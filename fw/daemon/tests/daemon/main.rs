@@ -9,4 +9,5 @@ mod loading;
 mod process;
 mod seat;
 mod tables;
+mod unconfirmed;
 mod worker;

@@ -19,15 +19,26 @@ const WEIR: &str = env!("CARGO_BIN_EXE_weir");
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// `weir run` in a network namespace of its own.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     namespace: String,
-    directory: TempDir,
+    pub(crate) directory: TempDir,
+    /// What a shell does first, in the namespace and with mounts of its own.
+    first: &'static str,
 }
 
 impl Process {
     /// Starts it with the rules that `rules` puts into the file that it is given the name of.
     fn start(stderr: impl Into<Stdio>, rules: impl FnOnce(PathBuf)) -> Self {
+        Self::start_after(":", stderr, rules)
+    }
+
+    /// The same, after what a shell does first in the folder that the state directory is in.
+    pub(crate) fn start_after(
+        first: &'static str,
+        stderr: impl Into<Stdio>,
+        rules: impl FnOnce(PathBuf),
+    ) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("wd{}x{number}", std::process::id());
         ip(&["netns", "add", &namespace]);
@@ -39,28 +50,31 @@ impl Process {
         let off = ["netns", "exec", &namespace, "sysctl", "-qw", "net.ipv4.ip_forward=0"];
         ip(&off);
         let directory = tempfile::tempdir().unwrap();
-        let file = |name| directory.path().join(name);
-        std::fs::write(file("weir.toml"), "").unwrap();
-        rules(file("weir.conf"));
-        let child = Command::new("ip")
-            .args(["netns", "exec", &namespace, WEIR, "run", "--io", "packet"])
-            .args(["--lan", "lan0", "--wan", "wan0"])
-            .arg("--config")
-            .arg(file("weir.toml"))
-            .arg("--rules")
-            .arg(file("weir.conf"))
-            .arg("--socket")
-            .arg(file("sock"))
-            .arg("--state-dir")
-            .arg(file("state"))
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        Self { child, namespace, directory }
+        std::fs::write(directory.path().join("weir.toml"), "").unwrap();
+        rules(directory.path().join("weir.conf"));
+        let child = spawn(&namespace, &directory, first, stderr);
+        Self { child, namespace, directory, first }
     }
 
-    fn ctl(&self, arguments: &[&str]) -> Output {
+    /// `kill -9`, and another one on what is left.
+    pub(crate) fn killed_and_restarted(&mut self, stderr: impl Into<Stdio>) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(&self.namespace, &self.directory, self.first, stderr);
+    }
+
+    /// What it logs.
+    pub(crate) fn log(&mut self) -> std::process::ChildStderr {
+        self.child.stderr.take().unwrap()
+    }
+
+    /// Runs another subcommand on its socket.
+    pub(crate) fn weir(&self, arguments: &[&str]) -> Output {
+        let socket = self.directory.path().join("sock");
+        Command::new(WEIR).args(arguments).arg("--socket").arg(socket).output().unwrap()
+    }
+
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> Output {
         Command::new(WEIR)
             .args(["ctl", "--socket"])
             .arg(self.directory.path().join("sock"))
@@ -80,7 +94,7 @@ impl Process {
     }
 
     /// Waits until it forwards.
-    fn forwards(&mut self) {
+    pub(crate) fn forwards(&mut self) {
         wait_for("rules", || {
             String::from_utf8_lossy(&self.ctl(&["-si"]).stdout).starts_with("Status: Enabled")
         });
@@ -107,12 +121,33 @@ impl Drop for Process {
     }
 }
 
+fn spawn(namespace: &str, directory: &TempDir, first: &str, stderr: impl Into<Stdio>) -> Child {
+    let file = |name| directory.path().join(name);
+    let script = format!("set -e; {first}; exec \"$0\" \"$@\"");
+    Command::new("ip")
+        .args(["netns", "exec", namespace, "sh", "-c", &script])
+        .args([WEIR, "run", "--io", "packet", "--lan", "lan0", "--wan", "wan0"])
+        .arg("--config")
+        .arg(file("weir.toml"))
+        .arg("--rules")
+        .arg(file("weir.conf"))
+        .arg("--socket")
+        .arg(file("sock"))
+        .arg("--state-dir")
+        .arg(file("state"))
+        .current_dir(directory.path())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .unwrap()
+}
+
 fn ip(words: &[&str]) {
     let output = Command::new("ip").args(words).output().unwrap();
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn pass(file: PathBuf) {
+pub(crate) fn pass(file: PathBuf) {
     std::fs::write(file, "pass\n").unwrap();
 }
 
