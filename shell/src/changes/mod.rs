@@ -174,6 +174,9 @@ impl<'a> Operator<'a> {
             list_entry(self.out, entry, None)?;
         }
         for load in &version.loads {
+            for definition in &load.macros {
+                writeln!(self.out, "# --- -D {}", plain(definition))?;
+            }
             for source in &load.sources {
                 let anchor = match &*load.anchor {
                     "" => String::new(),

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tracing::warn;
 use weir_config::options::Limit;
 use weir_config::rules::RuleSet;
 use weir_config::{beyond_limit, check_calls};
@@ -105,7 +106,9 @@ impl Control {
         next.flush_rules();
         // What was kept stays: it is what a start with a broken file needs.
         self.put_quietly(next, "")?;
-        self.drop_pending();
+        if let Some((_, Some(warning))) = self.drop_pending() {
+            warn!("{warning}");
+        }
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use weir_config::rules::RuleSet;
+use tracing::error;
+use weir_config::rules::{Rule, RuleSet};
 use weir_shell::protocol::{self, Entry, Expanded, Fate, Load, Part, Rollback, Version};
 
 use super::composition::{Composition, Piece};
@@ -24,17 +25,17 @@ impl Control {
     /// Whether a change waits to be confirmed that another process has begun; it is undone then.
     pub fn end_left_over(&self) -> Found {
         let Some(history) = &self.parts.history else { return Found::Nothing };
-        match history.pending() {
-            Ok(None) => Found::Nothing,
-            Ok(Some(number)) => {
-                // Still pending if that fails, which the next start undoes.
-                if let Err(error) = history.undo(number) {
-                    tracing::error!("that change {number} is undone cannot be noted: {error}");
-                }
-                Found::Pending(number)
+        let pending = match history.pending() {
+            Ok(pending) => pending,
+            Err(error) => return Found::Unreadable(error.to_string()),
+        };
+        for &number in &pending {
+            // It stays pending then, and the next start undoes it again.
+            if let Err(error) = history.undo(number) {
+                error!("that change {number} is undone cannot be noted: {error}");
             }
-            Err(error) => Found::Unreadable(error.to_string()),
         }
+        pending.last().map_or(Found::Nothing, |&number| Found::Pending(number))
     }
 
     /// The number of a change that was undone last, if these are the files that it came from.
@@ -160,7 +161,7 @@ fn texts(load: &Load) -> Vec<&str> {
 fn expanded(rules: &RuleSet) -> Vec<Expanded> {
     let mut sets = BTreeMap::from([("", &rules.rules)]);
     sets.extend(rules.anchors.iter().map(|(path, anchor)| (&**path, &anchor.rules)));
-    let of = |(anchor, rules): (&str, &Vec<weir_config::rules::Rule>)| Expanded {
+    let of = |(anchor, rules): (&str, &Vec<Rule>)| Expanded {
         anchor: anchor.to_owned(),
         rules: rules.iter().map(ToString::to_string).collect(),
     };

@@ -132,13 +132,14 @@ impl History {
         self.sync()
     }
 
-    /// The number of the load that waits to be confirmed: left over from another run.
+    /// The numbers of the loads that wait to be confirmed: one that another run has left over, and
+    /// those of which it could not be noted that they were undone.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn pending(&self) -> io::Result<Option<u64>> {
-        let pending = self.names()?.into_iter().rfind(|name| name.fate == Fate::Pending);
-        Ok(pending.map(|name| name.number))
+    pub fn pending(&self) -> io::Result<Vec<u64>> {
+        let names = self.names()?.into_iter();
+        Ok(names.filter(|name| name.fate == Fate::Pending).map(|name| name.number).collect())
     }
 
     /// What was undone, unless something was put in force since.
@@ -278,7 +279,8 @@ impl History {
             if count <= self.bounds.entries && bytes <= self.bounds.bytes {
                 break;
             }
-            if Some(name) == last_good || Some(name) == newest || name.fate == Fate::Pending {
+            // What is pending is the newest: nothing else is put in force meanwhile.
+            if Some(name) == last_good || Some(name) == newest {
                 continue;
             }
             fs::remove_file(self.path(name))?;
