@@ -19,6 +19,7 @@ fi
 work=$(mktemp -d)
 clean_up() {
     [ -z "${weir:-}" ] || kill -KILL "$weir" 2>/dev/null || true
+    [ -z "${weir:-}" ] || wait "$weir" 2>/dev/null || true
     umount "$work/root/proc" "$work/root/sys" 2>/dev/null || true
     rm -rf --one-file-system "$work"
 }
@@ -30,9 +31,10 @@ fail() {
     [ ! -e "$work/log" ] || cat "$work/log" >&2
     exit 1
 }
+enter=(chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C
+    DEBIAN_FRONTEND=noninteractive)
 inside() {
-    chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C \
-        DEBIAN_FRONTEND=noninteractive "$@"
+    "${enter[@]}" "$@"
 }
 
 echo "== a clean Debian 12"
@@ -67,7 +69,7 @@ sed -i -e 's/^# lan = .*/lan = "lan0"/' -e 's/^# wan = .*/wan = "wan0"/' "$root/
 start=$(sed -n 's/^ExecStart=//p' "$root/lib/systemd/system/weir.service")
 [ -n "$start" ] || fail "the unit starts nothing"
 # shellcheck disable=SC2086 # a command line
-inside $start > "$work/log" 2>&1 &
+"${enter[@]}" $start > "$work/log" 2>&1 &
 weir=$!
 for _ in $(seq 300); do
     ! grep -q '^weir: forwarding lan=lan0 wan=wan0' "$work/log" || break
@@ -82,9 +84,10 @@ echo "== upgrade, with settings that were edited"
 inside dpkg -i /weir.deb < /dev/null
 grep -q '^lan = "lan0"' "$root/etc/weir/weir.toml" || fail "the settings were overwritten"
 kill -0 "$weir" || fail "it ended"
-# The process is in chroot's place: exec keeps its number.
+# chroot and env were replaced by it.
 kill -TERM "$weir"
 wait "$weir" || fail "it did not end well"
+weir=
 
 echo "== remove"
 inside dpkg -r weir

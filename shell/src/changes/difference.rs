@@ -111,7 +111,7 @@ fn files(version: &Version, alone: bool) -> Vec<(String, String, String)> {
             format!("anchor {}", load.anchor)
         };
         if !load.macros.is_empty() {
-            let text: String = load.macros.iter().map(|line| format!("{line}\n")).collect();
+            let text: String = load.macros.iter().flat_map(|line| [line, "\n"]).collect();
             files.push((format!("{within} -D"), "macros of -D".into(), text));
         }
         for (at, source) in load.sources.iter().enumerate() {

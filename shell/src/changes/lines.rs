@@ -59,21 +59,21 @@ fn shortest<T: PartialEq>(old: &[T], new: &[T]) -> Option<Vec<Step>> {
     let bound = (old.len() + new.len()).min(MAX_SCRIPT);
     // Of each length of script: how far it comes in `old` on each diagonal, old place less new place.
     let mut rounds: Vec<Vec<usize>> = Vec::new();
-    let mut reached = vec![0; 2 * bound + 3];
-    let at = |diagonal: isize| (diagonal + bound as isize + 1).cast_unsigned();
-    for length in 0..=bound as isize {
+    let mut reached: Vec<usize> = vec![0; 2 * bound + 3];
+    let at = |diagonal: isize| (diagonal + bound.cast_signed() + 1).cast_unsigned();
+    for length in 0..=bound.cast_signed() {
         let mut diagonal = -length;
         while diagonal <= length {
             let down = diagonal == -length
                 || diagonal != length && reached[at(diagonal - 1)] < reached[at(diagonal + 1)];
             let mut x =
                 if down { reached[at(diagonal + 1)] } else { reached[at(diagonal - 1)] + 1 };
-            let mut y = x as isize - diagonal;
-            while x < old.len() && y < new.len() as isize && old[x] == new[y.cast_unsigned()] {
+            let mut y = x.cast_signed() - diagonal;
+            while x < old.len() && y < new.len().cast_signed() && old[x] == new[y.cast_unsigned()] {
                 (x, y) = (x + 1, y + 1);
             }
             reached[at(diagonal)] = x;
-            if x >= old.len() && y >= new.len() as isize {
+            if x >= old.len() && y >= new.len().cast_signed() {
                 return Some(walk_back(&rounds, old.len(), new.len()));
             }
             diagonal += 2;
@@ -90,8 +90,8 @@ fn walk_back(rounds: &[Vec<usize>], old: usize, new: usize) -> Vec<Step> {
     let mut steps = Vec::new();
     for (length, round) in rounds.iter().enumerate().rev() {
         let reached =
-            |diagonal: isize| round.get((diagonal + length as isize).cast_unsigned()).copied();
-        let diagonal = x as isize - y as isize;
+            |diagonal: isize| round.get((diagonal + length.cast_signed()).cast_unsigned()).copied();
+        let diagonal = x.cast_signed() - y.cast_signed();
         // As it was come by: from the diagonal that had come further.
         let (below, above) = (reached(diagonal - 1), reached(diagonal + 1));
         let down = match (below, above) {
@@ -104,7 +104,7 @@ fn walk_back(rounds: &[Vec<usize>], old: usize, new: usize) -> Vec<Step> {
         } else {
             (below.unwrap_or(0), diagonal - 1)
         };
-        let from_y = (from_x as isize - before).cast_unsigned();
+        let from_y = (from_x.cast_signed() - before).cast_unsigned();
         let (next_x, next_y) = if down { (from_x, from_y + 1) } else { (from_x + 1, from_y) };
         while x > next_x && y > next_y {
             (x, y) = (x - 1, y - 1);
@@ -253,7 +253,8 @@ mod tests {
             std::fs::write(&path, text).expect("ours");
             path
         };
-        let long: String = (0..40).map(|n| format!("line {n}\n")).collect();
+        let long: String =
+            (0..40).flat_map(|n| ["line ".into(), n.to_string(), "\n".into()]).collect();
         for (old, new) in [
             ("a\nb\nc\n", "a\nb\nc\n"),
             ("", "a\n"),
