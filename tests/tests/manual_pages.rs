@@ -63,20 +63,20 @@ fn every_key_of_the_settings_is_explained_and_no_other() {
 /// What stands behind a key as its default is the default.
 #[test]
 fn the_defaults_of_the_settings_are_true() {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     let mut count = 0;
     for line in page("weir.toml.5").lines() {
         if let Some(title) = line.strip_prefix(".Ss [") {
-            text.push_str(&format!("[{title}\n"));
+            lines.push(format!("[{title}"));
         } else if let Some((name, value)) =
             line.strip_prefix(".It Ic ").and_then(|item| item.split_once(" Li = No "))
         {
-            text.push_str(&format!("{name} = {}\n", value.replace("\\(dq", "\"")));
+            lines.push(format!("{name} = {}", value.replace("\\(dq", "\"")));
             count += 1;
         }
     }
     assert_eq!(count, KEYS.len() - 2, "all but lan and wan have one");
-    let read = settings::parse(&SourceFile::new("weir.toml.5", text));
+    let read = settings::parse(&SourceFile::new("weir.toml.5", lines.join("\n")));
     assert_eq!(read.unwrap_or_else(|found| panic!("{found}")), Settings::default());
 }
 

@@ -165,7 +165,7 @@ impl Control {
         let mut begun = None;
         let put = self.put_in_force(
             next,
-            Manner {
+            &mut Manner {
                 remark: "",
                 may_cut: Some(terms.force),
                 before: &mut |rules| {
@@ -226,10 +226,10 @@ impl Control {
 
     /// Puts rules in force that nobody has to be asked about.
     pub(super) fn put_quietly(&self, next: Composition, remark: &str) -> Result<Loaded, Refused> {
-        self.put_in_force(next, Manner { remark, may_cut: None, before: &mut |_| Ok(()) })
+        self.put_in_force(next, &mut Manner { remark, may_cut: None, before: &mut |_| Ok(()) })
     }
 
-    fn put_in_force(&self, next: Composition, manner: Manner<'_>) -> Result<Loaded, Refused> {
+    fn put_in_force(&self, next: Composition, manner: &mut Manner<'_>) -> Result<Loaded, Refused> {
         let rules = next.compose();
         let states = rules.options.limits.states;
         if states > self.parts.reserved {

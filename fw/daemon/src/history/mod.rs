@@ -229,11 +229,8 @@ impl History {
     /// The newest one that holds and can be listed.
     fn last_good(&self) -> Option<(Name, Header)> {
         let names = self.names().ok()?;
-        let kept = names.into_iter().rev().filter(|name| name.fate == Fate::Kept);
-        kept.filter_map(|name| {
-            Some((name, entry::read_header(&self.path(name), name.number).ok()?))
-        })
-        .next()
+        let mut kept = names.into_iter().rev().filter(|name| name.fate == Fate::Kept);
+        kept.find_map(|name| Some((name, entry::read_header(&self.path(name), name.number).ok()?)))
     }
 
     fn end(&self, number: u64, fate: Fate) -> io::Result<()> {

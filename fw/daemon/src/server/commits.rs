@@ -30,9 +30,10 @@ impl Session {
     pub(super) fn confirm(&self, control: &Control) -> Result<Reply, Refused> {
         let (number, warning) = control.confirm()?;
         warn!("user {} confirmed change {number}", self.uid);
-        let warnings: Vec<_> = warning.into_iter().collect();
-        warnings.iter().for_each(|warning| warn!("{warning}"));
-        Ok(Reply::Done(Done { count: number, note: note(&warnings) }))
+        if let Some(warning) = &warning {
+            warn!("{warning}");
+        }
+        Ok(Reply::Done(Done { count: number, note: warning }))
     }
 
     /// Back to what was.
