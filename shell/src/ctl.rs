@@ -1,21 +1,21 @@
-//! `weir ctl`: what the flags ask for, one after the other, in pfctl's order.
+//! `weir ctl`: what the flags ask for, one after the other, in pfctl's order. Listings are in `show`,
+//! what is removed in `remove`.
+
+mod remove;
+pub(crate) mod show;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::net::IpAddr;
 use std::process::ExitCode;
 
-use ipnet::IpNet;
+use weir_config::options::{DebugLevel, Named};
 use weir_config::{Diagnostics, Loaded, PortPrefixes};
 
 use crate::check::refuse_unbuilt;
 use crate::client::Client;
-use crate::options::{FlushWhat, Options, Refusal, Show};
-use crate::print;
-use crate::protocol::{Command, Done, Flush, Kill, Load, Reply};
-use crate::rulesets::{self, Detail};
+use crate::options::{Options, Refusal};
+use crate::protocol::{Command, Done, Flush, Load, Part, Reply, Source};
 use crate::source::{self, Gathered};
-use crate::table;
 
 /// Why the command ended early.
 pub(crate) enum Failure {
@@ -49,7 +49,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let stdout = io::stdout().lock();
-    let mut session = Session { options, client: None, out: BufWriter::new(stdout), titles: 0 };
+    let mut session = Session { options, client: None, out: BufWriter::new(stdout) };
     let outcome = session.run().and_then(|()| Ok(session.out.flush()?));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -73,8 +73,6 @@ pub(crate) struct Session<W: Write> {
     pub(crate) options: Options,
     client: Option<Client>,
     pub(crate) out: W,
-    /// Headings printed by `-s all`.
-    titles: u32,
 }
 
 impl<W: Write> Session<W> {
@@ -104,13 +102,14 @@ impl<W: Write> Session<W> {
         if !self.options.kill.is_empty() {
             self.kill()?;
         }
-        if let Some(from) = &self.options.kill_sources {
-            let from = host(from)?;
-            let count = self.act(Command::KillSources { from })?.count;
-            self.say(&format!("killed {count} src nodes from 1 sources and 0 destinations"));
+        if !self.options.kill_sources.is_empty() {
+            self.kill_sources()?;
         }
         if self.options.file.is_some() {
             self.load()?;
+        }
+        if let Some(level) = self.options.debug_level {
+            self.set_debug(level)?;
         }
         if self.options.enable {
             self.act(Command::Enable)?;
@@ -132,6 +131,16 @@ impl<W: Write> Session<W> {
         if let Some(note) = done.note {
             self.say(&note);
         }
+        Ok(())
+    }
+
+    /// `-x` is what loading that one option is.
+    fn set_debug(&mut self, level: DebugLevel) -> Outcome {
+        let text = format!("set debug {}\n", level.name());
+        let sources = vec![Source { name: "-x".into(), text }];
+        let (part, merge) = (Part::Options, true);
+        self.act(Command::Load(Load { sources, part, merge, ..Load::default() }))?;
+        self.say(&format!("debug level set to '{}'", level.name()));
         Ok(())
     }
 
@@ -180,201 +189,6 @@ impl<W: Write> Session<W> {
             Err(error) => return Err(error.into()),
         };
         Ok(client.prefixes()?)
-    }
-
-    fn kill(&mut self) -> Outcome {
-        let (kill, hosts) = match self.options.kill.as_slice() {
-            [what, id] if what == "id" => (Kill::Id(state_id(id)?), false),
-            [what, label] if what == "label" => (Kill::Label(label.clone()), false),
-            [from] => (Kill::Hosts { from: host(from)?, to: None }, true),
-            [from, to, ..] => (Kill::Hosts { from: host(from)?, to: Some(host(to)?) }, true),
-            [] => return Ok(()),
-        };
-        let both = self.options.kill.len() > 1;
-        let count = self.act(Command::Kill(kill))?.count;
-        if hosts {
-            let destinations = usize::from(both);
-            self.say(&format!(
-                "killed {count} states from 1 sources and {destinations} destinations"
-            ));
-        } else {
-            self.say(&format!("killed {count} states"));
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self, what: FlushWhat) -> Outcome {
-        let each = match what {
-            // An anchor has neither states nor statistics of its own.
-            FlushWhat::All if !self.options.anchor.is_empty() => {
-                &[FlushWhat::Rules, FlushWhat::Tables][..]
-            }
-            FlushWhat::All => &[
-                FlushWhat::Rules,
-                FlushWhat::States,
-                FlushWhat::Sources,
-                FlushWhat::Info,
-                FlushWhat::Tables,
-            ],
-            _ => &[what],
-        };
-        for what in each {
-            let Options { anchor, recursive, .. } = self.options.clone();
-            let flush = match what {
-                FlushWhat::Rules if anchor.is_empty() && !recursive => Flush::Rules,
-                FlushWhat::Rules => Flush::RulesIn { anchor, recursive },
-                FlushWhat::States => Flush::States,
-                FlushWhat::Sources => Flush::Sources,
-                FlushWhat::Reset => Flush::Options,
-                FlushWhat::Tables => Flush::Tables { anchor, recursive },
-                FlushWhat::Info | FlushWhat::All => Flush::Info,
-            };
-            let count = self.act(Command::Flush(flush))?.count;
-            match what {
-                FlushWhat::Rules => self.say("rules cleared"),
-                FlushWhat::States => self.say(&format!("{count} states cleared")),
-                FlushWhat::Sources => self.say("source tracking entries cleared"),
-                FlushWhat::Reset => self.say("weir: options reset"),
-                FlushWhat::Tables => self.say(&format!("{count} tables deleted.")),
-                FlushWhat::Info | FlushWhat::All => self.say("weir: statistics cleared"),
-            }
-        }
-        Ok(())
-    }
-
-    fn show(&mut self, show: Show) -> Outcome {
-        const ALL: [(Show, &str); 10] = [
-            (Show::Ether, "ETHER RULES:"),
-            (Show::Rules, "FILTER RULES:"),
-            (Show::States, "STATES:"),
-            (Show::Sources, "SOURCES:"),
-            (Show::Info, "INFO:"),
-            (Show::Labels, "LABEL COUNTERS:"),
-            (Show::Interfaces, "INTERFACES:"),
-            (Show::Timeouts, "TIMEOUTS:"),
-            (Show::Memory, "LIMITS:"),
-            (Show::Tables, "TABLES:"),
-        ];
-        if show != Show::All {
-            self.list(show)?;
-            if self.options.json {
-                writeln!(self.out)?;
-            }
-            return Ok(());
-        }
-        for (i, (show, title)) in ALL.into_iter().enumerate() {
-            if self.options.json {
-                let name =
-                    title.trim_end_matches(':').replace("FILTER ", "").replace(" COUNTERS", "");
-                let name = name.replace("ETHER RULES", "ether");
-                let name = name.to_lowercase();
-                write!(self.out, "{}\"{name}\":", if i == 0 { "{" } else { "," })?;
-            } else {
-                self.titles += 1;
-                let gap = if self.titles > 1 { "\n" } else { "" };
-                writeln!(self.out, "{gap}{title}")?;
-            }
-            self.list(show)?;
-        }
-        if self.options.json {
-            writeln!(self.out, "}}")?;
-        }
-        Ok(())
-    }
-
-    /// Prints one listing as it comes.
-    fn list(&mut self, show: Show) -> Outcome {
-        let command = match show {
-            Show::Rules | Show::Labels => {
-                let Options { anchor, recursive, .. } = self.options.clone();
-                Command::RulesIn { anchor, recursive }
-            }
-            Show::Ether => Command::EtherRules,
-            Show::Anchors => Command::Anchors,
-            Show::Tables => {
-                let Options { anchor, recursive, .. } = self.options.clone();
-                Command::Tables { anchor, recursive }
-            }
-            Show::States => Command::States,
-            Show::Sources => Command::Sources,
-            Show::Info => Command::Info,
-            Show::Interfaces => Command::Interfaces,
-            Show::Timeouts => Command::Timeouts,
-            Show::Memory | Show::All => Command::Memory,
-        };
-        let Options { verbose, json, debug, recursive, .. } = self.options;
-        let detail = Detail { verbose, debug, recursive };
-        let above = self.options.anchor.clone();
-        let mut first = true;
-        let out = &mut self.out;
-        let is_array = json && matches!(show, Show::States | Show::Sources);
-        if is_array {
-            write!(out, "[")?;
-        }
-        let end = client(&mut self.client, &self.options)?.ask(command, |reply| {
-            if json {
-                match reply {
-                    Reply::Rules(listing) if show == Show::Labels => {
-                        let labelled = rulesets::labelled(&listing, detail)?;
-                        let rules: Vec<_> = labelled.iter().map(|(_, rule)| rule).collect();
-                        serde_json::to_writer(&mut *out, &rules)?;
-                    }
-                    Reply::Rules(listing) => serde_json::to_writer(&mut *out, &listing)?,
-                    Reply::Anchors(paths) => serde_json::to_writer(&mut *out, &paths)?,
-                    Reply::Tables(tables) => serde_json::to_writer(&mut *out, &tables)?,
-                    Reply::States(states) => {
-                        for state in &states {
-                            write!(out, "{}", if first { "\n" } else { ",\n" })?;
-                            first = false;
-                            serde_json::to_writer(&mut *out, state)?;
-                        }
-                    }
-                    Reply::Sources(sources) => {
-                        for source in &sources {
-                            write!(out, "{}", if first { "\n" } else { ",\n" })?;
-                            first = false;
-                            serde_json::to_writer(&mut *out, source)?;
-                        }
-                    }
-                    Reply::Info(info) => serde_json::to_writer(&mut *out, &info)?,
-                    Reply::Interfaces(ports) => serde_json::to_writer(&mut *out, &ports)?,
-                    Reply::Timeouts(timeouts) => serde_json::to_writer(&mut *out, &timeouts)?,
-                    Reply::Memory(limits) => serde_json::to_writer(&mut *out, &limits)?,
-                    _ => {}
-                }
-                return Ok(());
-            }
-            match reply {
-                Reply::Rules(listing) if show == Show::Labels => {
-                    rulesets::labels(out, &listing, detail)
-                }
-                Reply::Rules(listing) => rulesets::rules(out, &listing, detail),
-                Reply::Anchors(paths) => rulesets::anchors(out, &paths, &above, verbose),
-                Reply::States(states) => {
-                    states.iter().try_for_each(|state| print::state(out, state, verbose))
-                }
-                Reply::Sources(sources) => {
-                    sources.iter().try_for_each(|source| print::source(out, source, verbose))
-                }
-                Reply::Info(info) => print::info(out, &info, verbose),
-                Reply::Interfaces(ports) => {
-                    ports.iter().try_for_each(|port| print::interface(out, port, verbose))
-                }
-                Reply::Timeouts(timeouts) => {
-                    timeouts.iter().try_for_each(|timeout| print::timeout(out, timeout))
-                }
-                Reply::Memory(limits) => {
-                    limits.iter().try_for_each(|limit| print::limit(out, limit))
-                }
-                Reply::Tables(tables) => table::tables(out, &tables, verbose, debug),
-                _ => Ok(()),
-            }
-        })?;
-        ended(end)?;
-        if is_array {
-            write!(out, "{}]", if first { "" } else { "\n" })?;
-        }
-        Ok(())
     }
 
     /// Sends a command; each line of the answer goes to `each` with the output.
@@ -427,21 +241,4 @@ fn ended(reply: Reply) -> Result<Done, Failure> {
         }
         _ => Err(io::Error::other("the daemon ended an answer with a listing").into()),
     }
-}
-
-/// An address or a prefix, checked here for the sake of a good message. Names are not looked up.
-fn host(text: &str) -> io::Result<String> {
-    if text.parse::<IpNet>().is_ok() || text.parse::<IpAddr>().is_ok() {
-        Ok(text.to_owned())
-    } else {
-        Err(io::Error::other(format!("-k {text}: neither an address nor a prefix")))
-    }
-}
-
-/// The id of a state, with or without the `/creator` that pfctl takes.
-fn state_id(text: &str) -> io::Result<String> {
-    let id = text.split_once('/').map_or(text, |(id, _)| id);
-    u64::from_str_radix(id.trim_start_matches("0x"), 16)
-        .map(|id| format!("{id:016x}"))
-        .map_err(|_| io::Error::other(format!("-k id -k {text}: not the id of a state")))
 }

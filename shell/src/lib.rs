@@ -13,6 +13,7 @@ pub mod explanation;
 pub mod options;
 mod print;
 pub mod protocol;
+pub mod query;
 pub mod rulesets;
 pub mod source;
 mod table;

@@ -4,14 +4,20 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::protocol::{DISABLE_SECONDS, MAX_DISABLE_SECONDS, Part, SOCKET};
+use weir_config::options::{DebugLevel, Named};
+
+use crate::protocol::{
+    DISABLE_SECONDS, MAX_DISABLE_SECONDS, Part, SOCKET, SourceQuery, StateQuery,
+};
+use crate::query;
 use crate::table::TableCommand;
 
 /// How to call it.
 pub const USAGE: &str = "\
-usage: weir ctl [--socket PATH] [--json] [-deghmNnOqRvz] [-a anchor]
-                [-D macro=value] [-F modifier] [-f file]
-                [-k host | network | label | id] [-K host | network] [-o level] [-s modifier] [-T load]
+usage: weir ctl [--socket PATH] [--json] [-deghMmNnOPqRvz] [-a anchor]
+                [-D macro=value] [-F modifier] [-f file] [-i interface]
+                [-k host | network | label | key | id] [-K host | network] [-o level]
+                [-s modifier [criterion ...]] [-T load] [-x level]
        weir ctl [-nqv] [-a anchor] [-f file] -t table -T command [address ...]
   -f FILE          put the rules of FILE in force (- is standard input)
   -n               only check them; needs no daemon
@@ -21,7 +27,12 @@ usage: weir ctl [--socket PATH] [--json] [-deghmNnOqRvz] [-a anchor]
   -R, -O, -T load  of the file only the rules, the options, the tables
   -m               options that the file does not set stay as they are
   -s MODIFIER      show: rules ether Anchors states Sources info Interfaces labels timeouts memory
-                   Tables all
+                   Tables Running creatorids all
+  -s states [host A] [from A [port P]] [to A [port P]] [port P] [proto P] [inet | inet6]
+     [state S] [rule N] [label L] [on PORT] [vlan ID] [id ID] [age | idle | expires |
+     packets | bytes | rate over | under N] [not CRITERION] [sort WHAT [reverse]] [limit N] [count]
+                   only states that are so, counted and sorted; -s Sources likewise
+  -i PORT          only this port: -s states, -s Interfaces, -k, -F states
   -g               show rule numbers, as -vv does
   -z               set the counters of the rules to zero; with -s rules behind the listing
   -t TABLE -T COMMAND   show, add, delete, replace, test, zero, expire SECONDS, flush or
@@ -29,12 +40,15 @@ usage: weir ctl [--socket PATH] [--json] [-deghmNnOqRvz] [-a anchor]
   -k HOST [-k HOST]     remove states from (and to) an address or prefix
   -k label -k LABEL     remove states that rules with this label made
   -k id -k ID           remove the state with this id (see -vvss)
+  -k key -k 'STATE'     remove a state as -ss prints it
   -K HOST          forget the sources, as -s Sources lists them, of an address or prefix
   -F MODIFIER      flush: rules states Sources info Tables Reset all; without rules everything is blocked
   -d [SECONDS]     pass EVERYTHING, unjudged, for SECONDS (300 if not given); root only
   -e               judge again
   -q               print only errors and what was asked for
-  -N, -o LEVEL     change nothing: no names are looked up, and there is nothing to optimise
+  -x LEVEL         set how much weir's own log tells: emerg to debug
+  -M, -N, -P, -o LEVEL  change nothing: a state is of both ports, no names are looked up, ports are
+                   numbers, and there is nothing to optimise
   --json           print what -s shows as JSON
   --socket PATH    where the daemon listens, /run/weir/weir.sock if not given";
 
@@ -78,10 +92,18 @@ pub struct Options {
     pub show: Option<Show>,
     /// `-F`.
     pub flush: Option<FlushWhat>,
+    /// What stands behind `-s states`.
+    pub states: StateQuery,
+    /// What stands behind `-s Sources`.
+    pub sources: SourceQuery,
+    /// `-i`.
+    pub interface: Option<String>,
     /// `-k`.
     pub kill: Vec<String>,
     /// `-K`.
-    pub kill_sources: Option<String>,
+    pub kill_sources: Vec<String>,
+    /// `-x`.
+    pub debug_level: Option<DebugLevel>,
     /// `-e`.
     pub enable: bool,
     /// `-d`, in seconds.
@@ -113,7 +135,11 @@ pub enum Show {
     Timeouts,
     /// `memory`.
     Memory,
-    /// `all`: each of these.
+    /// `Running`: whether packets are judged.
+    Running,
+    /// `creatorids`: who makes states.
+    CreatorIds,
+    /// `all`: the listings.
     All,
 }
 
@@ -143,10 +169,10 @@ pub enum Refusal {
     Help,
     /// Not a command line that weir or pfctl know.
     Usage(String),
-    /// pfctl has it, this version does not.
-    NotBuilt(String),
-    /// pfctl has it, a bridge cannot.
-    NotHere(String),
+    /// pfctl has it, a bridge cannot; and why.
+    NotHere(String, &'static str),
+    /// pfctl has it, weir does not; and why.
+    NotWeir(String, &'static str),
 }
 
 impl fmt::Display for Refusal {
@@ -154,10 +180,10 @@ impl fmt::Display for Refusal {
         match self {
             Self::Help => f.write_str(USAGE),
             Self::Usage(text) => write!(f, "weir ctl: {text}\n{USAGE}"),
-            Self::NotBuilt(what) => write!(f, "weir ctl: `{what}` is not built yet"),
-            Self::NotHere(what) => {
-                write!(f, "weir ctl: `{what}` is not available on a transparent bridge")
+            Self::NotHere(what, why) => {
+                write!(f, "weir ctl: `{what}` is not available on a transparent bridge: {why}")
             }
+            Self::NotWeir(what, why) => write!(f, "weir ctl: `{what}` is not available: {why}"),
         }
     }
 }
@@ -166,17 +192,21 @@ impl fmt::Display for Refusal {
 #[derive(Clone, Copy)]
 enum Modifier<T> {
     Is(T),
-    NotBuilt,
-    NotHere,
+    NotHere(&'static str),
+    NotWeir(&'static str),
 }
 
-use Modifier::{Is, NotBuilt, NotHere};
+use Modifier::{Is, NotHere, NotWeir};
+
+const NO_NAT: &str = "addresses are not translated";
+const NO_QUEUES: &str = "what cannot be sent is dropped, nothing is queued";
+const NO_FINGERPRINTS: &str = "operating systems are not told apart";
 
 /// pfctl's modifiers of `-s`, in the order in which it looks for one that begins with what was
 /// typed. `interfaces` is weir's own, behind `info`.
 const SHOW: &[(&str, Modifier<Show>)] = &[
     ("ether", Is(Show::Ether)),
-    ("queue", NotHere),
+    ("queue", NotHere(NO_QUEUES)),
     ("rules", Is(Show::Rules)),
     ("Anchors", Is(Show::Anchors)),
     ("Sources", Is(Show::Sources)),
@@ -188,9 +218,10 @@ const SHOW: &[(&str, Modifier<Show>)] = &[
     ("timeouts", Is(Show::Timeouts)),
     ("memory", Is(Show::Memory)),
     ("Tables", Is(Show::Tables)),
-    ("osfp", NotBuilt),
-    ("nat", NotHere),
-    ("Running", NotBuilt),
+    ("osfp", NotWeir(NO_FINGERPRINTS)),
+    ("nat", NotHere(NO_NAT)),
+    ("Running", Is(Show::Running)),
+    ("creatorids", Is(Show::CreatorIds)),
     ("all", Is(Show::All)),
 ];
 
@@ -201,9 +232,9 @@ const FLUSH: &[(&str, Modifier<FlushWhat>)] = &[
     ("states", Is(FlushWhat::States)),
     ("info", Is(FlushWhat::Info)),
     ("Tables", Is(FlushWhat::Tables)),
-    ("osfp", NotBuilt),
-    ("nat", NotHere),
-    ("queue", NotHere),
+    ("osfp", NotWeir(NO_FINGERPRINTS)),
+    ("nat", NotHere(NO_NAT)),
+    ("queue", NotHere(NO_QUEUES)),
     ("Reset", Is(FlushWhat::Reset)),
     ("all", Is(FlushWhat::All)),
 ];
@@ -212,11 +243,15 @@ const FLUSH: &[(&str, Modifier<FlushWhat>)] = &[
 const OPTIMISE: &[(&str, Modifier<()>)] =
     &[("none", Is(())), ("basic", Is(())), ("profile", Is(()))];
 
-/// pfctl's flags that take an argument and are not built yet.
-const NOT_BUILT_WITH_ARGUMENT: &str = "iILpSVx";
-
-/// pfctl's flags that take none and are not built yet.
-const NOT_BUILT: &str = "MPr";
+/// pfctl's flags that mean nothing here, and why.
+const REFUSED: &[(char, Modifier<()>)] = &[
+    ('A', NotHere(NO_QUEUES)),
+    ('V', NotHere("there are no routing domains")),
+    ('p', NotWeir("there is no device: --socket names where the daemon listens")),
+    ('S', NotWeir("states are not kept in files: --json -s states lists them")),
+    ('L', NotWeir("states are not kept in files: they begin with their packets")),
+    ('r', NotWeir("a bridge has no address to ask for names from")),
+];
 
 impl Options {
     /// Reads the arguments behind `weir ctl`.
@@ -296,17 +331,22 @@ impl Options {
             'm' => self.merge = true,
             'g' => self.debug = true,
             'z' => self.zero = true,
-            // No names are looked up anyway.
-            'N' => {}
+            // No names are looked up anyway, ports are numbers, and a state is of both ports.
+            'N' | 'P' | 'M' => {}
             'R' => self.only(Part::Rules)?,
             'O' => self.only(Part::Options)?,
             'h' => return Err(Refusal::Help),
-            'a' | 'd' | 'f' | 't' | 'D' | 's' | 'F' | 'k' | 'K' | 'o' | 'T' => return Ok(false),
-            'A' => return Err(Refusal::NotHere("-A".into())),
-            _ if NOT_BUILT.contains(flag) || NOT_BUILT_WITH_ARGUMENT.contains(flag) => {
-                return Err(Refusal::NotBuilt(format!("-{flag}")));
+            'a' | 'd' | 'f' | 't' | 'D' | 's' | 'F' | 'i' | 'k' | 'K' | 'o' | 'T' | 'x' => {
+                return Ok(false);
             }
-            _ => return Err(Refusal::Usage(format!("unknown option `-{flag}`"))),
+            _ => {
+                let what = format!("-{flag}");
+                return Err(match REFUSED.iter().find(|(refused, _)| *refused == flag) {
+                    Some((_, NotHere(why))) => Refusal::NotHere(what, why),
+                    Some((_, NotWeir(why))) => Refusal::NotWeir(what, why),
+                    _ => Refusal::Usage(format!("unknown option `{what}`")),
+                });
+            }
         }
         Ok(true)
     }
@@ -335,7 +375,13 @@ impl Options {
             }
             'D' => Err(Refusal::Usage(format!("-D {value}: expected name=value"))),
             's' => once(&mut self.show, modifier("-s", SHOW, &value)?, "-s"),
-            'K' => once(&mut self.kill_sources, value, "-K"),
+            'i' => once(&mut self.interface, value, "-i"),
+            'x' => once(&mut self.debug_level, debug_level(&value)?, "-x"),
+            'K' if self.kill_sources.len() < 2 => {
+                self.kill_sources.push(value);
+                Ok(())
+            }
+            'K' => Err(Refusal::Usage("-K can be given twice at most".into())),
             'F' => once(&mut self.flush, modifier("-F", FLUSH, &value)?, "-F"),
             // 'k', the only other one that `flag` lets through.
             _ if self.kill.len() < 2 => {
@@ -369,12 +415,13 @@ impl Options {
         Ok(())
     }
 
-    fn check(self) -> Result<Self, Refusal> {
+    fn check(mut self) -> Result<Self, Refusal> {
         let acts = self.show.is_some()
             || self.zero
             || self.flush.is_some()
+            || self.debug_level.is_some()
             || !self.kill.is_empty()
-            || self.kill_sources.is_some()
+            || !self.kill_sources.is_empty()
             || self.enable
             || self.disable.is_some();
         if let Some(command) = self.table_command {
@@ -387,9 +434,7 @@ impl Options {
             }
             return Err(missing("-t", "-T with a command"));
         }
-        if let Some(argument) = self.arguments.first() {
-            return Err(Refusal::Usage(format!("`{argument}` belongs to no option")));
-        }
+        self.read_query()?;
         if !acts && self.file.is_none() {
             return Err(Refusal::Usage("nothing to do".into()));
         }
@@ -426,10 +471,12 @@ impl Options {
             return Err(Refusal::Usage("--json needs -s".into()));
         }
         match self.kill.first().map(String::as_str) {
-            Some(what @ ("key" | "gateway")) => {
-                return Err(Refusal::NotBuilt(format!("-k {what}")));
+            Some(what @ "gateway") => {
+                let why = "packets are not routed";
+                return Err(Refusal::NotHere(format!("-k {what}"), why));
             }
-            Some(what @ ("id" | "label")) if self.kill.len() == 1 => {
+            Some(what @ "nat") => return Err(Refusal::NotHere(format!("-k {what}"), NO_NAT)),
+            Some(what @ ("id" | "key" | "label")) if self.kill.len() == 1 => {
                 return Err(missing(
                     &format!("-k {what}"),
                     &format!("a second -k with the {what}"),
@@ -437,7 +484,32 @@ impl Options {
             }
             _ => {}
         }
+        let by_port = !self.kill.is_empty()
+            || matches!(self.flush, Some(FlushWhat::States))
+            || matches!(self.show, Some(Show::States | Show::Interfaces | Show::All));
+        if self.interface.is_some() && !by_port {
+            let text = "-i goes with -s states, -s Interfaces, -k and -F states";
+            return Err(Refusal::Usage(text.into()));
+        }
         Ok(self)
+    }
+
+    /// What stands behind the options, but for `-T`: criteria.
+    fn read_query(&mut self) -> Result<(), Refusal> {
+        let usage = |error| Refusal::Usage(format!("-s: {error}"));
+        match (self.show, self.arguments.first()) {
+            (_, None) => {}
+            (Some(Show::States), _) => {
+                self.states = query::states(&self.arguments).map_err(usage)?;
+            }
+            (Some(Show::Sources), _) => {
+                self.sources = query::sources(&self.arguments).map_err(usage)?;
+            }
+            (_, Some(argument)) => {
+                return Err(Refusal::Usage(format!("`{argument}` belongs to no option")));
+            }
+        }
+        Ok(())
     }
 
     /// What goes with `-t TABLE -T COMMAND`.
@@ -445,7 +517,12 @@ impl Options {
         if self.table.as_ref().is_none_or(String::is_empty) {
             return Err(missing("-T", "-t with a table"));
         }
-        if acts || self.part != Part::All || self.merge || !self.macros.is_empty() {
+        if acts
+            || self.part != Part::All
+            || self.merge
+            || !self.macros.is_empty()
+            || self.interface.is_some()
+        {
             return Err(Refusal::Usage("-T with a table goes with -a -f -n -q -v only".into()));
         }
         if is_unnamed(&self.anchor) && command != TableCommand::Show {
@@ -495,8 +572,8 @@ fn modifier<T: Copy>(
     let found = modifiers.iter().find(|(name, _)| !typed.is_empty() && name.starts_with(typed));
     match found {
         Some(&(_, Is(what))) => Ok(what),
-        Some((name, NotBuilt)) => Err(Refusal::NotBuilt(format!("{flag} {name}"))),
-        Some((name, NotHere)) => Err(Refusal::NotHere(format!("{flag} {name}"))),
+        Some((name, NotHere(why))) => Err(Refusal::NotHere(format!("{flag} {name}"), why)),
+        Some((name, NotWeir(why))) => Err(Refusal::NotWeir(format!("{flag} {name}"), why)),
         None => Err(Refusal::Usage(format!("unknown modifier `{flag} {typed}`"))),
     }
 }
@@ -507,8 +584,26 @@ fn deadline(text: &str) -> Result<u32, Refusal> {
     )
 }
 
+/// One of the levels of `set debug`, which may be cut short; and pf's older `loud`, `misc`, `urgent` and
+/// `none`.
+fn debug_level(typed: &str) -> Result<DebugLevel, Refusal> {
+    let of_old = match typed {
+        "loud" => "debug",
+        "misc" => "notice",
+        "urgent" => "err",
+        "none" => "crit",
+        _ => typed,
+    };
+    let levels = DebugLevel::ALL;
+    let found = levels.iter().find(|level| !typed.is_empty() && level.name().starts_with(of_old));
+    let names = || levels.iter().map(|level| level.name()).collect::<Vec<_>>().join(", ");
+    found.copied().ok_or_else(|| Refusal::Usage(format!("-x {typed}: expected {}", names())))
+}
+
 #[cfg(test)]
 mod tests {
+    use weir_config::options::Named;
+
     use super::{FlushWhat, Options, Refusal, Show};
     use crate::protocol::{Part, TableAction};
     use crate::table::TableCommand;
@@ -547,6 +642,8 @@ mod tests {
             ("-sA", Show::Anchors),
             ("-sl", Show::Labels),
             ("-sa", Show::All),
+            ("-sR", Show::Running),
+            ("-s creatorids", Show::CreatorIds),
         ] {
             assert_eq!(parse(typed).unwrap().show, Some(show), "{typed}");
         }
@@ -565,17 +662,58 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused_by_name() {
-        for (line, name) in [("-s osfp", "-s osfp"), ("-k key -k x", "-k key")] {
-            assert_eq!(parse(line), Err(Refusal::NotBuilt(name.into())), "{line}");
+        for (line, name) in [
+            ("-s nat", "-s nat"),
+            ("-sq", "-s queue"),
+            ("-F nat", "-F nat"),
+            ("-Af x", "-A"),
+            ("-V 1 -sr", "-V"),
+            ("-k gateway -k x", "-k gateway"),
+            ("-k nat -k x", "-k nat"),
+        ] {
+            let text = parse(line).unwrap_err().to_string();
+            let wanted = format!("`{name}` is not available on a transparent bridge: ");
+            assert!(text.contains(&wanted), "{line}: {text}");
         }
-        for (line, name) in
-            [("-s nat", "-s nat"), ("-sq", "-s queue"), ("-F nat", "-F nat"), ("-Af x", "-A")]
+        for (line, name) in [
+            ("-s osfp", "-s osfp"),
+            ("-F osfp", "-F osfp"),
+            ("-p /dev/pf", "-p"),
+            ("-S x", "-S"),
+            ("-L x", "-L"),
+            ("-rss", "-r"),
+        ] {
+            let text = parse(line).unwrap_err().to_string();
+            assert!(text.contains(&format!("`{name}` is not available: ")), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn states_are_chosen_by_criteria_and_by_port() {
+        let options = parse("-vss host 192.0.2.1 port http sort bytes limit 5").unwrap();
+        assert_eq!((options.verbose, options.states.criteria.len()), (1, 2));
+        assert_eq!(options.states.limit, Some(5));
+        let options = parse("-sS host 192.0.2.1 count -i lan").unwrap_err();
+        assert!(options.to_string().contains("-i goes with"), "{options}");
+        let options = parse("-i lan -ss").unwrap();
+        assert_eq!(options.interface.as_deref(), Some("lan"));
+        assert_eq!(parse("-i lan -F states").unwrap().flush, Some(FlushWhat::States));
+        assert_eq!(parse("-k key -k x").unwrap().kill, ["key", "x"]);
+        assert_eq!(parse("-K 0/0 -K 0/0").unwrap().kill_sources.len(), 2);
+        for line in ["-ss hst 192.0.2.1", "-sr host 192.0.2.1", "-i lan -sr", "-i lan -f x"] {
+            assert!(matches!(parse(line), Err(Refusal::Usage(_))), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn levels_of_the_log_may_be_cut_short() {
+        for (typed, name) in
+            [("debug", "debug"), ("loud", "debug"), ("i", "info"), ("misc", "notice")]
         {
-            let refusal = parse(line).unwrap_err();
-            assert_eq!(refusal, Refusal::NotHere(name.into()), "{line}");
-            let text = refusal.to_string();
-            assert!(text.ends_with(&format!("`{name}` is not available on a transparent bridge")));
+            let level = parse(&format!("-x {typed}")).unwrap().debug_level.unwrap();
+            assert_eq!(level.name(), name, "{typed}");
         }
+        assert!(matches!(parse("-x noisy"), Err(Refusal::Usage(_))));
     }
 
     #[test]

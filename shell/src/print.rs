@@ -359,6 +359,7 @@ mod tests {
                 peer("ESTABLISHED", u32::MAX, 9, Some(8)),
             ],
             age: 5,
+            idle: 1,
             expires: 86_398,
             packets: [5, 4],
             bytes: [500, 400],

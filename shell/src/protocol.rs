@@ -29,6 +29,7 @@ mod info;
 mod limits;
 mod loads;
 mod ports;
+mod query;
 mod rules;
 mod sources;
 mod states;
@@ -51,6 +52,10 @@ pub use info::{Info, InterfaceStats, ReasonCount, Syncookies, WorkerInfo};
 pub use limits::{Limit, Timeout};
 pub use loads::{Load, Part, Source};
 pub use ports::{Device, Interface, Traffic};
+pub use query::{
+    Bound, MAX_CRITERIA, MAX_SORTED, Query, SORTED, SourceCriterion, SourceOrder, SourceQuery,
+    StateCriterion, StateOrder, StateQuery,
+};
 pub use rules::{Call, Rule, RuleListing};
 pub use sources::TrackedSource;
 pub use states::{Kill, Peer, State};
@@ -132,10 +137,11 @@ pub enum Command {
     ///
     /// `{"version":1,"command":"anchors"}`
     Anchors,
-    /// Lists the states. Answer: any number of `states`, `done`.
+    /// Lists states: those that a query means. Answer: any number of `states`, `done` with how many
+    /// were listed, or how many there are if only that is asked for.
     ///
-    /// `{"version":1,"command":"states"}`
-    States,
+    /// `{"version":1,"command":{"states":{"where":[{"to-port":[80,80]}],"sort":"bytes","limit":10}}}`
+    States(StateQuery),
     /// Status, counters and workers. Answer: `info`, `done`.
     ///
     /// `{"version":1,"command":"info"}`
@@ -177,10 +183,11 @@ pub enum Command {
         /// Its name.
         name: String,
     },
-    /// Lists the sources that rules limit. Answer: any number of `sources`, `done`.
+    /// Lists sources that rules limit: those that a query means. Answer: any number of `sources`,
+    /// `done`, as for `states`.
     ///
-    /// `{"version":1,"command":"sources"}`
-    Sources,
+    /// `{"version":1,"command":{"sources":{"where":[{"states":{"over":100}}],"sort":"rate"}}}`
+    Sources(SourceQuery),
     /// Forgets the sources with an address in a prefix; their states live on. Answer: `done` with
     /// how many.
     ///
@@ -191,7 +198,7 @@ pub enum Command {
     },
     /// Removes states. Answer: `done` with how many.
     ///
-    /// `{"version":1,"command":{"kill":{"hosts":{"from":"192.0.2.0/24","to":"198.51.100.2"}}}}`
+    /// `{"version":1,"command":{"kill":{"where":[{"from":"192.0.2.0/24"}]}}}`
     Kill(Kill),
     /// Empties something. Answer: `done`.
     ///
@@ -329,7 +336,7 @@ pub struct Done {
 mod tests {
     use weir_config::Diagnostics;
 
-    use super::{Command, Kill, Reply, Request};
+    use super::{Command, Reply, Request};
 
     /// The examples in the documentation above are what the code reads.
     #[test]
@@ -357,14 +364,13 @@ mod tests {
     fn unknown_fields_are_refused() {
         for bad in [
             r#"{"version":1,"command":"info","extra":1}"#,
-            r#"{"version":1,"command":{"kill":{"hosts":{}}}}"#,
+            r#"{"version":1,"command":{"kill":{"where":[],"more":1}}}"#,
+            r#"{"version":1,"command":{"kill":{}}}"#,
             r#"{"version":1,"command":{"load":{"sources":[],"file":"/etc/passwd"}}}"#,
             r#"{"version":1}"#,
         ] {
             assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
         }
-        let kill: Kill = serde_json::from_str(r#"{"hosts":{"from":"192.0.2.1"}}"#).unwrap();
-        assert_eq!(kill, Kill::Hosts { from: "192.0.2.1".into(), to: None });
         assert_eq!(
             serde_json::from_str::<Command>(r#""memory""#).unwrap(),
             Command::Memory,

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use weir_config::tables::TableEntry;
 
+use crate::ctl::show::Array;
 use crate::ctl::{Failure, Outcome, Session};
 use crate::protocol::{
     self, Command, Feedback, Reply, Table, TableAction, TableChange, TableFeedback, TableOutcome,
@@ -123,25 +124,17 @@ impl<W: Write> Session<W> {
         let name = self.options.table.clone().unwrap_or_default();
         let command = Command::TableEntries { name, anchor: self.options.anchor.clone() };
         let (verbose, json) = (self.options.verbose, self.options.json);
-        let mut first = true;
-        if json {
-            write!(self.out, "[")?;
-        }
-        self.ask(command, |out, reply| {
-            let Reply::TableEntries(entries) = reply else { return Ok(()) };
-            for entry in &entries {
-                if json {
-                    write!(out, "{}", if first { "\n" } else { ",\n" })?;
-                    first = false;
-                    serde_json::to_writer(&mut *out, entry)?;
-                } else {
-                    show_entry(out, entry, verbose)?;
-                }
+        let mut array = Array::default();
+        self.ask(command, |out, reply| match reply {
+            Reply::TableEntries(entries) if json => array.add(out, &entries),
+            Reply::TableEntries(entries) => {
+                entries.iter().try_for_each(|entry| show_entry(out, entry, verbose))
             }
-            Ok(())
+            _ => Ok(()),
         })?;
         if json {
-            writeln!(self.out, "{}]", if first { "" } else { "\n" })?;
+            array.end(&mut self.out)?;
+            writeln!(self.out)?;
         }
         Ok(())
     }

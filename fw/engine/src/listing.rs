@@ -64,6 +64,7 @@ impl Engine {
             id: u64::from(state.generation) << 32 | u64::from(self.worker) << 26 | u64::from(entry),
             port: initiator_port(state),
             age: now.wrapping_sub(self.table.created(entry)) / TICKS_PER_SECOND,
+            idle: now.wrapping_sub(state.touched) / TICKS_PER_SECOND,
             expires: left.max(0).cast_unsigned() / TICKS_PER_SECOND,
             rules: state.rules.map(|record| self.records.number(record)),
         };

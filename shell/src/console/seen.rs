@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::pattern::Kind;
 use crate::dial;
-use crate::protocol::{Command, Reply, Request, VERSION};
+use crate::protocol::{Command, Reply, Request, SourceQuery, StateQuery, VERSION};
 
 /// How long an answer may take, all of it.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -84,13 +84,13 @@ impl Seen {
 
     /// Those of sources that are limited, then those of states.
     fn addresses(&self, add: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
-        self.ask(Command::Sources, |reply| match reply {
+        self.ask(Command::Sources(SourceQuery::default()), |reply| match reply {
             Reply::Sources(sources) => {
                 sources.iter().all(|source| add(&source.address.to_string()))
             }
             _ => true,
         })?;
-        self.ask(Command::States, |reply| match reply {
+        self.ask(Command::States(StateQuery::default()), |reply| match reply {
             Reply::States(states) => states
                 .iter()
                 .all(|state| add(&state.source.to_string()) && add(&state.destination.to_string())),

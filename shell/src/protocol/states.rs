@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::StateCriterion;
+
 /// A state.
 ///
 /// `{"id":"00000000000000a1","worker":0,"port":"wan","protocol":6,
 /// "source":"192.0.2.1","source_port":40000,"destination":"198.51.100.2","destination_port":80,
 /// "peers":[{"state":"ESTABLISHED","seq_lo":1,"seq_hi":2,"wscale":7},...],
-/// "age":5,"expires":86398,"packets":[5,4],"bytes":[500,400],"rules":[3,null]}`
+/// "age":5,"idle":1,"expires":86398,"packets":[5,4],"bytes":[500,400],"rules":[3,null]}`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Its id, sixteen hexadecimal digits.
@@ -35,6 +37,8 @@ pub struct State {
     pub peers: [Peer; 2],
     /// Seconds since it was made.
     pub age: u32,
+    /// Seconds since the last packet.
+    pub idle: u32,
     /// Seconds until it ends if nothing more comes.
     pub expires: u32,
     /// Packets from the initiator and from the responder.
@@ -73,27 +77,14 @@ pub struct Peer {
 }
 
 /// Which states to remove.
+///
+/// `{"where":[{"from":"192.0.2.0/24"},{"to":"198.51.100.2"}]}`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kill {
-    /// Those begun by a host, and only those to another host if one is given.
-    ///
-    /// `{"hosts":{"from":"192.0.2.1"}}`
-    Hosts {
-        /// Address or prefix of the initiator.
-        from: String,
-        /// Address or prefix of the responder.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        to: Option<String>,
-    },
-    /// The one with this id, as `-vvss` prints it.
-    ///
-    /// `{"id":"00000000000000a1"}`
-    Id(String),
-    /// Those that a rule with this label made.
-    ///
-    /// `{"label":"ssh"}`
-    Label(String),
+#[serde(deny_unknown_fields)]
+pub struct Kill {
+    /// All of these hold; at least one, so that nobody removes all states by leaving it out.
+    #[serde(rename = "where")]
+    pub criteria: Vec<StateCriterion>,
 }
 
 /// Whether a number need not be said.

@@ -1,16 +1,20 @@
 //! What can be asked of the running firewall, one file an idea: rule sets put in force (`loading`),
 //! tables changed (`tables`), the bridge held open (`opening`), states listed and killed (`states`),
-//! sources too, and put into tables (`sources`), frames captured (`captures`), the rest listed
-//! (`listings`). What is in force is put together from its loads in `composition`; what was is kept
-//! (`past`), a change may have to be confirmed (`pending`), and may be asked what it would cut (`cut`).
+//! sources too, and put into tables (`sources`), both as a query asks (`filter`, `listing`), frames
+//! captured (`captures`), the rest listed (`listings`). What is in force is put together from its loads
+//! in `composition`; what was is kept (`past`), a change may have to be confirmed (`pending`), and may be
+//! asked what it would cut (`cut`).
 //!
 //! Runs on the threads of clients and of `weir run`. Changes are made one at a time; listings take
 //! no lock while they run, and ask each worker for a piece at a time.
 
+mod best;
 mod captures;
 mod composition;
 mod cut;
 mod explain;
+mod filter;
+mod listing;
 mod listings;
 mod loading;
 mod opening;

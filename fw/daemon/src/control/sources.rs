@@ -7,59 +7,50 @@ use std::sync::Arc;
 use tracing::{info, warn};
 use weir_config::rules::OverloadFlush;
 use weir_engine::StateView;
-use weir_engine::source::Overload;
-use weir_shell::protocol::{self, TableAction, TableChange};
+use weir_engine::source::{Overload, SourceView};
+use weir_shell::protocol::{self, Done, SourceQuery, TableAction, TableChange};
 
-use super::states::prefix;
+use super::filter::{measure_source, prefix};
+use super::listing::Listing;
 use super::{Control, Refused};
 use crate::mailbox::{CHUNK, Matcher};
+use crate::rules::Places;
 
 impl Control {
-    /// Lists all sources, some at a time; tells how many.
+    /// Lists the sources that a query means, some at a time; tells how many.
     ///
     /// # Errors
-    /// When `each` fails.
+    /// When the query makes no sense, or `each` fails.
     pub fn sources(
         &self,
+        query: &SourceQuery,
         mut each: impl FnMut(Vec<protocol::TrackedSource>) -> io::Result<()>,
-    ) -> Result<u64, Refused> {
-        let (program, places) = {
+    ) -> Result<Done, Refused> {
+        let (program, places, filter) = {
             let in_force = self.in_force.lock();
-            (in_force.program.clone(), Arc::clone(&in_force.places))
+            let filter = in_force.source_filter(&query.criteria)?;
+            (in_force.program.clone(), Arc::clone(&in_force.places), filter)
         };
-        let mut count = 0;
+        let rule = |source: &SourceView| {
+            let limits = source.rule.as_ref().zip(program.as_ref());
+            limits.and_then(|(limits, program)| program.limited_by(limits))
+        };
+        let mut listing = Listing::new(query);
         let mut cursor = Some(0);
         let mut found = Vec::with_capacity(CHUNK);
-        while let Some(at) = cursor {
+        while let Some(at) = cursor.filter(|_| !listing.is_full()) {
             let now = self.parts.clock.now();
             cursor = self.parts.shared.sources().list(now, at, CHUNK as u32, &mut found);
-            if found.is_empty() {
-                continue;
+            for source in found.drain(..) {
+                let rule = rule(&source);
+                if filter.holds(&source, rule) {
+                    let key = query.sort.map_or(0, |order| measure_source(order, &source));
+                    listing.add(key, || tracked(&source, rule, &places));
+                }
             }
-            count += found.len() as u64;
-            each(
-                found
-                    .drain(..)
-                    .map(|source| {
-                        let limits = source.rule.as_ref().zip(program.as_ref());
-                        let rule = limits.and_then(|(limits, program)| program.limited_by(limits));
-                        protocol::TrackedSource {
-                            address: source.address,
-                            states: source.states,
-                            connections: source.connections,
-                            rate: source.rate,
-                            age: source.age,
-                            expires: source.expires,
-                            packets: source.packets,
-                            bytes: source.bytes,
-                            rule,
-                            anchored: rule.and_then(|rule| places.anchored(rule)),
-                        }
-                    })
-                    .collect(),
-            )?;
+            listing.send(&mut each)?;
         }
-        Ok(count)
+        Ok(listing.end(CHUNK, &mut each)?)
     }
 
     /// Forgets the sources with an address in a prefix; tells how many. Their states live on.
@@ -151,5 +142,20 @@ impl Control {
                 && of_rule.is_none_or(|rule| state.rules.contains(&Some(rule)))
         });
         self.kill_matching(&matches)
+    }
+}
+
+fn tracked(source: &SourceView, rule: Option<u32>, places: &Places) -> protocol::TrackedSource {
+    protocol::TrackedSource {
+        address: source.address,
+        states: source.states,
+        connections: source.connections,
+        rate: source.rate,
+        age: source.age,
+        expires: source.expires,
+        packets: source.packets,
+        bytes: source.bytes,
+        rule,
+        anchored: rule.and_then(|rule| places.anchored(rule)),
     }
 }

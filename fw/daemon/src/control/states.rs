@@ -1,13 +1,13 @@
 //! States are listed and killed, a piece of a worker's table at a time.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use weir_engine::StateView;
-use weir_shell::protocol::{self, Kill};
+use weir_shell::protocol::{self, Done, Kill, StateCriterion, StateQuery};
 
+use super::filter::{Filter, StateTest, measure};
+use super::listing::Listing;
 use super::{Control, Refused};
 use crate::mailbox::{CHUNK, Letter, Matcher};
 use crate::rules::Places;
@@ -18,40 +18,20 @@ impl Control {
     /// # Errors
     /// When the request makes no sense, or a worker does not answer.
     pub fn kill(&self, kill: &Kill) -> Result<u64, Refused> {
-        let matches: Matcher = match kill {
-            Kill::Hosts { from, to } => {
-                let from = prefix(from)?;
-                let to = to.as_deref().map(prefix).transpose()?;
-                Arc::new(move |state: &StateView| {
-                    from.contains(&state.source.to_ip(state.network))
-                        && to.is_none_or(|to| to.contains(&state.destination.to_ip(state.network)))
-                })
-            }
-            Kill::Id(id) => {
-                let id = u64::from_str_radix(id.trim_start_matches("0x"), 16)
-                    .map_err(|_| Refused::Error(format!("`{id}` is not the id of a state")))?;
-                Arc::new(move |state: &StateView| state.id == id)
-            }
-            Kill::Label(label) => {
-                let numbers: Vec<u32> = {
-                    let in_force = self.in_force.lock();
-                    let rules = in_force.program.iter().flat_map(|program| {
-                        let rules = program.rules();
-                        let inner = rules.anchors.values().flat_map(|anchor| &anchor.rules);
-                        rules.rules.iter().chain(inner)
-                    });
-                    (0..)
-                        .zip(rules)
-                        .filter(|(_, rule)| rule.label.as_ref() == Some(label))
-                        .map(|(id, _)| id)
-                        .collect()
-                };
-                Arc::new(move |state: &StateView| {
-                    state.rules.iter().flatten().any(|rule| numbers.binary_search(rule).is_ok())
-                })
-            }
-        };
+        if kill.criteria.is_empty() {
+            let text = "without a criterion no state is meant: `flush` removes them all";
+            return Err(Refused::Error(text.into()));
+        }
+        // While rules do not change, their ids mean here what they mean to the workers.
+        let _loading = self.loading.lock();
+        let filter = self.state_filter(&kill.criteria)?;
+        let matches: Matcher = Arc::new(move |state: &StateView| filter.holds(state));
         self.kill_matching(&matches)
+    }
+
+    fn state_filter(&self, criteria: &[StateCriterion]) -> Result<Filter<StateTest>, Refused> {
+        let port = |name: &str| self.parts.ports.named(name).map(|port| port as u8);
+        self.in_force.lock().state_filter(criteria, port)
     }
 
     /// Removes all states; tells how many.
@@ -77,29 +57,31 @@ impl Control {
         Ok(killed)
     }
 
-    /// Lists all states, piece by piece; tells how many.
+    /// Lists the states that a query means, piece by piece; tells how many.
     ///
     /// # Errors
-    /// When a worker does not answer, or `each` fails.
+    /// When the query makes no sense, a worker does not answer, or `each` fails.
     pub fn states(
         &self,
+        query: &StateQuery,
         mut each: impl FnMut(Vec<protocol::State>) -> io::Result<()>,
-    ) -> Result<u64, Refused> {
-        let mut count = 0;
+    ) -> Result<Done, Refused> {
+        let filter = self.state_filter(&query.criteria)?;
         let places = Arc::clone(&self.in_force.lock().places);
+        let mut listing = Listing::new(query);
         let mut room = Vec::with_capacity(CHUNK);
         for (worker, mailbox) in self.parts.mailboxes.iter().enumerate() {
             let mut cursor = Some(0);
-            while let Some(at) = cursor {
+            while let Some(at) = cursor.filter(|_| !listing.is_full()) {
                 (room, cursor) = mailbox.ask(|reply| Letter::States(at, room, reply))?;
-                if !room.is_empty() {
-                    count += room.len() as u64;
-                    each(room.iter().map(|state| self.state(worker, state, &places)).collect())?;
-                    room.clear();
+                for state in room.drain(..).filter(|state| filter.holds(state)) {
+                    let key = query.sort.map_or(0, |order| measure(order, &state));
+                    listing.add(key, || self.state(worker, &state, &places));
                 }
+                listing.send(&mut each)?;
             }
         }
-        Ok(count)
+        Ok(listing.end(CHUNK, &mut each)?)
     }
 
     pub(super) fn state(
@@ -126,6 +108,7 @@ impl Control {
                 wscale: peer.scale,
             }),
             age: state.age,
+            idle: state.idle,
             expires: state.expires,
             packets: state.packets,
             bytes: state.bytes,
@@ -133,11 +116,4 @@ impl Control {
             anchored: state.rules.map(|id| places.anchored(id?)),
         }
     }
-}
-
-/// An address or a prefix.
-pub(super) fn prefix(text: &str) -> Result<IpNet, Refused> {
-    text.parse::<IpNet>()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| Refused::Error(format!("`{text}` is neither an address nor a prefix")))
 }

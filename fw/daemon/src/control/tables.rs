@@ -18,7 +18,7 @@ use weir_engine::ruleset::TableName;
 use weir_engine::table::{
     Editor, Entry, EntryCounters, Feedback, Outcome, Pages, Table, TableTally, Tables,
 };
-use weir_shell::protocol::{self, TableAction, TableChange, TableFeedback, TableOutcome};
+use weir_shell::protocol::{self, Done, TableAction, TableChange, TableFeedback, TableOutcome};
 
 use super::{Control, InForce, Refused};
 use crate::mailbox::{CHUNK, Letter};
@@ -515,7 +515,7 @@ impl Control {
         anchor: &str,
         name: &str,
         mut each: impl FnMut(Vec<protocol::TableEntry>) -> io::Result<()>,
-    ) -> Result<u64, Refused> {
+    ) -> Result<Done, Refused> {
         let now = self.parts.clock.now();
         let (editor, id) = {
             let store = self.tables.lock();
@@ -557,7 +557,7 @@ impl Control {
             });
             each(views.collect())?;
         }
-        Ok(entries.len() as u64)
+        Ok(Done { count: entries.len() as u64, note: None })
     }
 }
 

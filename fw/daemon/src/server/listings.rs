@@ -2,7 +2,7 @@
 
 use std::io;
 
-use weir_shell::protocol::Reply;
+use weir_shell::protocol::{Done, Reply};
 
 use super::session::{Session, done};
 use crate::control::Refused;
@@ -26,7 +26,7 @@ impl Session {
     /// answer's end is left to be sent.
     pub(super) fn pieces(
         &mut self,
-        walk: impl FnOnce(&mut dyn FnMut(Reply) -> io::Result<()>) -> Result<u64, Refused>,
+        walk: impl FnOnce(&mut dyn FnMut(Reply) -> io::Result<()>) -> Result<Done, Refused>,
     ) -> io::Result<Result<Reply, Refused>> {
         let mut broken = None;
         let listed = walk(&mut |piece| {
@@ -37,6 +37,6 @@ impl Session {
                 kind.into()
             })
         });
-        broken.map_or_else(|| Ok(listed.map(done)), Err)
+        broken.map_or_else(|| Ok(listed.map(Reply::Done)), Err)
     }
 }

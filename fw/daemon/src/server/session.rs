@@ -82,8 +82,8 @@ impl Session {
             Command::TableEntries { anchor, name } => self.pieces(|send| {
                 control.table_entries(&anchor, &name, |entries| send(Reply::TableEntries(entries)))
             })?,
-            Command::States => {
-                self.pieces(|send| control.states(|states| send(Reply::States(states))))?
+            Command::States(query) => {
+                self.pieces(|send| control.states(&query, |states| send(Reply::States(states))))?
             }
             Command::Info => {
                 self.list(control.info().map(|info| (1, Reply::Info(Box::new(info)))))?
@@ -104,9 +104,8 @@ impl Session {
                 info!("user {uid} killed {count} states");
                 done(count)
             }),
-            Command::Sources => {
-                self.pieces(|send| control.sources(|sources| send(Reply::Sources(sources))))?
-            }
+            Command::Sources(query) => self
+                .pieces(|send| control.sources(&query, |sources| send(Reply::Sources(sources))))?,
             Command::KillSources { from } => control.kill_sources(&from).map(|count| {
                 info!("user {uid} killed {count} sources");
                 done(count)

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use weir_daemon::server::Server;
 use weir_engine::packet::build::tcp;
 use weir_engine::packet::tcp::flags::SYN;
-use weir_shell::protocol::{Command, Done, Explain, Flush, Kill, Load, Reply};
+use weir_shell::protocol::{Command, Done, Explain, Flush, Kill, Load, Reply, StateCriterion};
 
 use crate::house::{Arrivals, address, wait_for};
 use crate::seat::{MAX_REQUEST, RESERVED, Seat, done, history, load};
@@ -91,8 +91,11 @@ fn states_are_listed_and_killed_by_host_label_and_id() {
     assert_eq!((one.destination_port, one.packets), (53, [1, 0]));
     assert_eq!(one.rules, [Some(1), Some(1)]);
     assert!(states.iter().any(|state| state.worker == 1), "of all workers");
+    let killed = |criterion| Command::Kill(Kill { criteria: vec![criterion] });
     let kill = |from: &str, to: Option<&str>| {
-        Command::Kill(Kill::Hosts { from: from.into(), to: to.map(Into::into) })
+        let to = to.map(|to| StateCriterion::To(to.into()));
+        let criteria = [StateCriterion::From(from.into())].into_iter().chain(to).collect();
+        Command::Kill(Kill { criteria })
     };
     assert_eq!(client.end(kill("198.51.100.1", None)), done(0));
     assert_eq!(client.end(kill("192.0.2.4", Some("192.0.2.5"))), done(0));
@@ -100,11 +103,15 @@ fn states_are_listed_and_killed_by_host_label_and_id() {
     assert_eq!(client.end(kill("192.0.2.0/29", None)), done(7));
     assert!(matches!(client.end(kill("nobody", None)), Reply::Error(_)));
     let id = client.states()[0].id.clone();
-    assert_eq!(client.end(Command::Kill(Kill::Id(id.clone()))), done(1));
-    assert_eq!(client.end(Command::Kill(Kill::Id(id))), done(0));
-    assert!(matches!(client.end(Command::Kill(Kill::Id("xyz".into()))), Reply::Error(_)));
-    assert_eq!(client.end(Command::Kill(Kill::Label("other".into()))), done(0));
-    assert_eq!(client.end(Command::Kill(Kill::Label("dns".into()))), done(11));
+    assert_eq!(client.end(killed(StateCriterion::Id(id.clone()))), done(1));
+    assert_eq!(client.end(killed(StateCriterion::Id(id))), done(0));
+    let refused = client.end(killed(StateCriterion::Id("xyz".into())));
+    assert!(matches!(refused, Reply::Error(_)));
+    assert_eq!(client.end(killed(StateCriterion::Label("other".into()))), done(0));
+    assert_eq!(client.end(killed(StateCriterion::Interface("wan".into()))), done(0));
+    let all = client.end(Command::Kill(Kill { criteria: Vec::new() }));
+    assert!(matches!(all, Reply::Error(_)), "nobody removes all by leaving a criterion out");
+    assert_eq!(client.end(killed(StateCriterion::Label("dns".into()))), done(11));
     seat.make_states(5);
     assert_eq!(client.end(Command::Flush(Flush::States)), done(5));
     assert_eq!(client.states().len(), 0);
@@ -348,7 +355,7 @@ fn a_client_that_does_not_read_stops_nobody() {
     let mut deaf = seat.client();
     deaf.0.get_mut().set_nonblocking(true).unwrap();
     // Requests whose answers fill the socket: at some point it takes no more.
-    let line = b"{\"version\":1,\"command\":\"states\"}\n".repeat(64);
+    let line = b"{\"version\":1,\"command\":{\"states\":{}}}\n".repeat(64);
     while deaf.0.get_mut().write(&line).is_ok() {}
     assert_eq!(client.states().len(), 64, "served meanwhile");
     seat.make_states(65);

@@ -10,7 +10,9 @@ use weir_daemon::history::Author;
 use weir_daemon::mailbox::Letter;
 use weir_daemon::rules::Programs;
 use weir_hw::Kind;
-use weir_shell::protocol::{Command, Done, Flush, Kill, Load, Part, Reply, RuleListing, Source};
+use weir_shell::protocol::{
+    Command, Done, Flush, Kill, Load, Part, Reply, RuleListing, Source, StateCriterion,
+};
 
 use crate::house::{Arrivals, House, datagram, names, wait_for};
 use crate::seat::{Client, Seat, done, history, load};
@@ -179,7 +181,10 @@ fn counters_of_unchanged_rules_survive_every_load() {
     client.end(load(&format!("match in\n{OFFICE}")));
     assert_eq!(client.listing("", true), all);
     // By label, wherever it is.
-    assert_eq!(client.end(Command::Kill(Kill::Label("dns".into()))), done(3));
+    assert_eq!(
+        client.end(Command::Kill(Kill { criteria: vec![StateCriterion::Label("dns".into())] })),
+        done(3)
+    );
     seat.running.stop();
 }
 

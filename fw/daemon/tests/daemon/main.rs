@@ -7,6 +7,7 @@ mod control;
 mod house;
 mod loading;
 mod process;
+mod queries;
 mod seat;
 mod tables;
 mod unconfirmed;

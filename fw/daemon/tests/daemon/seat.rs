@@ -16,7 +16,7 @@ use weir_daemon::rules::Programs;
 use weir_daemon::server::{Bounds, Server};
 use weir_hw::Kind;
 use weir_shell::protocol::{
-    Command, Done, Info, Load, Reply, Request, RuleListing, Source, State, VERSION,
+    Command, Done, Info, Load, Reply, Request, RuleListing, Source, State, StateQuery, VERSION,
 };
 
 use crate::house::{Arrivals, House, Running, datagram, names, wait_for};
@@ -99,11 +99,13 @@ impl Seat {
 
     /// Sends datagrams of so many flows from the LAN and waits until they have left.
     pub(crate) fn make_states(&self, flows: u16) {
-        let mut there = Arrivals::default();
-        for flow in 0..flows {
-            assert!(self.running.house.lan.put(0, &datagram(flow, 0)));
-            wait_for("a datagram", || there.take(&self.running.house.wan, 2) > 0);
-        }
+        (0..flows).for_each(|flow| self.send(flow));
+    }
+
+    /// Sends a datagram of a flow from the LAN and waits until it has left.
+    pub(crate) fn send(&self, flow: u16) {
+        assert!(self.running.house.lan.put(0, &datagram(flow, 0)));
+        wait_for("a datagram", || Arrivals::default().take(&self.running.house.wan, 2) > 0);
     }
 }
 
@@ -162,10 +164,13 @@ impl Client {
     }
 
     pub(crate) fn states(&mut self) -> Vec<State> {
-        let listed = self.ask(Command::States).into_iter().filter_map(|reply| match reply {
-            Reply::States(states) => Some(states),
-            _ => None,
-        });
+        let listed =
+            self.ask(Command::States(StateQuery::default())).into_iter().filter_map(|reply| {
+                match reply {
+                    Reply::States(states) => Some(states),
+                    _ => None,
+                }
+            });
         listed.flatten().collect()
     }
 

@@ -34,6 +34,8 @@ pub struct StateView {
     pub peers: [PeerView; 2],
     /// Seconds since the first packet.
     pub age: u32,
+    /// Seconds since the last packet.
+    pub idle: u32,
     /// Seconds until the state ends if no packet comes.
     pub expires: u32,
     /// Packets sent.
@@ -86,6 +88,7 @@ pub(crate) struct Context {
     pub(crate) id: u64,
     pub(crate) port: PortIndex,
     pub(crate) age: u32,
+    pub(crate) idle: u32,
     pub(crate) expires: u32,
     pub(crate) rules: [Option<u32>; 2],
 }
@@ -111,6 +114,7 @@ impl StateView {
             destination_port: destination.1,
             peers: entry.peers.map(|peer| PeerView::new(&peer, protocol)),
             age: context.age,
+            idle: context.idle,
             expires: context.expires,
             packets: entry.packets,
             bytes: entry.bytes,

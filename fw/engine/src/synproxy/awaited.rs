@@ -44,6 +44,8 @@ impl Engine {
                 peer("PROXY", header.seq.wrapping_add(1), header.window),
             ],
             age: waiting.age,
+            // It has said nothing since its SYN.
+            idle: waiting.age,
             expires: waiting.left,
             packets: [1, sent],
             bytes: [0, sent * u64::from(packet.length)],
