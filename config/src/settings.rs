@@ -30,6 +30,10 @@
 //! [memory]
 //! states = 1000000                   # how many states memory is reserved for
 //!
+//! [control]
+//! write_group = "weir"              # its members may use the control socket
+//! read_group = "weir-ro"            # its members may look only
+//!
 //! [history]
 //! entries = 100                      # how many loads of rules are kept
 //! mebibytes = 256                    # and how much room they may take
@@ -42,6 +46,7 @@
 //! none. What is not known is refused. Reading is pure: text in, checked values or findings out.
 
 mod commit;
+mod control;
 mod history;
 mod memory;
 mod nic_name;
@@ -55,6 +60,7 @@ mod threads;
 use std::path::PathBuf;
 
 pub use commit::Commit;
+pub use control::Control;
 pub use history::{History, MAX_ENTRIES, MAX_MEBIBYTES};
 pub use memory::Memory;
 pub use nic_name::NicName;
@@ -86,6 +92,8 @@ pub struct Settings {
     pub log: Log,
     /// `[memory]`.
     pub memory: Memory,
+    /// `[control]`.
+    pub control: Control,
     /// `[history]`.
     pub history: History,
     /// `[commit]`.
@@ -103,6 +111,7 @@ impl Default for Settings {
             state_dir: "/var/lib/weir".into(),
             log: Log::Stderr,
             memory: Memory::default(),
+            control: Control::default(),
             history: History::default(),
             commit: Commit::default(),
         }
@@ -146,13 +155,15 @@ pub const KEYS: &[(&str, &str)] = &[
     ("nics", "interrupt_usecs"),
     ("nics", "flow_control"),
     ("memory", "states"),
+    ("control", "write_group"),
+    ("control", "read_group"),
     ("history", "entries"),
     ("history", "mebibytes"),
     ("commit", "cut_percent"),
 ];
 
 /// The sections, each in a file of its own.
-const SECTIONS: &[&str] = &["ports", "threads", "nics", "memory", "history", "commit"];
+const SECTIONS: &[&str] = &["ports", "threads", "nics", "memory", "control", "history", "commit"];
 
 /// Reads the settings file.
 ///

@@ -1,6 +1,6 @@
 //! The client's end of the control protocol.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -8,33 +8,83 @@ use std::time::Duration;
 use weir_config::PortPrefixes;
 
 use crate::dial;
-use crate::protocol::{Command, MAX_REQUEST, Reply, Request, VERSION};
+use crate::protocol::{Access, Command, MAX_REQUEST, Reply, Request, VERSION};
 
 /// How long the daemon may take for a line. Loading rules takes the longest.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Longest first line of the daemon's, in bytes.
+const LONGEST_HELLO: u64 = 4096;
+
 /// A connection to the daemon.
-pub(crate) struct Client {
+#[derive(Debug)]
+pub struct Client {
     stream: BufReader<UnixStream>,
+    access: Access,
+}
+
+/// The first line of a connection, of whatever version.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Greeting {
+    Hello { version: u32, weir: String, access: serde_json::Value },
+    Error(String),
 }
 
 impl Client {
     /// Connects.
     ///
     /// # Errors
-    /// When nobody listens there, or not to us.
-    pub(crate) fn connect(socket: &Path) -> io::Result<Self> {
+    /// When nobody listens there, or not to us, or it is a daemon of another version.
+    pub fn connect(socket: &Path) -> io::Result<Self> {
+        Self::connect_within(socket, PATIENCE)
+    }
+
+    /// Connects; no line of the daemon's may take longer than `patience`.
+    ///
+    /// # Errors
+    /// When nobody listens there, or not to us, or it is a daemon of another version.
+    pub fn connect_within(socket: &Path, patience: Duration) -> io::Result<Self> {
         let connect = || {
             let stream = dial::connect(socket)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(patience))?;
+            stream.set_write_timeout(Some(patience))?;
             Ok(stream)
         };
         let stream = connect().map_err(|error: io::Error| {
             let text = format!("cannot reach `weir run` at {}: {error}", socket.display());
             io::Error::new(error.kind(), text)
         })?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Self::greeted(stream)
+    }
+
+    /// Reads the daemon's first line.
+    fn greeted(stream: UnixStream) -> io::Result<Self> {
+        let mut stream = BufReader::new(stream);
+        let mut line = Vec::new();
+        (&mut stream).take(LONGEST_HELLO).read_until(b'\n', &mut line).map_err(unanswered)?;
+        match serde_json::from_slice(&line) {
+            Ok(Greeting::Hello { version: VERSION, access, .. }) => {
+                let access = serde_json::from_value(access).map_err(io::Error::other)?;
+                Ok(Self { stream, access })
+            }
+            Ok(Greeting::Hello { version, weir, .. }) => Err(io::Error::other(format!(
+                "the daemon is weir {weir} and speaks version {version} of the control protocol, this \
+                 is weir {} and speaks version {VERSION}: use the one that the daemon runs from",
+                env!("CARGO_PKG_VERSION")
+            ))),
+            Ok(Greeting::Error(text)) => Err(io::Error::other(text)),
+            Err(_) if line.is_empty() => Err(io::Error::other("the daemon hung up")),
+            Err(error) => {
+                let text = format!("what listens there is no weir of this version: {error}");
+                Err(io::Error::other(text))
+            }
+        }
+    }
+
+    /// What the daemon lets us do.
+    pub const fn access(&self) -> Access {
+        self.access
     }
 
     /// What the daemon knows to be behind the ports.
@@ -62,7 +112,7 @@ impl Client {
     ///
     /// # Errors
     /// When the connection breaks.
-    pub(crate) fn send(mut self, command: Command) -> io::Result<BufReader<UnixStream>> {
+    pub fn send(mut self, command: Command) -> io::Result<BufReader<UnixStream>> {
         let mut line = serde_json::to_vec(&Request { version: VERSION, command })?;
         line.push(b'\n');
         // What a daemon says that refuses the connection is still read.
@@ -74,7 +124,7 @@ impl Client {
     ///
     /// # Errors
     /// When the connection breaks, the daemon says something unreadable, or `each` fails.
-    pub(crate) fn ask(
+    pub fn ask(
         &mut self,
         command: Command,
         mut each: impl FnMut(Reply) -> io::Result<()>,
@@ -102,7 +152,7 @@ impl Client {
                 Ok(0) => return Err(hung_up(sent)),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(io::Error::other("the daemon does not answer"));
+                    return Err(unanswered(error));
                 }
                 Err(error) => return Err(hung_up(sent.and(Err(error)))),
             }
@@ -117,9 +167,41 @@ impl Client {
     }
 }
 
+/// Says what a time-out means.
+fn unanswered(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return io::Error::other("the daemon does not answer");
+    }
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What comes of connecting to a daemon that begins so.
+    fn greeted(line: &str) -> Result<Access, String> {
+        let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+        theirs.write_all(line.as_bytes()).expect("it fits");
+        drop(theirs);
+        Client::greeted(ours).map(|client| client.access()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_daemon_of_another_version_is_told_by_its_first_line() {
+        let hello = r#"{"hello":{"version":1,"weir":"0.1.0","access":"read"}}"#;
+        assert_eq!(greeted(&format!("{hello}\n")), Ok(Access::Read));
+        let later = "{\"hello\":{\"version\":2,\"weir\":\"9.9\",\"access\":\"more\",\"new\":[]}}\n";
+        let error = greeted(later).expect_err("another version");
+        assert!(error.starts_with("the daemon is weir 9.9 and speaks version 2 "), "{error}");
+        let refused = greeted("{\"error\":\"permission denied\"}\n");
+        assert_eq!(refused, Err("permission denied".to_owned()));
+        assert_eq!(greeted(""), Err("the daemon hung up".to_owned()));
+        for line in ["220 mail.example ESMTP\n", "{}\n", &"x".repeat(8192)] {
+            let error = greeted(line).expect_err("no weir");
+            assert!(error.starts_with("what listens there is no weir"), "{error}");
+        }
+    }
 
     /// `weir ctl` takes a broken pipe for the end of `weir ctl -ss | head`, which is none of its
     /// failures.
@@ -127,7 +209,7 @@ mod tests {
     fn a_daemon_that_is_gone_is_no_broken_pipe() {
         let (ours, theirs) = UnixStream::pair().expect("sockets");
         drop(theirs);
-        let mut client = Client { stream: BufReader::new(ours) };
+        let mut client = Client { stream: BufReader::new(ours), access: Access::Write };
         let error = client.ask(Command::Interfaces, |_| Ok(())).expect_err("nobody answers");
         assert_eq!(error.kind(), io::ErrorKind::Other, "{error}");
         assert!(error.to_string().starts_with("the daemon hung up"), "{error}");

@@ -5,7 +5,7 @@
 pub mod capture;
 pub mod changes;
 pub mod check;
-mod client;
+pub mod client;
 pub mod console;
 pub mod ctl;
 mod dial;

@@ -1,16 +1,23 @@
 //! The control protocol, version 1: one JSON object a line over the daemon's Unix socket.
 //!
-//! The client sends a [`Request`] line and reads the answer: no, one or many lines of a listing,
-//! then exactly one line that ends the answer ([`Reply::ends`]). Then it may send the next request
-//! on the same connection. Whoever may connect is decided by the socket's mode (0600) and the
-//! peer's credentials: root, or the user the daemon runs as.
+//! The daemon begins with a [`Hello`] line, which says what version it speaks and what the client may
+//! do, or with an error, and hangs up. Then the client sends a [`Request`] line and reads the answer: no,
+//! one or many lines of a listing, then exactly one line that ends the answer ([`Reply::ends`]). Then it
+//! may send the next request on the same connection.
 //!
-//! Bounds, which the daemon enforces: a request line holds at most [`MAX_REQUEST`] bytes, all that
-//! are under way together at most [`MAX_REQUESTS`], and it must be complete within [`TIMEOUT`] of
-//! its first byte; a client that does not read for as long, or is silent for [`IDLE`], is cut off; at
-//! most [`MAX_CLIENTS`] are served at a time.
+//! Who may connect is decided by the credentials of the peer (unix(7)): root and the user that the daemon
+//! runs as may do everything, members of the group `weir` everything but to disable the filter and to
+//! capture, members of the group `weir-ro` may send what [`Command::changes`] nothing. `[control]` of the
+//! settings file may name other groups.
+//!
+//! Bounds, which the daemon enforces: a request line holds at most [`MAX_REQUEST`] bytes, of those who may
+//! only look [`MAX_QUESTION`]; all that are under way together at most [`MAX_REQUESTS`]. A line must be
+//! complete within [`TIMEOUT`] of its first byte; a client that does not read for as long, or is silent
+//! for [`IDLE`], is cut off. At most [`MAX_CLIENTS`] are served at a time, of which some places are kept
+//! for those who may do more.
 //!
 //! ```text
+//! < {"hello":{"version":1,"weir":"0.1.0","access":"write"}}
 //! > {"version":1,"command":"memory"}
 //! < {"memory":[{"name":"states","limit":100000,"used":12,"peak":340,"reserved":1000000}]}
 //! < {"done":{"count":1}}
@@ -24,6 +31,7 @@
 mod captures;
 mod explain;
 mod flush;
+mod hello;
 mod history;
 mod info;
 mod limits;
@@ -44,6 +52,7 @@ use crate::explanation::Explanation;
 pub use captures::{Capture, CaptureBegun, MAX_FILTER};
 pub use explain::Explain;
 pub use flush::Flush;
+pub use hello::{Access, Hello};
 pub use history::{
     Commit, Cut, Entry, Expanded, Fate, History, MAX_COMMENT, MAX_CONFIRM_SECONDS, Rollback, Terms,
     Version,
@@ -69,6 +78,9 @@ pub const VERSION: u32 = 1;
 /// Longest request line in bytes, its newline included: room for a million table entries and the
 /// rules around them.
 pub const MAX_REQUEST: usize = 64 << 20;
+
+/// Longest request line of a client that may only look, its newline included.
+pub const MAX_QUESTION: usize = 64 << 10;
 
 /// Bytes of request lines, of all clients together, that the daemon holds at a time.
 pub const MAX_REQUESTS: usize = 2 * MAX_REQUEST;
@@ -101,6 +113,28 @@ pub struct Request {
     pub version: u32,
     /// What to do.
     pub command: Command,
+}
+
+impl Request {
+    /// Reads a line, its newline left out.
+    ///
+    /// # Errors
+    /// Says what is wrong with it; that it is of another version, if it is.
+    pub fn read(line: &[u8]) -> Result<Command, String> {
+        /// What every version of the protocol will have.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        if let Ok(Versioned { version }) = serde_json::from_slice(line)
+            && version != VERSION
+        {
+            return Err(format!("protocol version {version} is not spoken here, only {VERSION}"));
+        }
+        serde_json::from_slice::<Self>(line)
+            .map(|request| request.command)
+            .map_err(|error| format!("malformed request: {error}"))
+    }
 }
 
 /// What a client can ask for.
@@ -259,10 +293,48 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it does more than to look: then the client must be allowed to.
+    pub const fn changes(&self) -> bool {
+        match self {
+            Self::Rules
+            | Self::RulesIn { .. }
+            | Self::EtherRules
+            | Self::Anchors
+            | Self::States(_)
+            | Self::Info
+            | Self::Interfaces
+            | Self::Timeouts
+            | Self::Memory
+            | Self::Tables { .. }
+            | Self::TableEntries { .. }
+            | Self::Sources(_)
+            | Self::Explain(_)
+            | Self::History
+            | Self::RuleSet { .. } => false,
+            Self::Table(change) => !change.dry_run && !matches!(change.action, TableAction::Test),
+            Self::Load(_)
+            | Self::KillSources { .. }
+            | Self::Kill(_)
+            | Self::Flush(_)
+            | Self::Enable
+            | Self::Disable { .. }
+            | Self::Capture(_)
+            | Self::Commit(_)
+            | Self::Confirm
+            | Self::Rollback(_) => true,
+        }
+    }
+}
+
 /// One line from the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
+    /// The first line of the connection.
+    ///
+    /// `{"hello":{"version":1,"weir":"0.1.0","access":"write"}}`
+    Hello(Hello),
     /// The request was carried out, the listing is complete. Ends the answer.
     ///
     /// `{"done":{"count":3}}`

@@ -87,6 +87,7 @@ impl Reader<'_> {
             "threads" => self.threads(name, value),
             "nics" => self.nics(name, value),
             "memory" => self.memory(name, value),
+            "control" => self.control(name, value),
             "history" => self.history(name, value),
             _ => self.commit(name, value),
         }

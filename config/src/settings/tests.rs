@@ -22,7 +22,7 @@ fn everything_can_be_set() {
         "rules = \"/r\"\nsocket = \"/s\"\nstate_dir = \"/d\"\nlog = \"/l\"\n[ports]\nlan = \
          \"eth1\"\nwan = 'eth0'\nio = \"netmap\"\nbusy_poll = true\nworkers = 4\nlan_prefixes = [\"10.1.2.3/8\", \
          \"::1\"]\npropagate_link = false\n[threads]\nshare_cores = true\nrealtime = 7\n[nics]\ntune \
-         = false\nring = 512\ninterrupt_usecs = 0\nflow_control = true\n[memory]\nstates = 1_000\n[history]\nentries = 5\n\
+         = false\nring = 512\ninterrupt_usecs = 0\nflow_control = true\n[memory]\nstates = 1_000\n[control]\nwrite_group = \"\"\nread_group = \"staff\"\n[history]\nentries = 5\n\
          mebibytes = 6\n[commit]\ncut_percent = 7\n",
     )
     .expect("valid");
@@ -49,6 +49,7 @@ fn everything_can_be_set() {
             state_dir: "/d".into(),
             log: Log::File("/l".into()),
             memory: Memory { states: 1000 },
+            control: Control { write_group: String::new(), read_group: "staff".into() },
             history: History { entries: 5, mebibytes: 6 },
             commit: Commit { cut_percent: 7 },
         }
@@ -104,6 +105,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ("flow_control = true", "1:1: `flow_control` belongs to the section [nics]"),
         ("[ports]\nlan = 'pci:1'", "2:7: `pci:1` is no PCI path, as in pci:0000:01:00.0"),
         ("[memory]\nstates = 0", "2:10: `states` must be a number from 1 to 4294967295"),
+        ("[control]\nread_group = \"a b\"", "2:14: `read_group` must be the name of a group"),
         ("[history]\nentries = 0", "2:11: `entries` must be a number from 1 to 10000"),
         ("[history]\nmegabytes = 1", "2:1: unknown key `megabytes`, did you mean `mebibytes`?"),
         ("[commit]\ncut_percent = 101", "2:15: `cut_percent` must be a number from 0 to 100"),

@@ -243,7 +243,9 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
         }),
     };
     let control = Arc::new(Control::new(parts, announce));
-    server.start(Arc::clone(&control), Bounds::default()).map_err(|error| error.to_string())?;
+    server
+        .start(Arc::clone(&control), Bounds::default(), settings.groups.clone())
+        .map_err(|error| error.to_string())?;
     let reload = start_loader(&control, &settings.rules)?;
     start_deadline(&control)?;
     start_undoing(&control)?;

@@ -1,9 +1,10 @@
 //! The control socket: who may connect, one thread a client, bounds on everything a client can do.
 //!
 //! A client can hold one of [`MAX_CLIENTS`] threads for a bounded time, and nothing else: the workers
-//! never wait for it. What a client's thread does is in `session`, on a `connection` that keeps the
+//! never wait for it. Who may do what is decided in `access`. What a client's thread does is in `session`, on a `connection` that keeps the
 //! bounds.
 
+mod access;
 mod captures;
 mod changes;
 mod commits;
@@ -12,10 +13,10 @@ mod listings;
 mod room;
 mod session;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -24,8 +25,13 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::umask;
 use tracing::{debug, warn};
-use weir_shell::protocol::{IDLE, MAX_CLIENTS, MAX_REQUEST, MAX_REQUESTS, Reply, TIMEOUT};
+use weir_shell::protocol::{
+    Access, IDLE, MAX_CLIENTS, MAX_QUESTION, MAX_REQUEST, MAX_REQUESTS, Reply, TIMEOUT,
+};
 
+pub use self::access::Groups;
+use self::access::Peer;
+use self::connection::Connection;
 use self::session::Session;
 use crate::control::Control;
 
@@ -49,6 +55,8 @@ pub struct Bounds {
     pub clients: usize,
     /// Longest request in bytes.
     pub request: usize,
+    /// The same of clients that may only look.
+    pub question: usize,
     /// Bytes of the requests of all clients at a time.
     pub requests: usize,
 }
@@ -61,6 +69,7 @@ impl Default for Bounds {
             idle: IDLE,
             clients: MAX_CLIENTS,
             request: MAX_REQUEST,
+            question: MAX_QUESTION,
             requests: MAX_REQUESTS,
         }
     }
@@ -127,12 +136,30 @@ impl Server {
     ///
     /// # Errors
     /// When the kernel gives no thread or descriptor.
-    pub fn start(&self, control: Arc<Control>, bounds: Bounds) -> io::Result<()> {
+    pub fn start(&self, control: Arc<Control>, bounds: Bounds, groups: Groups) -> io::Result<()> {
+        if let Err(error) = self.open_to(&groups) {
+            warn!("{}: only root may connect: {error}", self.path.display());
+        }
         let listener = self.listener.try_clone()?;
         std::thread::Builder::new()
             .name("weir-control".into())
-            .spawn(move || accept(&listener, &control, bounds))
+            .spawn(move || accept(&listener, &control, bounds, &groups))
             .map(drop)
+    }
+
+    /// Lets the members of the groups connect that there are. Who else can is turned away.
+    fn open_to(&self, groups: &Groups) -> io::Result<()> {
+        let numbers = [groups.number(&groups.write), groups.number(&groups.read)];
+        let mode = match numbers {
+            [None, None] => return Ok(()),
+            // A socket has one group only.
+            [Some(_), Some(_)] => 0o666,
+            [one, other] => {
+                chown(&self.path, None, one.or(other))?;
+                0o660
+            }
+        };
+        fs::set_permissions(&self.path, Permissions::from_mode(mode))
     }
 }
 
@@ -143,14 +170,18 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds) {
+fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds, groups: &Groups) {
     // Each client's thread holds one of these.
     let places: Arc<()> = Arc::default();
     // Bytes of requests that are under way.
     let requests: Arc<AtomicUsize> = Arc::default();
     loop {
-        let stream = match listener.accept() {
-            Ok((stream, _)) => stream,
+        let accepted = listener.accept();
+        let (stream, peer) = match accepted.and_then(|(stream, _)| {
+            let peer = Peer::of(&stream, groups)?;
+            Ok((stream, peer))
+        }) {
+            Ok(client) => client,
             Err(error) => {
                 warn!("control socket: {error}");
                 // Out of descriptors, most likely: let clients finish.
@@ -158,29 +189,42 @@ fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds) {
                 continue;
             }
         };
-        if Arc::strong_count(&places) > bounds.clients {
+        let refuse = |stream: UnixStream, text: String| {
             // It fits the socket's buffer, or is lost; nobody waits for it.
             let _ = stream.set_nonblocking(true);
-            let _ = Session::new(stream, bounds, &requests).and_then(|mut session| {
-                session
-                    .connection
-                    .send(&Reply::Error(format!("more than {} clients", bounds.clients)))
-            });
+            let _ = Connection::new(stream, bounds, &requests).send(&Reply::Error(text));
+        };
+        let Some(access) = peer.access else {
+            refuse(stream, "permission denied".into());
+            continue;
+        };
+        let share = peer.share(bounds.clients);
+        if Arc::strong_count(&places) > share {
+            refuse(stream, format!("more than {share} clients"));
             continue;
         }
+        let mut session =
+            Session::new(Connection::new(stream, bounds.of(access), &requests), peer.uid, access);
         let control = Arc::clone(control);
         let place = Arc::clone(&places);
-        let requests = Arc::clone(&requests);
         let spawned = std::thread::Builder::new().name("weir-client".into()).spawn(move || {
-            let served = Session::new(stream, bounds, &requests)
-                .and_then(|mut session| session.serve(&control));
-            if let Err(error) = served {
+            if let Err(error) = session.serve(&control) {
                 debug!("control client: {error}");
             }
             drop(place);
         });
         if let Err(error) = spawned {
             warn!("control socket: no thread for a client: {error}");
+        }
+    }
+}
+
+impl Bounds {
+    /// Those of a client that may do so much.
+    const fn of(self, access: Access) -> Self {
+        match access {
+            Access::Read => Self { request: self.question, ..self },
+            Access::Write => self,
         }
     }
 }

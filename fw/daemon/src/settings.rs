@@ -13,6 +13,7 @@ use weir_hw::{Io, Wishes};
 use crate::developer::Developer;
 use crate::history::Bounds;
 use crate::run::Arguments;
+use crate::server::Groups;
 
 /// The settings file that is read if none is named, and may be absent then.
 const FILE: &str = "/etc/weir/weir.toml";
@@ -48,6 +49,8 @@ pub struct Settings {
     pub propagate_link: bool,
     /// Control socket.
     pub socket: PathBuf,
+    /// Who may use it besides root.
+    pub groups: Groups,
     /// What outlives the process: the rule sets that were in force.
     pub state_dir: PathBuf,
     /// How many of them are kept.
@@ -106,6 +109,11 @@ impl Settings {
             },
             propagate_link: arguments.propagate_link.unwrap_or(file.ports.propagate_link),
             socket: arguments.socket.unwrap_or(file.socket),
+            groups: Groups {
+                write: file.control.write_group,
+                read: file.control.read_group,
+                ..Groups::default()
+            },
             state_dir: arguments.state_dir.unwrap_or(file.state_dir),
             history: Bounds {
                 entries: file.history.entries as usize,

@@ -7,6 +7,7 @@ pub(crate) mod ledger;
 pub mod memory;
 pub(crate) mod netmap;
 pub(crate) mod packet;
+pub mod peer;
 pub mod region;
 pub(crate) mod ring;
 pub(crate) mod socket;

@@ -1,17 +1,10 @@
 //! One client: who it is, and the requests that it makes.
 
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
-use rustix::net::sockopt::socket_peercred;
-use rustix::process::geteuid;
 use tracing::{info, warn};
-use weir_shell::protocol::{Command, Done, Reply, Request, RuleListing, VERSION};
+use weir_shell::protocol::{Access, Command, Done, Hello, Reply, Request, RuleListing, VERSION};
 
-use super::Bounds;
 use super::connection::{Connection, Line};
 use crate::control::{Control, Refused};
 use crate::history::Author;
@@ -21,23 +14,21 @@ pub(super) struct Session {
     pub(super) connection: Connection,
     /// User id of the process at the other end when it connected.
     pub(super) uid: u32,
+    access: Access,
 }
 
 impl Session {
-    pub(super) fn new(
-        stream: UnixStream,
-        bounds: Bounds,
-        taken_by_all: &Arc<AtomicUsize>,
-    ) -> io::Result<Self> {
-        let uid = socket_peercred(stream.as_fd())?.uid.as_raw();
-        Ok(Self { connection: Connection::new(stream, bounds, taken_by_all), uid })
+    pub(super) const fn new(connection: Connection, uid: u32, access: Access) -> Self {
+        Self { connection, uid, access }
     }
 
     /// Answers requests until the client hangs up or breaks a bound.
     pub(super) fn serve(&mut self, control: &Control) -> io::Result<()> {
-        if self.uid != 0 && self.uid != geteuid().as_raw() {
-            return self.connection.send(&Reply::Error("permission denied".into()));
-        }
+        self.connection.send(&Reply::Hello(Hello {
+            version: VERSION,
+            weir: env!("CARGO_PKG_VERSION").into(),
+            access: self.access,
+        }))?;
         loop {
             let line = match self.connection.read_line() {
                 Ok(Line::Complete(line)) => line,
@@ -47,7 +38,10 @@ impl Session {
                     return Err(error);
                 }
             };
-            let reply = match request(&line) {
+            let reply = match Request::read(&line) {
+                Ok(command) if self.access == Access::Read && command.changes() => {
+                    Reply::Error("permission denied: you may look, but change nothing".into())
+                }
                 Ok(Command::Capture(capture)) => match self.capture(control, &capture)? {
                     Some(refused) => refused,
                     None => return Ok(()),
@@ -164,21 +158,4 @@ fn rules(listing: RuleListing) -> (usize, Reply) {
 /// The end of an answer that went well.
 pub(super) const fn done(count: u64) -> Reply {
     Reply::Done(Done { count, note: None })
-}
-
-/// Reads a request line; the error is for the client.
-fn request(line: &[u8]) -> Result<Command, String> {
-    /// What every version of the protocol will have.
-    #[derive(serde::Deserialize)]
-    struct Versioned {
-        version: u32,
-    }
-    if let Ok(Versioned { version }) = serde_json::from_slice(line)
-        && version != VERSION
-    {
-        return Err(format!("protocol version {version} is not spoken here, only {VERSION}"));
-    }
-    serde_json::from_slice::<Request>(line)
-        .map(|request| request.command)
-        .map_err(|error| format!("malformed request: {error}"))
 }

@@ -1,5 +1,6 @@
 //! The daemon's parts together: workers on the memory port, the control socket, the binary.
 
+mod access;
 mod captured;
 mod changes;
 mod cli;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use weir_daemon::control::{Control, Parts};
 use weir_daemon::history::{Bounds as Kept, History};
 use weir_daemon::rules::Programs;
-use weir_daemon::server::{Bounds, Server};
+use weir_daemon::server::{Bounds, Groups, Server};
 use weir_hw::Kind;
 use weir_shell::protocol::{
     Command, Done, Info, Load, Reply, Request, RuleListing, Source, State, StateQuery, VERSION,
@@ -39,8 +39,15 @@ pub(crate) struct Seat {
 /// States that memory is said to be reserved for.
 pub(crate) const RESERVED: u32 = 100_000;
 
+/// The groups that may look, and change things, in these tests.
+pub(crate) const MAY_LOOK: u32 = 4711;
+pub(crate) const MAY_CHANGE: u32 = 4712;
+
 /// Longest request in these tests.
 pub(crate) const MAX_REQUEST: usize = 2 << 20;
+
+/// Longest request of those who may only look.
+pub(crate) const MAX_QUESTION: usize = 4096;
 
 /// How long a slow client has in these tests.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(300);
@@ -81,9 +88,13 @@ impl Seat {
             idle: Duration::from_secs(10),
             clients: 8,
             request: MAX_REQUEST,
+            question: MAX_QUESTION,
             requests: MAX_REQUEST + (MAX_REQUEST >> 1),
         };
-        server.start(Arc::clone(&control), bounds).unwrap();
+        let file = directory.path().join("group");
+        std::fs::write(&file, format!("see:x:{MAY_LOOK}:\ndo:x:{MAY_CHANGE}:\n")).unwrap();
+        let groups = Groups { write: "do".into(), read: "see".into(), file };
+        server.start(Arc::clone(&control), bounds, groups).unwrap();
         Self { running, control, _server: server, directory, announced }
     }
 
@@ -91,7 +102,18 @@ impl Seat {
         self.directory.path().join("sock")
     }
 
+    /// A client that has been greeted.
     pub(crate) fn client(&self) -> Client {
+        let mut client = self.stranger();
+        match client.read() {
+            Some(Reply::Hello(hello)) => assert_eq!(hello.version, VERSION),
+            other => panic!("{other:?}"),
+        }
+        client
+    }
+
+    /// A client that has read nothing yet.
+    pub(crate) fn stranger(&self) -> Client {
         let stream = UnixStream::connect(self.path()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Client(BufReader::new(stream))
