@@ -7,7 +7,6 @@
 //! whose mailbox is full is stuck, and the process ends, which closes the bridge.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
 use weir_config::options::Limit;
@@ -17,12 +16,13 @@ use weir_engine::Program;
 use weir_engine::Tails;
 use weir_engine::source::Sources;
 use weir_engine::table::{Pages, Tables};
-use weir_shell::protocol::{Load, MAX_COMMENT, MAX_CONFIRM_SECONDS, Terms};
+use weir_shell::protocol::Load;
 
+use super::change::{Change, Manner, check_terms};
 use super::composition::{Composition, Piece};
 use super::pending::Pending;
 use super::{Control, InForce, Refused};
-use crate::history::{Author, History, Origin};
+use crate::history::History;
 use crate::mailbox::Letter;
 use crate::rules::Places;
 
@@ -37,48 +37,6 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// Under which number they are kept.
     pub number: Option<u64>,
-}
-
-/// A change of the rules: who makes it, and how.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// Who.
-    pub by: Author,
-    /// What is done, in the words of the command line.
-    pub what: String,
-    /// On which terms.
-    pub terms: Terms,
-}
-
-impl Change {
-    /// One that is made whatever it cuts, and holds.
-    pub fn plain(by: Author, what: impl Into<String>) -> Self {
-        Self { by, what: what.into(), terms: Terms { force: true, ..Terms::default() } }
-    }
-
-    /// What the history says of it.
-    fn origin(&self, rules: usize) -> Origin {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Origin {
-            time,
-            by: self.by.name(),
-            uid: self.by.uid(),
-            what: self.what.clone(),
-            comment: self.terms.comment.clone(),
-            rules: rules as u64,
-        }
-    }
-}
-
-/// How new rules are put in force.
-pub(super) struct Manner<'a> {
-    /// Said behind their origin.
-    pub(super) remark: &'a str,
-    /// Whether they may cut more states than the settings allow; `None`: nobody asks.
-    pub(super) may_cut: Option<bool>,
-    /// Called with the number of rules when everything is right, before the first worker hears of
-    /// them; not if they are in force already.
-    pub(super) before: &'a mut dyn FnMut(usize) -> Result<(), Refused>,
 }
 
 impl Control {
@@ -402,17 +360,4 @@ impl Control {
 /// An anchor that nothing fills and no rule calls.
 pub(super) fn no_anchor(path: &str) -> Refused {
     Refused::Error(format!("Anchor '{path}' not found."))
-}
-
-/// Bounds of what a client says about a change.
-fn check_terms(terms: &Terms) -> Result<(), Refused> {
-    if terms.comment.len() > MAX_COMMENT || terms.comment.chars().any(char::is_control) {
-        let text = format!("a comment is one line of at most {MAX_COMMENT} bytes");
-        return Err(Refused::Error(text));
-    }
-    if terms.confirm.is_some_and(|seconds| !(1..=MAX_CONFIRM_SECONDS).contains(&seconds)) {
-        let text = format!("a change waits 1 to {MAX_CONFIRM_SECONDS} seconds to be confirmed");
-        return Err(Refused::Error(text));
-    }
-    Ok(())
 }

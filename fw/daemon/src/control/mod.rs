@@ -10,6 +10,7 @@
 
 mod best;
 mod captures;
+mod change;
 mod composition;
 mod cut;
 mod explain;
@@ -48,7 +49,8 @@ use crate::mailbox::{Letter, Mailbox, Report, RuleMatcher};
 use crate::rules::{Places, Programs};
 
 pub use captures::Watch;
-pub use loading::{Change, Loaded};
+pub use change::Change;
+pub use loading::Loaded;
 pub use past::Found;
 pub use pending::Undone;
 

@@ -6,8 +6,8 @@ use tracing::error;
 use weir_config::rules::{Rule, RuleSet};
 use weir_shell::protocol::{self, Entry, Expanded, Fate, Load, Part, Rollback, Version};
 
+use super::change::Change;
 use super::composition::{Composition, Piece};
-use super::loading::Change;
 use super::{Control, Loaded, Refused};
 
 /// A start has found this.

@@ -246,7 +246,12 @@ impl History {
     fn write(&self, origin: Origin, body: &Body, fate: Fate) -> io::Result<u64> {
         let number = self.newest()?.map_or(1, |name| name.number.saturating_add(1));
         let header = Header::new(number, origin, body);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        if !self.directory.is_dir() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+            if let Some(parent) = self.directory.parent() {
+                File::open(parent)?.sync_all()?;
+            }
+        }
         let unfinished = self.directory.join(UNFINISHED);
         let written = entry::text(&header, body)
             .and_then(|text| write_and_sync(&unfinished, &text))
