@@ -268,17 +268,32 @@ impl Prepared {
     }
 
     /// Takes care of the NIC for so many workers, before it is opened: queues, rings, hash, flow
-    /// control; the interrupts of its queues go to these CPUs in turn.
-    pub fn care(&mut self, wishes: &Wishes, workers: usize, interrupts: &[u32]) {
+    /// control, how long it gathers frames.
+    pub fn care(&mut self, wishes: &Wishes, workers: usize) {
         if self.interface.is_virtual() {
             return;
         }
-        let report = care::care(
-            &Real { control: self.control.as_fd(), index: self.interface.index },
-            wishes,
-            workers,
-            interrupts,
-        );
+        let report = care::care(&self.device(), wishes, workers);
+        self.enter(report);
+        if let Ok(queues) = ethtool::receive_queues(self.control.as_fd(), &self.interface.name) {
+            self.interface.receive_queues = queues.max(1);
+        }
+    }
+
+    /// Has the queues of the NIC interrupt these CPUs in turn, after it was opened.
+    pub fn point_interrupts(&mut self, wishes: &Wishes, cpus: &[u32]) {
+        if !self.interface.is_virtual() {
+            let report = care::point(&self.device(), wishes, cpus);
+            self.enter(report);
+        }
+    }
+
+    fn device(&self) -> Real<'_> {
+        Real { control: self.control.as_fd(), index: self.interface.index }
+    }
+
+    /// Enters what steps of care have come to.
+    fn enter(&mut self, report: care::Report) {
         let taken = report.undo.into_iter().map(|(name, undo)| Change::Care(name, undo));
         self.changes.extend(taken);
         report.warnings.into_iter().for_each(|warning| self.notice(warning));
@@ -290,9 +305,6 @@ impl Prepared {
                 text,
                 warns: false,
             });
-        }
-        if let Ok(queues) = ethtool::receive_queues(self.control.as_fd(), &self.interface.name) {
-            self.interface.receive_queues = queues.max(1);
         }
     }
 

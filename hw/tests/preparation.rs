@@ -59,13 +59,16 @@ fn everything_is_as_it_was_after_either_kind() {
         lab.inside(At::Box, || {
             let mut ports = pair();
             for port in &mut ports {
-                port.care(&Wishes::default(), 1, &[0]);
+                port.care(&Wishes::default(), 1);
                 let [notice] = port.notices() else { panic!("{:?}", port.notices()) };
                 assert!(notice.text.starts_with("veth has no queues, no ring sizes, "), "{notice}");
                 assert!(!notice.warns);
             }
             let opened = open(&Wanted::new(io, 1), &mut ports).unwrap();
             assert_eq!(opened.kind, kind);
+            for port in &mut ports {
+                port.point_interrupts(&Wishes::default(), &[0]);
+            }
             let during = state(&lab);
             assert_ne!(during, before);
             assert!(during.contains("net.ipv6.conf.lan0.disable_ipv6 = 1"), "{during}");

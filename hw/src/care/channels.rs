@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::{Device, Outcome, Step};
-use crate::sys::ethtool::Table;
+use super::{Device, Outcome, Step, Undo};
+use crate::sys::ethtool::{Hash, Table};
 
 // Words of `struct ethtool_channels`: maxima, then what they are.
 const RX: usize = 1;
@@ -40,13 +40,8 @@ impl Step for Channels {
             }
         }
         let most = before[COMBINED].max(before[RX]).max(1);
-        let undo = if wanted == before {
-            None
-        } else {
-            super::change(device, Table::Channels, &wanted)?;
-            let undo: super::Undo = Box::new(move |device| device.write(Table::Channels, &before));
-            Some(undo)
-        };
+        let undo =
+            if wanted == before { None } else { Some(set(device, before, &wanted, self.workers)?) };
         Ok(match undo {
             undo if most < self.workers => Outcome::Partly(
                 undo,
@@ -60,6 +55,32 @@ impl Step for Channels {
             None => Outcome::AsItWas,
         })
     }
+}
+
+/// Sets the number of queues. There cannot be fewer than the indirection table names, if somebody has set
+/// that (`ethtool_set_channels`), as a weir with more workers that was killed: it is narrowed first then.
+fn set(device: &dyn Device, before: Vec<u32>, wanted: &[u32], workers: u32) -> io::Result<Undo> {
+    let Err(refusal) = super::change(device, Table::Channels, wanted) else {
+        return Ok(Box::new(move |device| device.write(Table::Channels, &before)));
+    };
+    let table = device.hash().map(|hash| hash.table).unwrap_or_default();
+    if refusal.raw_os_error() != Some(libc::EINVAL) || table.iter().all(|&queue| queue < workers) {
+        return Err(refusal);
+    }
+    let narrowed = (0..workers).cycle().take(table.len()).collect();
+    let set_table = |device: &dyn Device, table| {
+        let transform = device.hash()?.transform;
+        device.set_hash(&Hash { table, key: Vec::new(), function: 0, transform })
+    };
+    set_table(device, narrowed)?;
+    if let Err(refusal) = super::change(device, Table::Channels, wanted) {
+        set_table(device, table)?;
+        return Err(refusal);
+    }
+    Ok(Box::new(move |device| {
+        device.write(Table::Channels, &before)?;
+        set_table(device, table)
+    }))
 }
 
 /// How many queues receive at present.

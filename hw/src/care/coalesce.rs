@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Device, Outcome, Step};
+use super::{Device, Outcome, Step, lack};
 use crate::sys::ethtool::Table;
 
 // Words of `struct ethtool_coalesce`.
@@ -38,7 +38,12 @@ impl Step for Coalesce {
         if wanted == before {
             return Ok(Outcome::AsItWas);
         }
-        super::change(device, Table::Coalesce, &wanted)?;
+        if let Err(refusal) = super::change(device, Table::Coalesce, &wanted) {
+            // virtio_net shows that it waits for nothing, and lets nobody change it.
+            let adaptive = before[ADAPTIVE_RX] != 0 || before[ADAPTIVE_TX] != 0;
+            let waits = adaptive || [RX_USECS, TX_USECS].iter().any(|&at| before[at] > self.usecs);
+            return if waits { Err(refusal) } else { lack() };
+        }
         Ok(Outcome::Changed(Box::new(move |device| device.write(Table::Coalesce, &before))))
     }
 }

@@ -19,6 +19,9 @@ pub(crate) trait Device {
     /// Writes a table that was read before and changed.
     fn write(&self, table: Table, words: &[u32]) -> io::Result<()>;
 
+    /// Has the link negotiated anew: it is lost for as long as that takes.
+    fn renegotiate(&self) -> io::Result<()>;
+
     /// How it spreads frames over its queues.
     fn hash(&self) -> io::Result<Hash>;
 
@@ -77,6 +80,10 @@ impl Device for Real<'_> {
 
     fn write(&self, table: Table, words: &[u32]) -> io::Result<()> {
         ethtool::write(self.control, &self.name()?, table, words)
+    }
+
+    fn renegotiate(&self) -> io::Result<()> {
+        ethtool::renegotiate(self.control, &self.name()?)
     }
 
     fn hash(&self) -> io::Result<Hash> {

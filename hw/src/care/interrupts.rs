@@ -51,7 +51,13 @@ impl Step for Affinity<'_> {
         }
         let undo = (!before.is_empty()).then(|| -> super::Undo {
             Box::new(move |device| {
-                all(before.iter().map(|(interrupt, was)| device.set_affinity(*interrupt, was)))
+                all(before.iter().map(|(interrupt, was)| {
+                    match device.set_affinity(*interrupt, was) {
+                        // The driver has given it up with the XDP program that it had it for.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                        outcome => outcome,
+                    }
+                }))
             })
         });
         Ok(match (undo, refused) {

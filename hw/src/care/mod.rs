@@ -89,20 +89,10 @@ pub(crate) struct Report {
     pub(crate) lacks: Vec<&'static str>,
 }
 
-/// Takes the steps for a NIC that so many workers share. Its queue `q` interrupts CPU
-/// `interrupts[q % interrupts.len()]`.
-pub(crate) fn care(
-    device: &dyn Device,
-    wishes: &Wishes,
-    workers: usize,
-    interrupts: &[u32],
-) -> Report {
-    let mut report = Report::default();
-    if !wishes.tune {
-        return report;
-    }
-    // The number of queues comes first: drivers make rings, hash and interrupts anew with it.
-    let steps: [&dyn Step; 8] = [
+/// Takes the steps for a NIC that so many workers share, before it is opened as a port.
+pub(crate) fn care(device: &dyn Device, wishes: &Wishes, workers: usize) -> Report {
+    // The number of queues comes first: drivers make rings and hash anew with it.
+    let steps: [&dyn Step; 7] = [
         &channels::Channels { workers: workers as u32 },
         &rings::Rings { entries: wishes.ring },
         &pause::Pause { on: wishes.flow_control },
@@ -110,11 +100,22 @@ pub(crate) fn care(
         &hash::Key { word: wishes.hash_word },
         &hash::Table { queues: workers as u32 },
         &coalesce::Coalesce { usecs: wishes.interrupt_usecs },
-        &interrupts::Affinity { cpus: interrupts },
     ];
     // One worker has all queues: how they share is all the same.
-    let matters = |step: &&dyn Step| workers > 1 || !step.shares_out();
-    for step in steps.into_iter().filter(matters) {
+    let matters = |step: &&dyn Step| wishes.tune && (workers > 1 || !step.shares_out());
+    take(device, steps.into_iter().filter(matters))
+}
+
+/// Points the interrupts of a NIC's queue `q` to CPU `cpus[q % cpus.len()]`, when it is open: ixgbe and
+/// its like give up all interrupts and take new ones for the first XDP program.
+pub(crate) fn point(device: &dyn Device, wishes: &Wishes, cpus: &[u32]) -> Report {
+    let step: &dyn Step = &interrupts::Affinity { cpus };
+    take(device, wishes.tune.then_some(step).into_iter())
+}
+
+fn take<'a>(device: &dyn Device, steps: impl Iterator<Item = &'a dyn Step>) -> Report {
+    let mut report = Report::default();
+    for step in steps {
         match step.take(device) {
             Ok(Outcome::AsItWas) => {}
             Ok(Outcome::Changed(undo)) => report.undo.push((step.name(), undo)),

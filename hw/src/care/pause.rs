@@ -2,13 +2,18 @@
 
 use std::io;
 
-use super::{Device, Outcome, Step};
+use super::{Device, Outcome, Step, Undo};
 use crate::sys::ethtool::Table;
 
 // Words of `struct ethtool_pauseparam`.
 const NEGOTIATE: usize = 1;
 const RX: usize = 2;
 const TX: usize = 3;
+
+/// Drivers that set the NIC at once, and go on offering pause frames to the neighbour until the link is
+/// negotiated anew. What both have offered by then wins whenever the link comes up
+/// (`e1000e_set_pauseparam` and `e1000e_config_fc_after_link_up`, and their like).
+const STILL_OFFERING: [&str; 4] = ["e1000", "e1000e", "igb", "igc"];
 
 /// Switches pause frames off or on.
 pub(super) struct Pause {
@@ -49,6 +54,23 @@ impl Step for Pause {
             }
             super::change(device, Table::Pause, &wanted)?;
         }
-        Ok(Outcome::Changed(Box::new(move |device| device.write(Table::Pause, &before))))
+        let offered = offer(device, &wanted);
+        let undo: Undo = Box::new(move |device| {
+            device.write(Table::Pause, &before)?;
+            offer(device, &before)
+        });
+        Ok(match offered {
+            Ok(()) => Outcome::Changed(undo),
+            Err(error) => Outcome::Partly(
+                Some(undo),
+                format!("its link is not negotiated anew ({error}): {}", self.consequence()),
+            ),
+        })
     }
+}
+
+/// Has the neighbour offered what was set, where it is not anyway.
+fn offer(device: &dyn Device, set: &[u32]) -> io::Result<()> {
+    let still_offering = STILL_OFFERING.contains(&device.driver().name.as_str());
+    if set[NEGOTIATE] == 0 && still_offering { device.renegotiate() } else { Ok(()) }
 }

@@ -13,6 +13,8 @@ struct State {
     hash: Option<Hash>,
     fields: BTreeMap<u32, u64>,
     affinity: BTreeMap<u32, String>,
+    /// Whether the neighbour is offered pause frames, where that is not what is set.
+    offers: Option<bool>,
 }
 
 #[derive(Default)]
@@ -26,6 +28,8 @@ struct Double {
     broken: Option<(&'static str, i32)>,
     /// What a write answers that changes whether pause frames are negotiated.
     negotiation: Option<i32>,
+    /// Somebody has set the indirection table: no queue that it names can be taken away.
+    table_is_set: bool,
     /// An interrupt that stays where it is.
     stuck: std::cell::Cell<Option<u32>>,
     writes: RefCell<Vec<&'static str>>,
@@ -63,8 +67,8 @@ impl Device for Double {
 
     fn write(&self, table: Table, words: &[u32]) -> io::Result<()> {
         self.wrote(name(table))?;
-        let mut state = self.state.borrow_mut();
-        let Some(known) = state.tables.get_mut(&table) else { return lack() };
+        let State { tables, hash, .. } = &mut *self.state.borrow_mut();
+        let Some(known) = tables.get_mut(&table) else { return lack() };
         if let Some(code) = self.negotiation.filter(|_| table == Table::Pause)
             && words[1] != known[1]
         {
@@ -75,7 +79,18 @@ impl Device for Double {
             assert_eq!(words[1..5], known[1..5], "maxima are not to be set");
             assert!((1..5).all(|i| words[i + 4] <= words[i]), "{words:?}");
         }
+        let named = hash.as_ref().and_then(|hash| hash.table.iter().max());
+        if table == Table::Channels && self.table_is_set && named.is_some_and(|&n| n >= words[8]) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         *known = words.to_vec();
+        Ok(())
+    }
+
+    fn renegotiate(&self) -> io::Result<()> {
+        self.wrote("link")?;
+        let mut state = self.state.borrow_mut();
+        state.offers = state.tables.get(&Table::Pause).map(|pause| pause[2..] != [0, 0]);
         Ok(())
     }
 
@@ -123,7 +138,11 @@ impl Device for Double {
         if self.stuck.get() == Some(interrupt) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        self.state.borrow_mut().affinity.insert(interrupt, cpus.to_owned());
+        let mut state = self.state.borrow_mut();
+        let Some(known) = state.affinity.get_mut(&interrupt) else {
+            return Err(io::Error::from_raw_os_error(libc::ENOENT));
+        };
+        cpus.clone_into(known);
         Ok(())
     }
 }
@@ -148,13 +167,23 @@ fn ixgbe() -> Double {
     let interrupts: Vec<_> = interrupts.chain([(48, "eth0".to_owned())]).collect();
     let affinity = interrupts.iter().map(|(number, _)| (*number, "0-7".to_owned())).collect();
     let fields = BTreeMap::from([(1, 0xf0), (2, 0x30), (5, 0xf0), (6, 0x30)]);
-    let state = RefCell::new(State { tables, hash: Some(hash), fields, affinity });
+    let state = RefCell::new(State { tables, hash: Some(hash), fields, affinity, offers: None });
     Double { driver: "ixgbe", state, interrupts, ..Double::default() }
 }
 
 /// With the interrupts where the workers are.
 fn care(device: &Double, wishes: &Wishes, cpus: &[u32]) -> Report {
-    super::care(device, wishes, cpus.len(), cpus)
+    for_workers(cpus.len(), device, wishes, cpus)
+}
+
+/// Before it is opened, and after.
+fn for_workers(workers: usize, device: &Double, wishes: &Wishes, cpus: &[u32]) -> Report {
+    let mut report = super::care(device, wishes, workers);
+    let after = point(device, wishes, cpus);
+    report.undo.extend(after.undo);
+    report.warnings.extend(after.warnings);
+    report.lacks.extend(after.lacks);
+    report
 }
 
 fn undo(device: &Double, report: Report) {
@@ -251,7 +280,7 @@ fn one_interrupt_that_cannot_go_back_keeps_no_other() {
 #[test]
 fn interrupts_go_elsewhere_if_so_wished() {
     let device = ixgbe();
-    let _kept = super::care(&device, &Wishes::default(), 4, &[0, 6]);
+    let _kept = for_workers(4, &device, &Wishes::default(), &[0, 6]);
     let state = device.state.borrow();
     assert_eq!(state.tables[&Table::Channels][8], 4);
     let affinity: Vec<&str> = (40..44).map(|number| &*state.affinity[&number]).collect();
@@ -292,6 +321,33 @@ fn pause_frames_are_not_negotiated_where_that_can_be_helped() {
 }
 
 #[test]
+fn a_driver_that_goes_on_offering_pause_frames_is_made_to_stop() {
+    let found = |driver| {
+        let device = Double { driver, ..ixgbe() };
+        device.state.borrow_mut().offers = Some(true);
+        device
+    };
+    let device = found("igb");
+    let report = care(&device, &Wishes::default(), &[0]);
+    assert_eq!((device.state.borrow().offers, &report.warnings[..]), (Some(false), &[][..]));
+    // Back to what is negotiated, the driver sees to itself.
+    device.writes.borrow_mut().clear();
+    undo(&device, report);
+    assert!(!device.writes.borrow().contains(&"link"));
+
+    let device = found("ixgbe");
+    let _kept = care(&device, &Wishes::default(), &[0]);
+    assert!(!device.writes.borrow().contains(&"link"), "a link lost for nothing");
+
+    let device = Double { broken: Some(("link", libc::EAGAIN)), ..found("e1000e") };
+    let report = care(&device, &Wishes::default(), &[0]);
+    let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+    assert!(warning.starts_with("its link is not negotiated anew"), "{warning}");
+    assert_eq!(device.state.borrow().tables[&Table::Pause], [0, 0, 0, 0]);
+    assert!(report.undo.iter().any(|(name, _)| *name == "flow control"));
+}
+
+#[test]
 fn what_is_shown_and_cannot_be_changed_is_a_failure() {
     for (what, name) in [("pause", "flow control"), ("rings", "ring sizes")] {
         let device = Double { broken: Some((what, libc::EOPNOTSUPP)), ..ixgbe() };
@@ -300,6 +356,22 @@ fn what_is_shown_and_cannot_be_changed_is_a_failure() {
         assert!(warning.starts_with(&format!("cannot set {name} (refused: ")), "{warning}");
         assert_eq!(report.lacks, [""; 0]);
     }
+}
+
+#[test]
+fn a_nic_that_waits_for_nothing_and_cannot_wait_is_not_complained_about() {
+    let device = |usecs| {
+        let device = Double { broken: Some(("coalesce", libc::EOPNOTSUPP)), ..ixgbe() };
+        let mut coalesce = vec![0; 23];
+        coalesce[1] = usecs;
+        device.state.borrow_mut().tables.insert(Table::Coalesce, coalesce);
+        device
+    };
+    let report = care(&device(0), &Wishes::default(), &[0]);
+    assert_eq!((&report.lacks[..], &report.warnings[..]), (&["interrupt coalescing"][..], &[][..]));
+    let report = care(&device(50), &Wishes::default(), &[0]);
+    let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+    assert!(warning.starts_with("cannot set interrupt coalescing (refused: "), "{warning}");
 }
 
 #[test]
@@ -315,6 +387,33 @@ fn rings_are_as_long_as_a_power_of_two() {
 fn too_few_queues_are_said_with_the_consequence() {
     let report = care(&ixgbe(), &Wishes::default(), &[0; 64]);
     assert!(report.warnings[0].contains("63 queue(s) for 64 workers"), "{:?}", report.warnings);
+}
+
+#[test]
+fn a_table_that_names_more_queues_is_narrowed_and_given_back() {
+    for cpus in [&[0][..], &[0, 1]] {
+        let device = Double { table_is_set: true, ..ixgbe() };
+        let found = device.state.borrow().clone();
+        let report = care(&device, &Wishes::default(), cpus);
+        assert_eq!((&report.warnings, &report.lacks), (&vec![], &vec![]));
+        let workers = cpus.len() as u32;
+        assert_eq!(device.state.borrow().tables[&Table::Channels][8], workers);
+        let table = device.state.borrow().hash.clone().unwrap().table;
+        assert!(table.iter().all(|&queue| queue < workers) && table.contains(&(workers - 1)));
+        undo(&device, report);
+        assert_eq!(*device.state.borrow(), found);
+    }
+}
+
+#[test]
+fn interrupts_that_were_given_up_need_not_go_back() {
+    let device = ixgbe();
+    let report = care(&device, &Wishes::default(), &[3]);
+    for interrupt in 40..48 {
+        device.state.borrow_mut().affinity.remove(&interrupt);
+    }
+    undo(&device, report);
+    assert_eq!(device.state.borrow().affinity.len(), 1);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::socket::InterfaceRequest;
 
 // Commands.
 const GDRVINFO: u32 = 0x03;
+const NWAY_RST: u32 = 0x09;
 const GLINKSETTINGS: u32 = 0x4c;
 
 /// More words of link modes than any kernel has (4 in 2025), so that a bad answer allocates little.
@@ -145,6 +146,12 @@ pub(crate) fn write(
     words[0] = table.set();
     // SAFETY: the kernel reads one structure of this length.
     unsafe { request(control, interface, &mut words) }
+}
+
+/// Restarts the negotiation of the link.
+pub(crate) fn renegotiate(control: BorrowedFd<'_>, interface: &str) -> io::Result<()> {
+    // SAFETY: the kernel reads nothing behind the command, and writes nothing.
+    unsafe { request(control, interface, &mut [NWAY_RST]) }
 }
 
 /// How many queues receive at present.

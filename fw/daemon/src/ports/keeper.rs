@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use weir_hw::{Kind, LinkState, LinkWatch, Opened, Prepared, Wanted};
 
 use super::propagation::{Action, Propagation};
-use super::{Seats, care, find, refused, tell};
+use super::{Seats, care, find, refused, settle, tell};
 use crate::hold::Hold;
 use crate::mailbox::{Letter, Mailbox};
 use crate::notify::notify;
@@ -115,12 +115,15 @@ impl Keeper {
 
     fn run(mut self, mut changes: Receiver<()>) {
         loop {
-            let again = self.look();
             if let Some(back) = self.stop.take() {
                 self.release_all();
                 // Nobody waits for them any more: they are set back where they are.
                 let _ = back.send(self.prepared);
                 return;
+            }
+            let again = self.look();
+            if self.stop.is_some() {
+                continue;
             }
             let next = if self.closed.is_some() { RETRY } else { LOOK };
             let next =
@@ -270,6 +273,9 @@ impl Keeper {
                     Letter::Ports(Box::new(berth), done)
                 });
                 tell(&mut self.prepared);
+                if let Some(propagation) = &mut self.propagation {
+                    propagation.wait(Instant::now());
+                }
                 warn!(
                     "{} and {} are both there: the bridge is open again ({})",
                     self.seats.names[0], self.seats.names[1], opened.reason
@@ -302,7 +308,10 @@ impl Keeper {
         let io = self.kind.io().unwrap_or(self.settings.io);
         let busy_poll = self.settings.busy_poll;
         let wanted = Wanted { io, workers: self.mailboxes.len(), busy_poll };
-        weir_hw::open(&wanted, &mut self.prepared).map_err(|error| error.to_string())
+        let opened =
+            weir_hw::open(&wanted, &mut self.prepared).map_err(|error| error.to_string())?;
+        settle(&mut self.prepared, &self.settings, &self.seats);
+        Ok(opened)
     }
 
     /// Says why the bridge cannot be opened, if that is new.

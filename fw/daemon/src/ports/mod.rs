@@ -32,6 +32,7 @@ pub fn open(settings: &Settings, seats: &Seats) -> Result<([Prepared; 2], Opened
     let wanted =
         Wanted { io: settings.io, workers: settings.workers.into(), busy_poll: settings.busy_poll };
     let mut opened = weir_hw::open(&wanted, &mut prepared).map_err(|error| error.to_string())?;
+    settle(&mut prepared, settings, seats);
     settings.developer.wrap(&mut opened)?;
     tell(&mut prepared);
     let faster = opened.faster.as_ref().map(|faster| format!("; faster would be: {faster}"));
@@ -58,8 +59,15 @@ pub fn steering(prepared: &[Prepared; 2], opened: &Opened) -> Option<Steering> {
 fn care(port: &mut Prepared, settings: &Settings, seats: &Seats) {
     let ring = weir_hw::open::longest_ring(settings.io, settings.nics.ring);
     let wishes = Wishes { ring, hash_word: seats.hash_word, ..settings.nics };
+    port.care(&wishes, seats.plan.workers.len());
+}
+
+/// Takes care of what waits until the ports are open.
+fn settle(prepared: &mut [Prepared; 2], settings: &Settings, seats: &Seats) {
     let interrupts = seats.interrupts(settings.threads.realtime.is_some());
-    port.care(&wishes, seats.plan.workers.len(), &interrupts);
+    for port in prepared {
+        port.point_interrupts(&settings.nics, &interrupts);
+    }
 }
 
 /// Says what there is to say about the preparation, once.

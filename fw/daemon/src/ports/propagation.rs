@@ -40,6 +40,12 @@ impl Propagation {
         self.held[port]
     }
 
+    /// Both ports were opened anew, for which drivers may have let their links go: these have time to
+    /// come back.
+    pub(super) fn wait(&mut self, now: Instant) {
+        self.grace = [Some(now + GRACE); 2];
+    }
+
     /// What is to be done, given which ports have a link, and when to ask again at the latest.
     pub(super) fn step(
         &mut self,
@@ -125,6 +131,15 @@ mod tests {
         let mut ports = Propagation::new([true; 2], now);
         assert_eq!(ports.step([true, false], now), (None, Some(now + GRACE)));
         assert_eq!(ports.step([true, false], now + GRACE).0, Some(Action::Hold(0)));
+    }
+
+    #[test]
+    fn links_that_go_while_ports_are_opened_are_waited_for() {
+        let (mut ports, now) = started();
+        ports.wait(now);
+        assert_eq!(ports.step([true, false], now), (None, Some(now + GRACE)));
+        assert_eq!(ports.step(UP, now), (None, None));
+        assert_eq!(ports.step([true, false], now).0, Some(Action::Hold(0)));
     }
 
     #[test]
