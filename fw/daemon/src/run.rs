@@ -48,8 +48,12 @@ use crate::server::{Bounds, Server};
 use crate::settings::Settings;
 use crate::worker::{self, Worker};
 
-/// How long workers may take to stop.
+/// How long threads may take to hear that it is over.
 const STOP: Duration = Duration::from_millis(800);
+
+/// How long ports may take to close after that, when nothing passes any more: drivers reset a NIC that
+/// an XDP program leaves.
+const CLOSING: Duration = Duration::from_secs(8);
 
 /// How long the log writers may take for what is left at the end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -254,10 +258,14 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
 
     let code = attend(&happened, &reload);
     let _ = notify("STOPPING=1");
+    let failed = code != ExitCode::SUCCESS;
+    let ports = call_back(&news);
+    // Before they are closed, since links that go by that are nothing to pass on.
+    let early = if failed { None } else { ports.recv_timeout(STOP).ok() };
     stop.store(true, Ordering::Relaxed);
     crew.bells.iter().for_each(Bell::ring);
-    await_end(&happened, crew.running, code != ExitCode::SUCCESS);
-    restore(&news);
+    await_end(&happened, crew.running, failed);
+    restore(early.or_else(|| ports.recv_timeout(CLOSING).ok()));
     writer.finish(LAST_WORDS);
     drop(server);
     info!("stopped");
@@ -587,7 +595,8 @@ fn attend(happened: &Receiver<Event>, reload: &Sender<()>) -> ExitCode {
 
 /// Waits until the workers have closed their ports, but not for ever.
 fn await_end(happened: &Receiver<Event>, running: usize, one_has_ended: bool) {
-    let deadline = Instant::now() + STOP;
+    // One that fails may have done so because another one is stuck.
+    let deadline = Instant::now() + if one_has_ended { STOP } else { CLOSING };
     let mut left = running - usize::from(one_has_ended);
     while left > 0 {
         match happened.recv_deadline(deadline) {
@@ -601,15 +610,20 @@ fn await_end(happened: &Receiver<Event>, running: usize, one_has_ended: bool) {
     }
 }
 
-/// Sets the interfaces back to what they were. A keeper that is busy with them is not waited for long.
-fn restore(news: &Sender<News>) {
-    let (back, prepared) = bounded(1);
+/// Has the keeper give the ports back, as soon as it can.
+fn call_back(news: &Sender<News>) -> Receiver<[Prepared; 2]> {
+    let (back, ports) = bounded(1);
     let _ = news.send(News::Stop(back));
-    let Ok(prepared) = prepared.recv_timeout(STOP) else {
+    ports
+}
+
+/// Sets the interfaces back to what they were, unless the keeper does not let go of them.
+fn restore(ports: Option<[Prepared; 2]>) {
+    let Some(ports) = ports else {
         warn!("the ports are busy: their interfaces are left as they are");
         return;
     };
-    for notice in prepared.into_iter().flat_map(Prepared::restore) {
+    for notice in ports.into_iter().flat_map(Prepared::restore) {
         warn!("{notice}");
     }
 }
