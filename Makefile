@@ -14,7 +14,7 @@ ROOT   := $(if $(SUDO),env $(RUNNER)="$(SUDO)")
 # What is installed first is needed by what comes then.
 .NOTPARALLEL:
 
-.PHONY: all help weir static check test unit scenarios test-netmap deb test-deb demo bench bench-compare bench-flood fuzz-quick deps clean
+.PHONY: all help weir static check test unit scenarios test-vm test-netmap deb test-deb demo bench bench-compare bench-flood fuzz-quick deps clean
 
 all: weir
 
@@ -61,11 +61,18 @@ unit: ## the tests that need no root
 scenarios: weir ## the lab's tests alone; make scenarios ONLY=xdp_inet6
 	$(ROOT) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --locked -p weir-tests --test scenarios -- $(ONLY)
 
+# A kernel image of Debian, unpacked with its modules; that of the package index if none is named.
+VM_KERNEL ?=
+test-vm: weir ## care of real NIC drivers, in virtual machines (needs QEMU; minutes); VM_KERNEL=... QEMU=...
+	kernel=$(or $(VM_KERNEL),$$(.ci/kernel $(TARGET)/vm)) && \
+	VM_KERNEL=$$kernel WEIR_BIN=$(abspath $(TARGET)/release/weir) RUST_TEST_THREADS=1 \
+		$(CARGO) test --locked -p weir-tests --test vm -- --nocapture $(ONLY)
+
 test-netmap: ## weir on a real netmap module, in a virtual machine; NETMAP_KO=... NETMAP_KERNEL=...
 ifdef NETMAP_KO
-	$(MAKE) static
-	WEIR_BIN=$(abspath $(TARGET)/static/$(HOST)/release/weir) \
-		$(CARGO) test --locked -p weir-tests --test netmap -- --nocapture
+	$(MAKE) weir
+	WEIR_BIN=$(abspath $(TARGET)/release/weir) \
+		RUST_TEST_THREADS=1 $(CARGO) test --locked -p weir-tests --test netmap -- --nocapture $(ONLY)
 else
 	@echo "skipped: NETMAP_KO=/path/netmap.ko names no netmap module, so nothing was tried on a real one"
 endif

@@ -4,22 +4,33 @@
 //! The module is no part of this repository. `NETMAP_KO` names one (`/path/netmap.ko`), and
 //! `NETMAP_KERNEL` the kernel image that it was built for; that kernel's other modules are looked for
 //! beside it, as a package of Debian lays them out, or in `NETMAP_MODULES` (a folder as
-//! `/lib/modules/RELEASE`). `WEIR_BIN` must be a static program: `make test-netmap` sees to it. Without
+//! `/lib/modules/RELEASE`). `WEIR_BIN` is weir: `make test-netmap` sees to it. Without
 //! `NETMAP_KO` nothing is tested, and the test says so.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-use weir_tests::vm::{Guest, Machine, Nic};
+use weir_tests::vm::{Guest, Kernel, Machine, Nic};
 
-/// The cards: the two hosts', and two pairs of ports between them.
-const NICS: [(&str, &str, u32); 6] = [
-    ("client", "virtio-net-pci", 0),
-    ("server", "virtio-net-pci", 1),
-    ("vlan", "virtio-net-pci", 0),
-    ("vwan", "virtio-net-pci", 1),
-    ("elan", "e1000", 0),
-    ("ewan", "e1000", 1),
+/// A card: its name, model, network and pairs of queues.
+type Card = (&'static str, &'static str, u32, u8);
+
+/// The two hosts', and two pairs of ports between them.
+const PAIRS: [Card; 6] = [
+    ("client", "virtio-net-pci", 0, 1),
+    ("server", "virtio-net-pci", 1, 1),
+    ("vlan", "virtio-net-pci", 0, 1),
+    ("vwan", "virtio-net-pci", 1, 1),
+    ("elan", "e1000", 0, 1),
+    ("ewan", "e1000", 1, 1),
+];
+
+/// The two hosts', and one pair of ports with two queues each.
+const QUEUES: [Card; 4] = [
+    ("client", "virtio-net-pci", 0, 1),
+    ("server", "virtio-net-pci", 1, 1),
+    ("vlan", "virtio-net-pci", 0, 2),
+    ("vwan", "virtio-net-pci", 1, 2),
 ];
 
 /// A small region: what there is beside the rings is little, too.
@@ -48,28 +59,18 @@ pidfile /tmp/udhcpd.pid
 
 const SETTINGS: &str = "[memory]\nstates = 100000\n";
 
-/// The kernel's other modules.
-fn modules_of(kernel: &Path) -> PathBuf {
-    if let Some(folder) = env::var_os("NETMAP_MODULES") {
-        return folder.into();
-    }
-    let name = kernel.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let release = name.strip_prefix("vmlinuz-").unwrap_or_else(|| {
-        panic!("NETMAP_KERNEL={name}: name its modules' folder with NETMAP_MODULES")
-    });
-    let root = kernel.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-    root.join("lib/modules").join(release)
-}
-
 /// A machine with two hosts in name spaces of their own, and ports that are down between them.
-fn boot(module: &Path) -> Machine {
-    let kernel: PathBuf = env::var_os("NETMAP_KERNEL")
-        .expect("NETMAP_KERNEL: the kernel image that the module of NETMAP_KO was built for")
-        .into();
-    let weir = env::var_os("WEIR_BIN").expect("WEIR_BIN: a static weir (make test-netmap)");
+fn boot(module: &Path, cards: &[Card]) -> Machine {
+    let image = env::var_os("NETMAP_KERNEL")
+        .expect("NETMAP_KERNEL: the kernel image that the module of NETMAP_KO was built for");
+    let mut kernel = Kernel::at(image.into());
+    if let Some(folder) = env::var_os("NETMAP_MODULES") {
+        kernel.modules = folder.into();
+    }
+    let weir = env::var_os("WEIR_BIN").expect("WEIR_BIN: where weir is (make test-netmap)");
     let mut guest = Guest::new();
     guest.program("bin/weir", Path::new(&weir));
-    guest.modules(&modules_of(&kernel), &["virtio_pci", "virtio_net", "e1000"]);
+    guest.modules(&kernel, &["virtio_pci", "virtio_net", "e1000"]);
     guest.module(module, SMALL_REGION);
     guest.file("etc/rules", RULES.as_bytes());
     guest.file("etc/open", OPEN.as_bytes());
@@ -77,26 +78,15 @@ fn boot(module: &Path) -> Machine {
     guest.file("etc/udhcpd", DHCP.as_bytes());
     guest.script("bin/lease", "#!/bin/sh\n[ \"$1\" = bound ] && echo leased $ip\nexit 0\n");
     let nics: Vec<Nic> = (1..)
-        .zip(NICS)
-        .map(|(number, (_, model, network))| Nic { model, network, number })
+        .zip(cards)
+        .map(|(number, &(_, model, network, queues))| Nic { model, network, number, queues })
         .collect();
     let mut machine = Machine::boot(&kernel, guest, &nics, 1024);
-    for (nic, (name, ..)) in nics.iter().zip(NICS) {
-        machine.expect(&format!(
-            "for i in /sys/class/net/*; do [ $(cat $i/address) = {} ] && \
-             ip link set ${{i##*/}} name {name}; done; [ -e /sys/class/net/{name} ]",
-            nic.mac()
-        ));
+    for (nic, (name, ..)) in nics.iter().zip(cards) {
+        machine.name(nic, name);
     }
-    for (host, variable, number) in [("client", "C", 1), ("server", "S", 2)] {
-        machine.expect(&format!("unshare -n sleep 1000000 & {variable}=$!; sleep 0.5"));
-        machine.await_success(&format!("ip link set {host} netns ${variable}"));
-        machine.expect(&format!(
-            "nsenter -t ${variable} -n ip link set lo up && \
-             nsenter -t ${variable} -n ip addr add 10.0.0.{number}/24 dev {host} && \
-             nsenter -t ${variable} -n ip link set {host} up"
-        ));
-    }
+    machine.host("client", "C", 1);
+    machine.host("server", "S", 2);
     machine.expect("mkdir /tmp/www && head -c 1000000 /dev/urandom > /tmp/www/big");
     for port in [90, 91, 92] {
         machine.expect(&format!("nsenter -t $S -n nc -ll -p {port} -e cat /tmp/www/big &"));
@@ -107,9 +97,9 @@ fn boot(module: &Path) -> Machine {
 }
 
 /// Starts a firewall and waits until it forwards. Its process is `$NAME` then.
-fn start(machine: &mut Machine, name: &str, [lan, wan]: [&str; 2], rules: &str) -> String {
+fn start(machine: &mut Machine, name: &str, [lan, wan]: [&str; 2], flags: &str) -> String {
     machine.expect(&format!(
-        "weir run --config /etc/weir.toml --lan '{lan}' --wan '{wan}' --io netmap --rules {rules} \
+        "weir run --config /etc/weir.toml --lan '{lan}' --wan '{wan}' --io netmap {flags} \
          --socket /run/{name} --state-dir /tmp/{name} > /tmp/{name}.log 2>&1 & {name}=$!"
     ));
     machine.await_success(&format!(
@@ -124,6 +114,8 @@ fn stop(machine: &mut Machine, name: &str) {
     assert_eq!(status, 0, "{log}");
     assert!(log.contains("stopped"), "{log}");
 }
+
+const RULED: &str = "--rules /etc/rules";
 
 const PING: &str = "nsenter -t $C -n ping -c 3 -i 0.2 -W 5 10.0.0.2";
 
@@ -152,15 +144,21 @@ fn talk(machine: &mut Machine) {
     assert_eq!(got, sum);
 }
 
+/// The module, if there is one.
+fn module() -> Option<PathBuf> {
+    let module = env::var_os("NETMAP_KO");
+    if module.is_none() {
+        eprintln!("skipped: NETMAP_KO names no netmap module, so nothing was tried on a real one");
+    }
+    module.map(PathBuf::from)
+}
+
 #[test]
 fn weir_on_the_real_module() {
-    let Some(module) = env::var_os("NETMAP_KO") else {
-        eprintln!("skipped: NETMAP_KO names no netmap module, so nothing was tried on a real one");
-        return;
-    };
-    let mut machine = boot(Path::new(&module));
+    let Some(module) = module() else { return };
+    let mut machine = boot(&module, &PAIRS);
     for (pair, driver) in [(["vlan", "vwan"], "virtio_net"), (["elan", "ewan"], "e1000")] {
-        let log = start(&mut machine, "weir", pair, "/etc/rules");
+        let log = start(&mut machine, "weir", pair, RULED);
         assert!(log.contains("ports: netmap: zero-copy"), "{log}");
         assert!(log.contains(driver) || !log.contains("emulated"), "{log}");
         talk(&mut machine);
@@ -173,7 +171,7 @@ fn weir_on_the_real_module() {
         machine.expect("kill -9 $weir; wait $weir; true");
         let (said, status) = machine.run("nsenter -t $C -n ping -c 1 -W 2 10.0.0.2");
         assert_ne!(status, 0, "{said}");
-        start(&mut machine, "weir", pair, "/etc/rules");
+        start(&mut machine, "weir", pair, RULED);
         talk(&mut machine);
         stop(&mut machine, "weir");
         for port in pair {
@@ -183,8 +181,8 @@ fn weir_on_the_real_module() {
 
     // Two firewalls in a row, by a pipe and by a switch of netmap's own.
     for inner in [["w{1", "w}1"], ["vale0:a", "vale0:b"]] {
-        start(&mut machine, "first", ["vlan", inner[0]], "/etc/rules");
-        start(&mut machine, "second", [inner[1], "vwan"], "/etc/open");
+        start(&mut machine, "first", ["vlan", inner[0]], RULED);
+        start(&mut machine, "second", [inner[1], "vwan"], "--rules /etc/open");
         talk(&mut machine);
         stop(&mut machine, "second");
         stop(&mut machine, "first");
@@ -205,4 +203,39 @@ fn weir_on_the_real_module() {
     machine.await_success("grep 'vwan' /tmp/auto.log | grep 'gone'");
     let (said, status) = machine.run("nsenter -t $C -n ping -c 1 -W 2 10.0.0.2");
     assert_ne!(status, 0, "{said}");
+}
+
+/// Each has a ring of both ports, in one region; what the hash of a card brings to the wrong one is handed
+/// over.
+#[test]
+fn two_workers_on_the_real_module() {
+    let Some(module) = module() else { return };
+    let mut machine = boot(&module, &QUEUES);
+    let flags = format!("{RULED} --workers 2");
+    for killed in [true, false] {
+        let log = start(&mut machine, "weir", ["vlan", "vwan"], &flags);
+        assert!(log.contains("ports: netmap: zero-copy") && log.contains("workers=2"), "{log}");
+        talk(&mut machine);
+        // Four at once, more than once (nc keeps no more waiting), each a megabyte, whole.
+        let sum = machine.expect("md5sum < /tmp/www/big");
+        let fetched = machine.expect(&format!(
+            "for j in 1 2 3 4; do all=; for i in 1 2 3 4; do {FETCH} 10.0.0.2 90 | md5sum & \
+             all=\"$all $!\"; done; wait $all; done"
+        ));
+        let info = machine.expect("weir ctl --socket /run/weir -s info --json");
+        let info: serde_json::Value = serde_json::from_str(&info).expect("one JSON object");
+        println!("{log}\n{fetched}\n{info:#}");
+        let whole = fetched.lines().filter(|line| *line == sum).count();
+        assert_eq!(whole, 16, "{fetched}");
+        for worker in info["workers"].as_array().expect("a list of workers") {
+            assert!(worker["frames"].as_u64() > Some(10), "a worker has no work: {worker}");
+        }
+        if killed {
+            machine.expect("kill -9 $weir; wait $weir; true");
+            let (said, status) = machine.run("nsenter -t $C -n ping -c 1 -W 2 10.0.0.2");
+            assert_ne!(status, 0, "{said}");
+        } else {
+            stop(&mut machine, "weir");
+        }
+    }
 }

@@ -2,37 +2,23 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tempfile::TempDir;
 
-use super::Guest;
+use super::hardware::{boots, command};
+use super::monitor::Monitor;
+use super::{Guest, Kernel, Nic};
 
+/// The socket's name in the machine's folder.
+const MONITOR: &str = "monitor";
 /// How long a guest may take to boot under software emulation.
 const BOOT: Duration = Duration::from_secs(180);
 /// How long a command may take there.
 const COMMAND: Duration = Duration::from_secs(120);
-
-/// A network card of a guest.
-#[derive(Clone, Debug)]
-pub struct Nic {
-    /// What QEMU calls the device: `virtio-net-pci`, `e1000`.
-    pub model: &'static str,
-    /// The network that it is plugged into; all cards with the same number hear each other.
-    pub network: u32,
-    /// Last byte of its hardware address, `52:54:00:00:00:XX`.
-    pub number: u8,
-}
-
-impl Nic {
-    /// Its hardware address.
-    pub fn mac(&self) -> String {
-        format!("52:54:00:00:00:{:02x}", self.number)
-    }
-}
 
 /// A running guest; ended when it goes out of scope.
 #[derive(Debug)]
@@ -43,7 +29,9 @@ pub struct Machine {
     output: Receiver<Vec<u8>>,
     /// Came, and not yet looked at.
     pending: String,
-    /// Has the console's log.
+    /// Connected when it is first needed.
+    monitor: Option<Monitor>,
+    /// Has the console's log, and the monitor's socket.
     folder: TempDir,
 }
 
@@ -52,31 +40,17 @@ impl Machine {
     ///
     /// # Panics
     /// If it does not boot, with what the kernel said.
-    pub fn boot(kernel: &Path, guest: Guest, nics: &[Nic], megabytes: u32) -> Self {
+    pub fn boot(kernel: &Kernel, guest: Guest, nics: &[Nic], megabytes: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let initrd = folder.path().join("initrd");
         std::fs::write(&initrd, guest.pack()).expect("room for temporary files");
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = command(nics);
+        boots(&mut command, &kernel.image, &initrd, megabytes);
         command
-            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
-            .args(["-m", &megabytes.to_string()])
-            .args(["-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults"])
-            .arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(&initrd)
-            .args(["-append", "console=ttyS0 panic=-1"])
             .arg("-serial")
             .arg(format!("file:{}", folder.path().join("console").display()))
-            .args(["-serial", "stdio"]);
-        for (i, nic) in nics.iter().enumerate() {
-            let Nic { model, network, .. } = nic;
-            command
-                .arg("-netdev")
-                .arg(format!("hubport,id=net{i},hubid={network}"))
-                .arg("-device")
-                .arg(format!("{model},netdev=net{i},mac={},romfile=", nic.mac()));
-        }
+            .args(["-serial", "stdio", "-qmp"])
+            .arg(format!("unix:{},server=on,wait=off", folder.path().join(MONITOR).display()));
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -93,9 +67,42 @@ impl Machine {
                 }
             }
         });
-        let mut machine = Self { child, stdin, output, pending: String::new(), folder };
+        let pending = String::new();
+        let mut machine = Self { child, stdin, output, pending, monitor: None, folder };
         machine.until("@weir ready\n", BOOT, "boot");
         machine
+    }
+
+    fn monitor(&mut self) -> &mut Monitor {
+        self.monitor.get_or_insert_with(|| Monitor::connect(&self.folder.path().join(MONITOR)))
+    }
+
+    /// Pulls a card's cable out, or plugs it in again.
+    pub fn set_link(&mut self, nic: &Nic, up: bool) {
+        let name = format!("nic{}", nic.number);
+        self.monitor().execute("set_link", &json!({ "name": name, "up": up }));
+    }
+
+    /// Takes a card out; it is gone when this returns.
+    ///
+    /// # Panics
+    /// If the guest does not let it go.
+    pub fn unplug(&mut self, nic: &Nic) {
+        let name = format!("nic{}", nic.number);
+        self.monitor().execute("device_del", &json!({ "id": name }));
+        self.monitor().await_deleted(&name);
+    }
+
+    /// Puts a card in again that was taken out.
+    ///
+    /// # Panics
+    /// If QEMU refuses.
+    pub fn plug(&mut self, nic: &Nic) {
+        let line = format!("device_add {}", nic.device());
+        let said =
+            self.monitor().execute("human-monitor-command", &json!({ "command-line": line }));
+        let refused = said.as_str().is_none_or(|text| text.contains("Error"));
+        assert!(!refused, "{line}: {said}");
     }
 
     /// Runs a line in the guest's shell and returns what it printed and its status. Variables and

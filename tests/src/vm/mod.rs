@@ -6,12 +6,20 @@
 //! this needs root, a disk or a network of the host.
 
 mod cpio;
+mod hardware;
+mod hosts;
+mod kernel;
 mod machine;
 mod modules;
+mod monitor;
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
-pub use machine::{Machine, Nic};
+pub use hardware::Nic;
+pub use kernel::Kernel;
+pub use machine::Machine;
 use modules::Module;
 
 use cpio::Archive;
@@ -28,6 +36,8 @@ pub struct Guest {
     archive: Archive,
     /// Kernel modules, in the order in which they are loaded.
     modules: Vec<String>,
+    /// What programs brought with them, files and folders, by path.
+    libraries: BTreeSet<String>,
 }
 
 impl Guest {
@@ -42,23 +52,39 @@ impl Guest {
         }
         archive.console();
         archive.file("init", INIT.as_bytes(), true);
-        let mut guest = Self { archive, modules: Vec::new() };
+        let mut guest = Self { archive, modules: Vec::new(), libraries: BTreeSet::new() };
         guest.program("bin/busybox", Path::new(BUSYBOX));
         guest
     }
 
-    /// Puts a program of the host there, which has to be linked statically.
+    /// Puts a program of the host there, with the shared libraries that `ldd` names if it wants some.
     ///
     /// # Panics
-    /// If it cannot be read or wants a dynamic linker.
+    /// If it or one of them cannot be read.
     pub fn program(&mut self, path: &str, program: &Path) {
         let bytes = read(program);
-        assert!(
-            !wants_linker(&bytes),
-            "{}: a guest has no shared libraries, it takes static programs (`make static`)",
-            program.display()
-        );
+        if wants_linker(&bytes) {
+            self.libraries_of(program);
+        }
         self.archive.file(path, &bytes, true);
+    }
+
+    fn libraries_of(&mut self, program: &Path) {
+        let output = Command::new("ldd").arg(program).output().expect("ldd");
+        let listing = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "ldd {}: {listing}", program.display());
+        for library in listing.split_whitespace().filter(|word| word.starts_with('/')) {
+            if !self.libraries.insert(library.to_owned()) {
+                continue;
+            }
+            let inside = &library[1..];
+            for (end, _) in inside.match_indices('/') {
+                if self.libraries.insert(inside[..end].to_owned()) {
+                    self.archive.directory(&inside[..end]);
+                }
+            }
+            self.archive.file(inside, &read(Path::new(library)), true);
+        }
     }
 
     /// Puts a script there.
@@ -71,12 +97,12 @@ impl Guest {
         self.archive.file(path, bytes, false);
     }
 
-    /// Has these kernel modules loaded, and what they need, from a folder as `/lib/modules/RELEASE`.
+    /// Has these modules of a kernel loaded, and what they need.
     ///
     /// # Panics
     /// If one is not there.
-    pub fn modules(&mut self, folder: &Path, names: &[&str]) {
-        for Module { name, bytes } in modules::with_needed(folder, names) {
+    pub fn modules(&mut self, kernel: &Kernel, names: &[&str]) {
+        for Module { name, bytes } in modules::with_needed(&kernel.modules, names) {
             self.load(&name, &bytes, "");
         }
     }
@@ -127,10 +153,12 @@ fn wants_linker(elf: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Archive, Guest, wants_linker};
+    use std::collections::BTreeSet;
+
+    use super::{Archive, Guest, Kernel, wants_linker};
 
     fn bare() -> Guest {
-        Guest { archive: Archive::default(), modules: Vec::new() }
+        Guest { archive: Archive::default(), modules: Vec::new(), libraries: BTreeSet::new() }
     }
 
     #[test]
@@ -141,9 +169,26 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "it takes static programs")]
-    fn a_dynamic_program_is_refused() {
-        bare().program("bin/x", &std::env::current_exe().unwrap());
+    fn libraries_come_once_and_into_their_folders() {
+        let own = std::env::current_exe().unwrap();
+        let mut guest = bare();
+        guest.program("bin/x", &own);
+        guest.program("bin/y", &own);
+        let library =
+            guest.libraries.iter().find(|path| path.contains("libc.so")).cloned().unwrap();
+        let folder = library[1..].rsplit_once('/').map(|(folder, _)| folder.to_owned()).unwrap();
+        assert!(guest.libraries.contains(&folder));
+        let image = guest.pack();
+        // A name in a header: behind it comes the file, aligned.
+        let entries = |path: &str| {
+            let name = format!("{path}\0");
+            let at = |here: &[u8]| {
+                here.starts_with(b"070701") && here[110..].starts_with(name.as_bytes())
+            };
+            image.windows(110 + name.len()).filter(|here| at(here)).count()
+        };
+        assert_eq!((entries("bin/x"), entries("bin/y")), (1, 1));
+        assert_eq!((entries(&library[1..]), entries(&folder)), (1, 1));
     }
 
     #[test]
@@ -159,7 +204,9 @@ mod tests {
         std::fs::create_dir(folder.path().join("net")).unwrap();
         module("net/net-failover", "");
         let mut guest = bare();
-        guest.modules(folder.path(), &["virtio_ring", "virtio_net"]);
+        let kernel = Kernel { image: "vmlinuz".into(), modules: folder.path().to_owned() };
+        assert!(kernel.has("net_failover") && !kernel.has("igb"));
+        guest.modules(&kernel, &["virtio_ring", "virtio_net"]);
         guest.module(&folder.path().join("virtio.ko"), "again=1");
         let order = guest.modules.concat();
         assert_eq!(order, "virtio.ko \nvirtio_ring.ko \nnet_failover.ko \nvirtio_net.ko \n");

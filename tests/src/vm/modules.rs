@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A module's file.
 pub(super) struct Module {
@@ -22,6 +23,13 @@ pub(super) fn with_needed(folder: &Path, names: &[&str]) -> Vec<Module> {
     found
 }
 
+/// Whether there is a module of this name.
+pub(super) fn has(folder: &Path, name: &str) -> bool {
+    let mut files = Vec::new();
+    collect(folder, &mut files);
+    files.iter().any(|path| name_of(path).as_deref() == Some(name))
+}
+
 /// Adds a module behind what it needs; `false` if there is no such file.
 fn add(name: &str, files: &[PathBuf], found: &mut Vec<Module>) -> bool {
     if found.iter().any(|module| module.name == name) {
@@ -30,7 +38,7 @@ fn add(name: &str, files: &[PathBuf], found: &mut Vec<Module>) -> bool {
     let Some(path) = files.iter().find(|path| name_of(path).as_deref() == Some(name)) else {
         return false;
     };
-    let bytes = super::read(path);
+    let bytes = unpacked(path);
     for needed in needs(&bytes) {
         add(&needed, files, found);
     }
@@ -40,8 +48,20 @@ fn add(name: &str, files: &[PathBuf], found: &mut Vec<Module>) -> bool {
 
 /// A module's name: that of its file, where `-` and `_` are the same.
 fn name_of(path: &Path) -> Option<String> {
-    let name = path.file_name()?.to_str()?.strip_suffix(".ko")?;
+    let name = path.file_name()?.to_str()?;
+    let name = name.strip_suffix(".xz").unwrap_or(name).strip_suffix(".ko")?;
     Some(name.replace('-', "_"))
+}
+
+/// What is in a module's file; Debian packs them since 13.
+fn unpacked(path: &Path) -> Vec<u8> {
+    if path.extension().is_none_or(|extension| extension != "xz") {
+        return super::read(path);
+    }
+    let output = Command::new("xz").arg("-dc").arg(path).output();
+    let output = output.unwrap_or_else(|error| panic!("xz: {error} (Debian: xz-utils)"));
+    assert!(output.status.success(), "xz -dc {}: {}", path.display(), output.status);
+    output.stdout
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -226,7 +226,7 @@ fn run(seed: u64, conversations: u32) -> Counters {
     let leaving = counters.ports.iter().flat_map(|port| port.traffic);
     let passed: u64 = leaving.map(|family| family[1][0].packets).sum();
     assert_eq!(passed + dropped, judged, "every frame is judged once and counted once");
-    assert_eq!(counters.inserts - counters.removals, world.bridge.shared.states().into());
+    assert_eq!(counters.inserts - counters.removals, u64::from(world.bridge.shared.states()));
     // Everything times out.
     let end = world.now + Duration::from_secs(90_000);
     while world.now < end && world.bridge.shared.states() > 0 {
