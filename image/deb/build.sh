@@ -46,7 +46,6 @@ for page in "$sources"/config/man/*.[1-9]; do
     name=$(basename "$page")
     put 644 "$page" "usr/share/man/man${name##*.}/$name"
 done
-[ -e "$tree/usr/share/man/man8/weirctl.8" ] || echo '.so man8/weir.8' > "$tree/usr/share/man/man8/weirctl.8"
 # Folders hold no spaces or newlines: they are ours.
 (cd "$sources/config/etc" && find . -type f | sort) | while read -r file; do
     put 644 "$sources/config/etc/$file" "etc/weir/$file"
