@@ -107,7 +107,7 @@ fuzz-quick: ## every fuzz target for half a minute (needs nightly and cargo-fuzz
 	done
 
 deps: ## installs what building and testing need, on Debian and Ubuntu
-	@.ci/deps
+	@.ci/deps $(TARGET)
 
 clean:
 	$(CARGO) clean

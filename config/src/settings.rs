@@ -4,7 +4,6 @@
 //! rules = "/etc/weir/weir.conf"      # the rule file
 //! socket = "/run/weir/weir.sock"     # the control socket
 //! state_dir = "/var/lib/weir"        # where the last good rules are kept
-//! log = "stderr"                     # packet log: "stderr", or the path of a file
 //!
 //! [ports]
 //! lan = "eth1"                       # interface of the protected network: its name,
@@ -40,14 +39,31 @@
 //!
 //! [commit]
 //! cut_percent = 20                   # `weir commit` asks before it cuts more of the states
+//!
+//! [log]
+//! packets = "stderr"                 # a line a logged packet: "stderr", a file, or "none"
+//! rate = 100                         # lines a second of one rule; 0: as many as there are
+//! pflog = "none"                     # a file that tcpdump reads, or "none"
+//! pflog_size = 10                    # MiB after which it is put aside and a new one begun
+//! pflog_files = 5                    # how many old ones are kept
+//!
+//! [metrics]
+//! listen = "none"                    # "127.0.0.1:9787", "unix:/run/weir/metrics.sock"
+//!
+//! [pflow]
+//! collector = "none"                 # IPFIX collector, as in "192.0.2.1:4739"
+//! domain = 0                         # the observation domain that flow records name
 //! ```
 //!
 //! Every key may be left out; the values above are the defaults, except that `lan` and `wan` have
-//! none. What is not known is refused. Reading is pure: text in, checked values or findings out.
+//! none. Log servers are sections `[[log.syslog]]`, see [`Syslog`]. What is not known is refused.
+//! Reading is pure: text in, checked values or findings out.
 
 mod commit;
 mod control;
+mod export;
 mod history;
+mod log;
 mod memory;
 mod nic_name;
 mod nics;
@@ -61,7 +77,11 @@ use std::path::PathBuf;
 
 pub use commit::Commit;
 pub use control::Control;
+pub use export::{Metrics, Pflow};
 pub use history::{History, MAX_ENTRIES, MAX_MEBIBYTES};
+pub use log::{
+    FACILITIES, Format, Log, MAX_SERVERS, Packets, SEVERITIES, SYSLOG_KEYS, Server, Syslog,
+};
 pub use memory::Memory;
 pub use nic_name::NicName;
 pub use nics::{MAX_INTERRUPT_USECS, Nics};
@@ -88,8 +108,12 @@ pub struct Settings {
     pub socket: PathBuf,
     /// `state_dir`: folder for what outlives the process.
     pub state_dir: PathBuf,
-    /// `log`: where packets are logged.
+    /// `[log]` and `[[log.syslog]]`.
     pub log: Log,
+    /// `[metrics]`: where they are served, if anywhere.
+    pub metrics: Option<Metrics>,
+    /// `[pflow]`.
+    pub pflow: Pflow,
     /// `[memory]`.
     pub memory: Memory,
     /// `[control]`.
@@ -109,23 +133,15 @@ impl Default for Settings {
             rules: "/etc/weir/weir.conf".into(),
             socket: "/run/weir/weir.sock".into(),
             state_dir: "/var/lib/weir".into(),
-            log: Log::Stderr,
+            log: Log::default(),
+            metrics: None,
+            pflow: Pflow::default(),
             memory: Memory::default(),
             control: Control::default(),
             history: History::default(),
             commit: Commit::default(),
         }
     }
-}
-
-/// `log`: where packets are logged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Log {
-    /// Standard error.
-    #[default]
-    Stderr,
-    /// A file, appended to.
-    File(PathBuf),
 }
 
 /// Where the settings file is if nobody says otherwise; it may be absent there.
@@ -139,7 +155,6 @@ pub const KEYS: &[(&str, &str)] = &[
     ("", "rules"),
     ("", "socket"),
     ("", "state_dir"),
-    ("", "log"),
     ("ports", "lan"),
     ("ports", "wan"),
     ("ports", "io"),
@@ -160,10 +175,21 @@ pub const KEYS: &[(&str, &str)] = &[
     ("history", "entries"),
     ("history", "mebibytes"),
     ("commit", "cut_percent"),
+    ("log", "packets"),
+    ("log", "rate"),
+    ("log", "pflog"),
+    ("log", "pflog_size"),
+    ("log", "pflog_files"),
+    ("log", "syslog"),
+    ("metrics", "listen"),
+    ("pflow", "collector"),
+    ("pflow", "domain"),
 ];
 
 /// The sections, each in a file of its own.
-const SECTIONS: &[&str] = &["ports", "threads", "nics", "memory", "control", "history", "commit"];
+const SECTIONS: &[&str] = &[
+    "ports", "threads", "nics", "memory", "control", "history", "commit", "log", "metrics", "pflow",
+];
 
 /// Reads the settings file.
 ///

@@ -53,11 +53,7 @@ fn options(options: &Options) -> Vec<(Source, String)> {
 
 fn of_rule(rule: &Rule) -> Option<String> {
     let options = &rule.state_options;
-    let words = [
-        (rule.from.os.is_some(), "os"),
-        (rule.log.is_some_and(|log| log.to != 0), "log (to ...)"),
-        (options.pflow, "pflow"),
-    ];
+    let words = [(rule.from.os.is_some(), "os"), (options.pflow, "pflow")];
     let words: Vec<_> = words.into_iter().filter(|(used, _)| *used).map(|(_, word)| word).collect();
     match words.as_slice() {
         [] => None,

@@ -118,10 +118,17 @@ fn the_settings_file_shows_the_defaults() {
         settings::parse(&SourceFile::new("weir.toml", text))
             .unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
     };
-    assert_eq!(read(text.clone()), Settings::default());
-    let all = text.replace("# lan", "lan").replace("# wan", "wan").replace("# workers", "workers");
+    let mut shipped = read(text.clone());
+    // What is shipped has a place for logs.
+    assert_eq!(shipped.log.pflog.take(), Some("/var/log/weir/pflog".into()));
+    assert_eq!(shipped, Settings::default());
+    let mut all = text;
+    for key in ["lan", "wan", "workers", "[[log.syslog]]", "to", "format", "facility", "severity"] {
+        all = all.replace(&format!("\n# {key}"), &format!("\n{key}"));
+    }
     let all = read(all);
     assert_eq!(all.ports.lan.as_ref().and_then(NicName::interface), Some("enp1s0"));
     assert_eq!(all.ports.wan.as_ref().and_then(NicName::interface), Some("enp2s0"));
     assert_eq!(all.ports.workers, Some(1));
+    assert_eq!(all.log.syslog.len(), 1);
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::{KEYS, Log, SECTIONS, Settings};
+use super::{KEYS, SECTIONS, Settings};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::parse::nearest;
 use crate::source::{Places, SourceFile, Span};
@@ -60,7 +60,7 @@ impl Reader<'_> {
         }
     }
 
-    fn unknown(
+    pub(super) fn unknown(
         &mut self,
         what: &str,
         key: &Spanned<DeString<'_>>,
@@ -89,6 +89,8 @@ impl Reader<'_> {
             "memory" => self.memory(name, value),
             "control" => self.control(name, value),
             "history" => self.history(name, value),
+            "log" => self.log(name, value),
+            "metrics" | "pflow" => self.export(name, value),
             _ => self.commit(name, value),
         }
     }
@@ -114,12 +116,8 @@ impl Reader<'_> {
 
     /// A key above all sections: where something is.
     fn paths(&mut self, name: &str, value: &Spanned<DeValue<'_>>) {
-        let Some(text) = self.string(name, value) else { return };
-        if name == "log" && text == "stderr" {
-            self.settings.log = Log::Stderr;
-        } else if let Some(path) = self.path(name, value) {
+        if let Some(path) = self.path(name, "", value) {
             match name {
-                "log" => self.settings.log = Log::File(path),
                 "rules" => self.settings.rules = path,
                 "socket" => self.settings.socket = path,
                 _ => self.settings.state_dir = path,
@@ -127,12 +125,17 @@ impl Reader<'_> {
         }
     }
 
-    fn path(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<PathBuf> {
+    /// A path, `or` what else can be said.
+    pub(super) fn path(
+        &mut self,
+        name: &str,
+        or: &str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<PathBuf> {
         let text = self.string(name, value)?;
-        if text.starts_with('/') && !text.contains('\0') {
+        if is_path(text) {
             return Some(text.into());
         }
-        let or = if name == "log" { "\"stderr\" or " } else { "" };
         let message = format!("`{name}` must be {or}a path from the root, as in \"/...\"");
         self.error(&value.span(), message);
         None
@@ -176,4 +179,9 @@ impl Reader<'_> {
         }
         number
     }
+}
+
+/// Whether a text is a path from the root.
+pub(super) fn is_path(text: &str) -> bool {
+    text.starts_with('/') && !text.contains('\0')
 }

@@ -83,10 +83,30 @@ impl Date {
     }
 }
 
-impl fmt::Display for Date {
+/// `Feb 29 23:59:59`, as RFC 3164 has it.
+struct Bsd(Date);
+
+impl fmt::Display for Bsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        let (days, seconds) = (seconds / 86_400, seconds % 86_400);
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let (_, month, day) = self.0.civil();
+        let seconds = self.0.0.as_secs();
+        let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
+        let month = MONTHS[month as usize - 1];
+        write!(f, "{month} {day:2} {hour:02}:{minute:02}:{:02}", seconds % 60)
+    }
+}
+
+impl Date {
+    /// As RFC 3164 writes dates: without the year, in UTC.
+    pub fn bsd(self) -> impl fmt::Display {
+        Bsd(self)
+    }
+
+    /// Year, month (1 to 12) and day.
+    const fn civil(self) -> (u64, u64, u64) {
+        let days = self.0.as_secs() / 86_400;
         // Days to date as in H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
         // civil_from_days: years begin in March, so that the leap day is the last.
         let days = days + 719_468;
@@ -101,6 +121,14 @@ impl fmt::Display for Date {
         } else {
             (month - 9, era * 400 + year_of_era + 1)
         };
+        (year, month, day)
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = self.civil();
+        let seconds = self.0.as_secs() % 86_400;
         write!(
             f,
             "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",

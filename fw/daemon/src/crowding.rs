@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 use weir_engine::Shared;
 
+use crate::log::events;
+
 /// How often the counters are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// Time between two lines.
@@ -53,7 +55,7 @@ pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
                 std::thread::sleep(LOOK);
                 let line = told.line(shared.crowded_out(), shared.states(), Instant::now());
                 if let Some(line) = line {
-                    warn!("{line}");
+                    warn!(target: events::STATES_FULL, "{line}");
                 }
             }
         })

@@ -65,6 +65,12 @@ impl Places {
         })
     }
 
+    /// The rule of the main rule set that it is, or by which it is reached.
+    fn caller(&self, id: u32) -> Option<u32> {
+        let set = self.set(id).filter(|set| !set.anchor.is_empty());
+        set.map_or(Some(id), |set| set.caller)
+    }
+
     fn set(&self, id: u32) -> Option<&Set> {
         // Sets without rules begin where the next one does.
         self.sets.get(self.sets.partition_point(|set| set.first <= id).checked_sub(1)?)
@@ -124,6 +130,13 @@ pub struct RuleName {
     pub number: String,
     /// Its label, if it has one.
     pub label: Option<String>,
+    /// Its number in the main rule set, or there of the rule that calls its anchor; `None` for an
+    /// anchor that nothing calls any more.
+    pub main: Option<u32>,
+    /// In an anchor: its path, and the number there.
+    pub anchored: Option<(String, u32)>,
+    /// Where it logs to: `(to pflogN)`.
+    pub log_to: u8,
 }
 
 impl Programs {
@@ -142,7 +155,8 @@ impl Programs {
         let inner = self.inner.lock();
         let back = inner.epoch.wrapping_sub(epoch) as usize;
         let Some((program, places)) = inner.programs.iter().rev().nth(back) else {
-            return RuleName { number: id.to_string(), label: None };
+            let number = id.to_string();
+            return RuleName { number, label: None, main: Some(id), anchored: None, log_to: 0 };
         };
         let (anchor, number) = places.place(id);
         let rules = program.rules();
@@ -154,6 +168,9 @@ impl Programs {
         RuleName {
             number: places.anchored(id).unwrap_or_else(|| id.to_string()),
             label: rule.and_then(|rule| rule.label.clone()),
+            main: places.caller(id),
+            anchored: (!anchor.is_empty()).then(|| (anchor.to_owned(), number)),
+            log_to: rule.and_then(|rule| rule.log).map_or(0, |log| log.to),
         }
     }
 }

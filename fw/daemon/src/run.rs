@@ -13,15 +13,17 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
-use weir_config::settings::NicName;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use weir_config::settings::{NicName, Packets};
 use weir_engine::{Engine, PortName, PortNames, Setup, Shared, Steering};
 use weir_hw::sys::region::region;
 use weir_hw::sys::thread::{run_first, run_on};
@@ -36,16 +38,18 @@ use crate::developer::Developer;
 use crate::handover::{Bell, exchange};
 use crate::history::{Author, History};
 use crate::hold::Hold;
-use crate::log;
+use crate::log::outlet::OwnLog;
+use crate::log::{self, Sinks, events};
 use crate::mailbox::Mailbox;
 use crate::notify::notify;
-use crate::own_log::OwnLog;
+use crate::pflog::Pflog;
 use crate::ports::keeper::{self, News};
 use crate::ports::{self, Seats};
 use crate::random::random;
 use crate::rules::Programs;
 use crate::server::{Bounds, Server};
 use crate::settings::Settings;
+use crate::syslog::LogServer;
 use crate::worker::{self, Worker};
 
 /// How long threads may take to hear that it is over.
@@ -145,11 +149,16 @@ pub fn main(arguments: Arguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    tracing_subscriber::fmt()
+    // Whom else weir's own messages go to is known when its settings have been read.
+    let sinks: Arc<OnceLock<Arc<Sinks>>> = Arc::default();
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(own_log.clone())
         .with_ansi(colour)
-        .with_target(false)
-        .with_env_filter(filter)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .with(events::Layer::new(Arc::clone(&sinks)))
         .init();
     // In builds that unwind, a panicking worker would leave the others forwarding.
     let last_words = own_log.clone();
@@ -161,24 +170,52 @@ pub fn main(arguments: Arguments) -> ExitCode {
     if let Some(error) = unplaced {
         warn!("cannot keep to the processors of the plan: {error}");
     }
-    let code = gathered.and_then(|(settings, seats)| run(&settings, &seats));
+    let code = gathered.and_then(|(settings, seats)| run(&settings, &seats, &sinks));
     let code = code.unwrap_or_else(|text| {
         text.lines().for_each(|line| error!("{line}"));
         ExitCode::FAILURE
     });
     own_log.drain(LAST_WORDS);
+    if let Some(sinks) = sinks.get() {
+        sinks.drain(LAST_WORDS);
+    }
     code
 }
 
-fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
+/// Everybody who is told what happens.
+fn start_sinks(settings: &Settings) -> Result<Arc<Sinks>, String> {
+    let log = &settings.log;
+    let file = match &log.packets {
+        Packets::Nowhere => None,
+        Packets::Stderr => Some(None),
+        Packets::File(path) => Some(Some(path.as_path())),
+    };
+    let packet_log = file.map(log::open).transpose().map_err(|error| {
+        let path = file.flatten().unwrap_or(Path::new("standard error"));
+        format!("{}: {error}", path.display())
+    })?;
+    let pflog = log.pflog.as_deref().map(|path| {
+        let size = u64::from(log.pflog_size) << 20;
+        Pflog::start(path, size, log.pflog_files)
+            .map_err(|error| format!("{}: {error}", path.display()))
+    });
+    let servers = log.syslog.iter().map(LogServer::start).collect::<Result<_, _>>()?;
+    Ok(Arc::new(Sinks::new(packet_log, pflog.transpose()?, servers)))
+}
+
+fn run(
+    settings: &Settings,
+    seats: &Seats,
+    told: &OnceLock<Arc<Sinks>>,
+) -> Result<ExitCode, String> {
     let clock = Clock::start();
     let (events, happened) = unbounded();
     watch_signals(events.clone())?;
     let server = Server::bind(&settings.socket).map_err(|error| error.to_string())?;
-    let out = log::open(settings.packet_log.as_deref()).map_err(|error| {
-        let path = settings.packet_log.as_deref().unwrap_or(Path::new("standard error"));
-        format!("{}: {error}", path.display())
-    })?;
+    let sinks = start_sinks(settings)?;
+    // Only once in a process.
+    let _ = told.set(Arc::clone(&sinks));
+    info!(target: events::START, "weir {} starts", env!("CARGO_PKG_VERSION"));
     seats.plan.notes.iter().for_each(|note| info!("plan: {note}"));
     let (prepared, opened) = ports::open(settings, seats)?;
     let io = opened.kind;
@@ -202,16 +239,15 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
     keeper::start(keeper, told)?;
 
     let programs = Arc::new(Programs::default());
-    let held_back = Arc::new(AtomicU64::new(0));
     let writer = log::Writer {
         rings: crew.records,
-        out,
+        sinks: Arc::clone(&sinks),
         clock,
         teller: log::Teller {
-            roles: vec!["lan".into(), "wan".into()],
+            roles: ["lan".into(), "wan".into()].into(),
             programs: Arc::clone(&programs),
         },
-        held_back: Arc::clone(&held_back),
+        rate: settings.log.rate,
     };
     let writer = writer.start(Arc::clone(&stop)).map_err(|error| error.to_string())?;
 
@@ -237,7 +273,7 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
         steered,
         reserved: settings.states,
         programs,
-        held_back,
+        log: sinks,
         history: Some(History::new(&settings.state_dir, settings.history)),
         rules_file: settings.rules.display().to_string(),
         cut_percent: settings.cut_percent,
@@ -266,9 +302,9 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
     crew.bells.iter().for_each(Bell::ring);
     await_end(&happened, crew.running, failed);
     restore(early.or_else(|| ports.recv_timeout(CLOSING).ok()));
+    info!(target: events::STOP, "stopped");
     writer.finish(LAST_WORDS);
     drop(server);
-    info!("stopped");
     Ok(code)
 }
 
@@ -288,7 +324,7 @@ fn start_loader(control: &Arc<Control>, rules: &Path) -> Result<Sender<()>, Stri
                 let _ = notify("RELOADING=1");
                 if let Err(text) = load_file(&control, &rules, Author::Hangup) {
                     text.lines().for_each(|line| error!("{line}"));
-                    error!("SIGHUP: nothing was changed");
+                    error!(target: events::RULES_REFUSED, "SIGHUP: nothing was changed");
                 }
                 let _ = notify("READY=1");
             }
@@ -305,7 +341,7 @@ fn start_deadline(control: &Arc<Control>) -> Result<(), String> {
         .spawn(move || {
             loop {
                 control.await_deadline();
-                warn!("the time of `weir ctl -d` is over: FILTERING IS ENABLED AGAIN");
+                warn!(target: events::FILTER_ENABLED, "the time of `weir ctl -d` is over: FILTERING IS ENABLED AGAIN");
             }
         })
         .map(drop)
@@ -512,6 +548,7 @@ fn first_rules(control: &Control, file: &Path) {
             let number =
                 loaded.number.map_or_else(String::new, |number| format!("number {number}, "));
             error!(
+                target: events::RULES_LAST_GOOD,
                 "{why}: the LAST GOOD rule set ({number}{} rules) is in force instead; repair it and \
                  load it with `weir ctl -f`",
                 loaded.rules
@@ -522,7 +559,7 @@ fn first_rules(control: &Control, file: &Path) {
             for line in refused.to_string().lines() {
                 error!("last good rules: {line}");
             }
-            error!("NO RULES: EVERYTHING IS BLOCKED until `weir ctl -f` or SIGHUP loads good ones");
+            error!(target: events::RULES_NONE, "NO RULES: EVERYTHING IS BLOCKED until `weir ctl -f` or SIGHUP loads good ones");
         }
     }
 }
@@ -562,9 +599,9 @@ fn put_in_force(control: &Control, file: &Path, load: &Load, by: Author) -> Resu
     let name = file.display();
     let change = Change::plain(by, format!("load {name}"));
     let loaded = control.load(load, &change).map_err(|refused| refused.to_string())?;
-    loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+    loaded.warnings.iter().for_each(|warning| warn!(target: events::RULES_WARNING, "{warning}"));
     let note = if loaded.unchanged { " (unchanged)" } else { "" };
-    info!("{} rules in force from {name}{note}", loaded.rules);
+    info!(target: events::RULES_LOADED, "{} rules in force from {name}{note}", loaded.rules);
     Ok(())
 }
 
@@ -577,15 +614,15 @@ fn attend(happened: &Receiver<Event>, reload: &Sender<()>) -> ExitCode {
                 let _ = reload.try_send(());
             }
             Event::Signal(signal) => {
-                info!("signal {signal}: stopping");
+                info!(target: events::STOP, "signal {signal}: stopping");
                 break;
             }
             Event::Stuck(why) => {
-                error!("{why}: THE BRIDGE IS CLOSED");
+                error!(target: events::CLOSED, "{why}: THE BRIDGE IS CLOSED");
                 return ExitCode::FAILURE;
             }
             Event::Ended(worker) => {
-                error!("worker {worker} has ended: THE BRIDGE IS CLOSED");
+                error!(target: events::CLOSED, "worker {worker} has ended: THE BRIDGE IS CLOSED");
                 return ExitCode::FAILURE;
             }
         }

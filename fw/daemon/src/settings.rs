@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use weir_config::SourceFile;
-use weir_config::settings::{self, Log, NicName, Threads};
+use weir_config::settings::{self, Log, Metrics, NicName, Pflow, Threads};
 use weir_engine::Engine;
 use weir_hw::{Io, Wishes};
 
@@ -59,8 +59,12 @@ pub struct Settings {
     pub cut_percent: u8,
     /// States that memory is reserved for.
     pub states: u32,
-    /// Where packets are logged; `None` is standard error.
-    pub packet_log: Option<PathBuf>,
+    /// Where logs go.
+    pub log: Log,
+    /// Where counters can be had, if anywhere.
+    pub metrics: Option<Metrics>,
+    /// Where records of connections go.
+    pub pflow: Pflow,
     /// What is put around the ports.
     pub developer: Developer,
 }
@@ -121,10 +125,9 @@ impl Settings {
             },
             cut_percent: file.commit.cut_percent,
             states: file.memory.states,
-            packet_log: match file.log {
-                Log::Stderr => None,
-                Log::File(path) => Some(path),
-            },
+            log: file.log,
+            metrics: file.metrics,
+            pflow: file.pflow,
             developer: arguments.developer,
         };
         check_bounds(settings.workers, settings.states)?;
@@ -174,7 +177,7 @@ fn read(path: &Path) -> io::Result<String> {
 mod tests {
     use std::path::Path;
 
-    use weir_config::settings::{NicName, Threads};
+    use weir_config::settings::{NicName, Packets, Threads};
     use weir_hw::Io;
 
     use super::Settings;
@@ -193,9 +196,9 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_file() {
-        let file = "rules = \"/a\"\nlog = \"/l\"\n[ports]\nlan = \"eth1\"\nwan = \"eth0\"\nio = \
+        let file = "rules = \"/a\"\n[ports]\nlan = \"eth1\"\nwan = \"eth0\"\nio = \
                     \"packet\"\nbusy_poll = true\nworkers = 3\n[threads]\nshare_cores = true\nrealtime = 5\n[nics]\ntune = \
-                    false\n[memory]\nstates = 5000\n";
+                    false\n[memory]\nstates = 5000\n[log]\npackets = \"/l\"\n";
         let settings = gather(file, Arguments::default()).unwrap();
         assert_eq!((settings.lan, settings.wan), (nic("eth1"), nic("eth0")));
         assert_eq!((settings.io, settings.workers, settings.states), (Io::Packet, 3, 5000));
@@ -203,7 +206,7 @@ mod tests {
         assert!(settings.propagate_link);
         assert!(settings.busy_poll);
         assert_eq!(settings.rules, Path::new("/a"));
-        assert_eq!(settings.packet_log.as_deref(), Some(Path::new("/l")));
+        assert_eq!(settings.log.packets, Packets::File("/l".into()));
         let arguments = Arguments {
             wan: Some(nic("02:00:00:00:00:01")),
             realtime: Some(0),

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crossbeam::channel::Receiver;
 use rtrb::Producer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use weir_engine::{Engine, Instant, LogRecord, LogSink, PortIndex, Reason, Releases, Verdict};
+use weir_engine::{Engine, Instant, PortIndex, Reason, Releases, Verdict};
 use weir_hw::{Checksum, Frame, Pool, Port, PortError, Stats};
 
 use crate::batch::{Batch, GATHERED};
@@ -591,10 +591,4 @@ fn queues(ports: Vec<Box<dyn Port>>) -> (Vec<Queue>, bool) {
     let carries_offloads = ports.iter().all(|port| port.carries_offloads());
     let queue = |port| Queue { port, output: VecDeque::with_capacity(OUTPUT) };
     (ports.into_iter().map(queue).collect(), carries_offloads)
-}
-
-impl LogSink for RecordSender {
-    fn log(&mut self, record: &LogRecord) {
-        self.send(record);
-    }
 }

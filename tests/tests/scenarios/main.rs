@@ -21,6 +21,7 @@ mod limits;
 mod link;
 mod listings;
 mod loading;
+mod logging;
 mod ports;
 mod pppoe;
 mod proxied;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use weir_config::options::{Limit, Named, Syncookies};
 use weir_config::rules::{Action, Rule, RuleSet};
@@ -144,7 +143,7 @@ impl Control {
             frames: sum.judged - sum.handed_over,
             handed_over: sum.handed_over,
             steered: self.parts.steered,
-            log_lost: self.parts.held_back.load(Ordering::Relaxed)
+            log_lost: self.parts.log.held_back()
                 + reports.iter().map(|report| report.log_lost).sum::<u64>(),
             workers: reports
                 .iter()

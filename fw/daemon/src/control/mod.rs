@@ -29,7 +29,6 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex};
 use weir_config::{Diagnostics, PortPrefixes};
@@ -45,6 +44,7 @@ use self::tables::TableStore;
 use crate::clock::Clock;
 use crate::handover::Bell;
 use crate::history::{Author, History};
+use crate::log::Sinks;
 use crate::mailbox::{Letter, Mailbox, Report, RuleMatcher};
 use crate::rules::{Places, Programs};
 
@@ -76,8 +76,8 @@ pub struct Parts {
     pub reserved: u32,
     /// For the log writer.
     pub programs: Arc<Programs>,
-    /// Records that the log writer held back.
-    pub held_back: Arc<AtomicU64>,
+    /// Everybody who is told what happens.
+    pub log: Arc<Sinks>,
     /// Where rule sets are kept; nowhere in a replay.
     pub history: Option<History>,
     /// The rule file that a start and SIGHUP load.

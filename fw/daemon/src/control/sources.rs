@@ -13,6 +13,7 @@ use weir_shell::protocol::{self, Done, SourceQuery, TableAction, TableChange};
 use super::filter::{measure_source, prefix};
 use super::listing::Listing;
 use super::{Control, Refused};
+use crate::log::events;
 use crate::mailbox::{CHUNK, Matcher};
 use crate::rules::Places;
 
@@ -112,8 +113,11 @@ impl Control {
             };
             let into = table.name;
             match self.change_table(&change) {
-                Ok(_) => info!("{address} exceeds {reason} of rule {name}: put into <{into}>"),
+                Ok(_) => {
+                    info!(target: events::OVERLOAD, "{address} exceeds {reason} of rule {name}: put into <{into}>")
+                }
                 Err(refused) => warn!(
+                    target: events::OVERLOAD,
                     "{address} exceeds {reason} of rule {name}, but cannot be put into <{into}>: \
                      {refused}"
                 ),

@@ -11,6 +11,7 @@ use weir_hw::{Kind, LinkState, LinkWatch, Opened, Prepared, Wanted};
 use super::propagation::{Action, Propagation};
 use super::{Seats, care, find, refused, settle, tell};
 use crate::hold::Hold;
+use crate::log::events;
 use crate::mailbox::{Letter, Mailbox};
 use crate::notify::notify;
 use crate::settings::Settings;
@@ -190,7 +191,7 @@ impl Keeper {
         let found = mismatch(self.seats.names.each_ref().map(String::as_str), [lan, wan]);
         if found != self.mismatch {
             if let Some(text) = &found {
-                warn!("{text}");
+                warn!(target: events::LINK, "{text}");
             }
             self.mismatch = found;
         }
@@ -215,8 +216,12 @@ impl Keeper {
             };
             let [name, other] = [port, 1 - port].map(|port| &self.seats.names[port]);
             match self.prepared[port].set_up(up) {
-                Ok(()) if up => info!("{other} has a link again: {name} is set up again"),
-                Ok(()) => warn!("{other} has lost its link: {name} is set down until it is back"),
+                Ok(()) if up => {
+                    info!(target: events::LINK, "{other} has a link again: {name} is set up again")
+                }
+                Ok(()) => {
+                    warn!(target: events::LINK, "{other} has lost its link: {name} is set down until it is back")
+                }
                 Err(error) => {
                     warn!("{name}: cannot be set {}: {error}", ["down", "up"][usize::from(up)]);
                 }
@@ -240,7 +245,7 @@ impl Keeper {
 
     /// Takes the ports away from the workers.
     fn close(&mut self, why: String) {
-        error!("{why}: THE BRIDGE IS CLOSED until it is back");
+        error!(target: events::CLOSED, "{why}: THE BRIDGE IS CLOSED until it is back");
         let _ = notify(&format!("STATUS=closed: {why}"));
         self.closed = Some(why);
         // Twice: while the first ones part, the last ones may still hand something over to them.
@@ -277,6 +282,7 @@ impl Keeper {
                     propagation.wait(Instant::now());
                 }
                 warn!(
+                    target: events::OPEN,
                     "{} and {} are both there: the bridge is open again ({})",
                     self.seats.names[0], self.seats.names[1], opened.reason
                 );

@@ -187,7 +187,7 @@ fn run(arguments: &Arguments, out: impl Write) -> Result<(), Failure> {
     stage.watch()?;
     let mut report = Report {
         out,
-        teller: Teller { roles: vec!["lan".into(), "wan".into()], programs },
+        teller: Teller { roles: ["lan".into(), "wan".into()].into(), programs },
         clock,
         verbose: arguments.verbose,
         json: arguments.json,

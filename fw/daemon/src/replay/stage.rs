@@ -154,7 +154,7 @@ impl Stage {
                 steered: false,
                 reserved: states,
                 programs,
-                held_back: Arc::default(),
+                log: Arc::default(),
                 history: None,
                 rules_file: String::new(),
                 cut_percent: 100,

@@ -399,7 +399,7 @@ fn by_hand(house: &House) -> (Control, Arc<Mutex<Vec<String>>>, tempfile::TempDi
         steered: false,
         reserved: 100_000,
         programs: Arc::new(Programs::default()),
-        held_back: Arc::new(AtomicU64::new(0)),
+        log: Arc::default(),
         history: Some(history(&directory)),
         rules_file: String::new(),
         cut_percent: 20,

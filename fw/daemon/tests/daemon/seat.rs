@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -74,7 +73,7 @@ impl Seat {
             steered: false,
             reserved: RESERVED,
             programs: Arc::new(Programs::default()),
-            held_back: Arc::new(AtomicU64::new(0)),
+            log: Arc::default(),
             history: Some(history(&directory)),
             rules_file: "/etc/weir/weir.conf".into(),
             cut_percent: 20,

@@ -1,0 +1,206 @@
+//! Log servers: each has a queue and a thread of its own, a connection that is made again when it
+//! breaks, and counts of what became of messages.
+//!
+//! A message that cannot be sent waits until it can; those behind it wait in the queue, and what finds
+//! no room there is lost, counted, and told to that server as soon as it hears again. Syslog knows no
+//! acknowledgements: what was on its way when a TCP connection broke may have arrived or not, and only
+//! the message that could not be handed to the kernel as a whole is sent again.
+
+mod format;
+mod tls;
+mod transport;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tracing::{info, warn};
+use weir_config::settings::{Format, Server, Syslog};
+
+use self::format::Formatter;
+use self::transport::{Connection, Transport};
+use crate::log::events;
+use crate::log::message::{Event, Message, Severity, Subject};
+use crate::log::outlet::{Outlet, Queue};
+
+/// Between two attempts to reach a server: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A log server.
+#[derive(Debug)]
+pub struct LogServer {
+    name: String,
+    severity: u8,
+    packets: bool,
+    events: bool,
+    outlet: Outlet<Arc<Message>>,
+    health: Arc<Health>,
+}
+
+/// How it fares.
+#[derive(Debug, Default)]
+struct Health {
+    sent: AtomicU64,
+    connected: AtomicBool,
+}
+
+impl LogServer {
+    /// Begins to send to a server, once there is something to send.
+    ///
+    /// # Errors
+    /// When a certificate or key cannot be read, or the kernel gives no thread.
+    pub fn start(settings: &Syslog) -> Result<Self, String> {
+        let name = name(&settings.to);
+        let transport = Transport::new(settings).map_err(|error| format!("{name}: {error}"))?;
+        let formatter = Formatter::new(settings);
+        let health: Arc<Health> = Arc::default();
+        let sender = Sender {
+            name: name.clone(),
+            transport,
+            formatter,
+            health: Arc::clone(&health),
+            connection: None,
+            down: false,
+        };
+        let outlet =
+            Outlet::start("weir-syslog", settings.queue as usize, move |queue| sender.serve(queue))
+                .map_err(|error| format!("{name}: {error}"))?;
+        let &Syslog { severity, packets, events, .. } = settings;
+        Ok(Self { name, severity, packets, events, outlet, health })
+    }
+
+    /// Sends a message, if it is one that the server is to get. Never waits.
+    pub fn tell(&self, message: &Arc<Message>) {
+        let wanted = match &message.subject {
+            Subject::Packet(_) => self.packets,
+            // What belongs among the packets goes with them.
+            Subject::Event(event) => self.events || self.packets && event.name == events::MORE,
+        };
+        if wanted && message.severity() as u8 <= self.severity {
+            self.outlet.put(Arc::clone(message));
+        }
+    }
+
+    /// What the settings call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Messages that were handed to the kernel.
+    pub fn sent(&self) -> u64 {
+        self.health.sent.load(Ordering::Relaxed)
+    }
+
+    /// Messages that were lost.
+    pub fn lost(&self) -> u64 {
+        self.outlet.lost()
+    }
+
+    /// Messages that wait.
+    pub fn waiting(&self) -> usize {
+        self.outlet.waiting()
+    }
+
+    /// Whether the last attempt to reach it succeeded.
+    pub fn is_connected(&self) -> bool {
+        self.health.connected.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all messages are sent, but no longer than `patience`.
+    pub fn drain(&self, patience: Duration) {
+        self.outlet.drain(patience);
+    }
+}
+
+/// As the settings have it.
+fn name(server: &Server) -> String {
+    match server {
+        Server::Unix(path) => format!("unix:{}", path.display()),
+        Server::Udp(address) => format!("udp:{address}"),
+        Server::Tcp(address) => format!("tcp:{address}"),
+        Server::Tls(address) => format!("tls:{address}"),
+    }
+}
+
+/// The thread's side.
+struct Sender {
+    name: String,
+    transport: Transport,
+    formatter: Formatter,
+    health: Arc<Health>,
+    connection: Option<Connection>,
+    /// It was told that the server cannot be reached.
+    down: bool,
+}
+
+impl Sender {
+    fn serve(mut self, mut queue: Queue<Arc<Message>>) {
+        let mut bytes = Vec::new();
+        while let Some(message) = queue.next() {
+            self.formatter.format(&message, &mut bytes);
+            self.send(&bytes, &queue);
+            let lost = queue.newly_lost();
+            if lost > 0 {
+                let text = format!("{lost} messages for this log server were lost");
+                let event = Event {
+                    name: events::LOG_LOST,
+                    severity: Severity::Warning,
+                    text,
+                    fields: Vec::new(),
+                };
+                self.formatter.format(&Message::event(message.time, event), &mut bytes);
+                self.send(&bytes, &queue);
+            }
+        }
+    }
+
+    /// Sends a message, however long it takes.
+    fn send(&mut self, message: &[u8], queue: &Queue<Arc<Message>>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failed = match self.try_send(message) {
+                Ok(()) => {
+                    self.health.sent.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                Err(error) => error,
+            };
+            if transport::is_too_long(&failed) {
+                queue.lose(1);
+                return;
+            }
+            self.connection = None;
+            self.health.connected.store(false, Ordering::Relaxed);
+            if !std::mem::replace(&mut self.down, true) {
+                let name = &self.name;
+                warn!(target: events::LOG_SERVER_DOWN, "log server {name}: {failed}; messages wait");
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn try_send(&mut self, message: &[u8]) -> io::Result<()> {
+        // A server that has hung up would take what we send to it and throw it away.
+        if self.connection.as_mut().is_some_and(Connection::has_ended) {
+            self.connection = None;
+        }
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(self.transport.connect()?),
+        };
+        connection.send(message)?;
+        self.health.connected.store(true, Ordering::Relaxed);
+        if std::mem::replace(&mut self.down, false) {
+            info!(target: events::LOG_SERVER_UP, "log server {}: it hears again", self.name);
+        }
+        Ok(())
+    }
+}
+
+/// Whether messages have structured data.
+const fn is_structured(format: Format) -> bool {
+    matches!(format, Format::Rfc5424)
+}

@@ -1,0 +1,261 @@
+//! What rules log, at the log servers that people have: over every transport, with everything of P6,
+//! and over the death of a server.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use weir_tests::lab::{
+    Family, Io, Lab, LogServer, LogServerKind, Output, Received, Weir, WeirOptions, eventually,
+};
+
+use crate::connect;
+
+/// Every way that a message takes.
+const WAYS: [&str; 4] = ["unix", "udp", "tcp", "tls"];
+
+const RULES: &str = "\
+block in log on lan label \"no ]way\"
+anchor \"web\" in on lan {
+    pass in log (to pflog1) on lan proto udp to port 53 label dns
+}
+pass out on wan
+pass in log on lan proto icmp
+";
+
+fn weir(lab: &Lab, log: &str) -> Weir {
+    let mut options = WeirOptions::new(Io::Packet, RULES);
+    options.settings = log.to_owned();
+    Weir::start(lab, &options)
+}
+
+/// A datagram from the client, with which port is said what number it is.
+fn send(lab: &Lab, ports: impl IntoIterator<Item = u16> + Send) {
+    let to = lab.server.address(Family::Inet);
+    lab.client.namespace.within(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        for port in ports {
+            socket.send_to(b"x", SocketAddr::new(to, port)).expect("there is a route");
+            // The worker's ring of records has an end, and this is not what is tested here.
+            std::thread::sleep(Duration::from_micros(300));
+        }
+    });
+}
+
+/// A value of the structured data.
+fn field<'r>(received: &'r Received, name: &str) -> Option<&'r str> {
+    let (_, rest) = received.data.split_once(&format!(" {name}=\""))?;
+    rest.split_once('"').map(|(value, _)| value)
+}
+
+/// Destination ports of logged packets that came one way.
+fn ports(server: &LogServer<'_>, way: &str) -> Vec<u16> {
+    let came = server.received().into_iter().filter(|message| message.by == way);
+    came.filter_map(|message| field(&message, "dport")?.parse().ok()).collect()
+}
+
+fn all_is_told(kind: LogServerKind) {
+    let lab = Lab::new();
+    let mut server = LogServer::new(&lab, kind);
+    server.start();
+    let settings = server.settings("facility = \"local3\"\nhostname = \"fw1\"\n");
+    let weir = weir(&lab, &format!("[log]\npackets = \"none\"\n{settings}"));
+    let to = lab.server.address(Family::Inet);
+    assert!(connect(&lab.client, to, 22, Duration::from_millis(200)).is_err(), "it is blocked");
+    send(&lab, [53]);
+    for way in WAYS {
+        let message = |wanted: &dyn Fn(&Received) -> bool| {
+            let mut found = None;
+            eventually("a message", || {
+                let mut came = server.received().into_iter();
+                found = came.find(|message| message.by == way && wanted(message));
+                found.is_some()
+            });
+            found.expect("it has come")
+        };
+        let syn = message(&|message| field(message, "dport") == Some("22"));
+        assert_eq!(syn.header[0], "fw1", "{way}");
+        assert_eq!((&*syn.header[1], &*syn.header[3]), ("weir", "packet"), "{way}");
+        assert!(syn.header[2].parse::<u32>().is_ok(), "{way}: {syn:?}");
+        assert_eq!(syn.priority, ("local3".into(), "notice".into()), "{way}");
+        let address = lab.client.address(Family::Inet).to_string();
+        for (name, value) in [
+            ("rule", "0"),
+            ("label", "no \\]way"),
+            ("reason", "block-rule"),
+            ("action", "block"),
+            ("dir", "in"),
+            ("on", "lan"),
+            ("proto", "tcp"),
+            ("src", &*address),
+            ("flags", "S"),
+            ("ack", "0"),
+            ("ttl", "64"),
+            ("len", "60"),
+        ] {
+            let found = field(&syn, name);
+            let unescaped = value.replace("\\]", "]");
+            assert!(found == Some(value) || found == Some(&*unescaped), "{way} {name}: {syn:?}");
+        }
+        for name in ["sport", "dst", "seq", "win"] {
+            assert!(field(&syn, name).is_some(), "{way} {name}: {syn:?}");
+        }
+        assert!(
+            syn.text.starts_with("rule 0 \"no ]way\"/block-rule: block in on lan: IP "),
+            "{syn:?}"
+        );
+        assert!(syn.text.contains(".22: Flags [S], seq "), "{syn:?}");
+        let dns = message(&|message| field(message, "dport") == Some("53"));
+        assert_eq!(field(&dns, "rule"), Some("1.web.0"), "{dns:?}");
+        assert_eq!(field(&dns, "log"), Some("pflog1"), "{dns:?}");
+        assert_eq!(&*dns.priority.1, "info", "{dns:?}");
+        for name in ["start", "rules-loaded"] {
+            let event = message(&|message| message.header[3] == name);
+            assert_eq!(
+                &*event.data,
+                if kind == LogServerKind::Rsyslog { "-" } else { "" },
+                "{way}"
+            );
+        }
+    }
+    drop(weir);
+}
+
+#[test]
+fn rsyslog_understands_every_message_by_every_way() {
+    all_is_told(LogServerKind::Rsyslog);
+}
+
+#[test]
+fn syslog_ng_understands_every_message_by_every_way() {
+    all_is_told(LogServerKind::SyslogNg);
+}
+
+/// What was logged while a server was away arrives when it is back, and of what was on its way when it
+/// was killed a piece is missing at most. Nobody waits for it.
+fn a_killed_server_hears_the_rest(kind: LogServerKind) {
+    const FIRST: u16 = 10_000;
+    const EACH: u16 = 600;
+    let lab = Lab::new();
+    let mut server = LogServer::new(&lab, kind);
+    server.start();
+    let settings = server.settings("");
+    let mut weir = weir(&lab, &format!("[log]\npackets = \"none\"\nrate = 0\n{settings}"));
+    send(&lab, FIRST..FIRST + EACH);
+    for way in WAYS {
+        eventually(way, || ports(&server, way).len() == EACH.into());
+    }
+    // Under load, and away for a while.
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| send(&lab, FIRST + EACH..FIRST + 2 * EACH));
+        eventually("some of the next", || {
+            ports(&server, "tcp").iter().any(|&port| port > FIRST + EACH + 50)
+        });
+        server.kill();
+        assert!(lab.pings(Family::Inet), "the bridge does not wait for its log");
+        sending.join().expect("it sends");
+    });
+    weir.wait_log("messages wait");
+    send(&lab, FIRST + 2 * EACH..FIRST + 3 * EACH);
+    server.start();
+    send(&lab, FIRST + 3 * EACH..FIRST + 4 * EACH);
+    let end = FIRST + 4 * EACH - 1;
+    for way in WAYS {
+        eventually(way, || ports(&server, way).contains(&end));
+        let came: BTreeSet<u16> = ports(&server, way).into_iter().collect();
+        let missing: Vec<u16> = (FIRST..=end).filter(|port| !came.contains(port)).collect();
+        // One piece, from what the server had not written when it was killed to what weir could not
+        // send any more; for datagrams there is one more that nobody answers for.
+        let gaps = missing.windows(2).filter(|pair| pair[0] + 1 != pair[1]).count();
+        let most = usize::from(matches!(way, "udp" | "unix"));
+        assert!(gaps <= most, "{way}: {missing:?}");
+        assert!(
+            missing.iter().all(|&port| port > FIRST + EACH && port < FIRST + 2 * EACH + 2),
+            "{way}: {missing:?}"
+        );
+    }
+    assert!(weir.stop(Duration::from_secs(5)).is_some_and(|status| status.success()));
+}
+
+#[test]
+fn rsyslog_hears_the_rest_when_it_was_killed() {
+    a_killed_server_hears_the_rest(LogServerKind::Rsyslog);
+}
+
+#[test]
+fn syslog_ng_hears_the_rest_when_it_was_killed() {
+    a_killed_server_hears_the_rest(LogServerKind::SyslogNg);
+}
+
+/// A queue that is full loses, counts, and tells the server.
+#[test]
+fn a_server_is_told_what_it_has_missed() {
+    let lab = Lab::new();
+    let mut server = LogServer::new(&lab, LogServerKind::Rsyslog);
+    let settings = server.settings("queue = 100\nevents = true\n");
+    let weir = weir(&lab, &format!("[log]\npackets = \"none\"\nrate = 0\n{settings}"));
+    weir.wait_log("messages wait");
+    send(&lab, 10_000..10_700);
+    eventually("700 packets are logged", || {
+        weir.show(&["-vvsr"]).contains("Packets: 700") || weir.counter("block-rule") >= 700
+    });
+    server.start();
+    for way in WAYS {
+        let mut lost = 0;
+        eventually("the number of messages that were lost", || {
+            let came = server.received();
+            let told = came.iter().filter(|message| message.by == way);
+            lost = told
+                .filter(|message| message.header[3] == "log-lost")
+                .filter_map(|message| message.text.split(' ').next()?.parse::<usize>().ok())
+                .sum();
+            lost > 0
+        });
+        // What was lost and what came are all there was: packets, and what weir has told of itself.
+        eventually("the rest", || {
+            let came = server.received();
+            let came = came.iter().filter(|message| message.by == way);
+            let packets = came.filter(|message| message.header[3] == "packet").count();
+            (80..=101).contains(&packets) && packets + lost >= 700 && packets + lost < 740
+        });
+    }
+}
+
+/// The files in pf's format, as Debian's tcpdump reads them.
+#[test]
+fn tcpdump_reads_what_pf_would_have_written() {
+    let lab = Lab::new();
+    let path = lab.folder().join("logs/pflog");
+    let settings = format!("[log]\npackets = \"none\"\npflog = \"{}\"\n", path.display());
+    let weir = weir(&lab, &settings);
+    let to = lab.server.address(Family::Inet);
+    assert!(connect(&lab.client, to, 22, Duration::from_millis(200)).is_err(), "it is blocked");
+    send(&lab, [53]);
+    assert!(lab.pings(Family::Inet));
+    let to6 = lab.server.address(Family::Inet6);
+    assert!(connect(&lab.client, to6, 23, Duration::from_millis(200)).is_err(), "it is blocked");
+    let read = |name: &str| {
+        let mut command = Command::new("tcpdump");
+        Output::of(command.args(["-n", "-e", "-r"]).arg(path.with_file_name(name))).stdout
+    };
+    eventually("all four packets", || {
+        let text = read("pflog");
+        [
+            "rule 0/0(match): block in on lan: 192.0.2.1.",
+            "192.0.2.2.22: Flags [S]",
+            "rule 3/0(match): pass in on lan: 192.0.2.1 > 192.0.2.2: ICMP echo request",
+            "rule 0/0(match): block in on lan: 2001:db8::1.",
+            "2001:db8::2.23: Flags [S]",
+        ]
+        .iter()
+        .all(|line| text.contains(line))
+    });
+    let other = read("pflog1");
+    assert!(other.contains("rule 1.web.0/0(match): pass in on lan: 192.0.2.1."), "{other}");
+    assert!(!read("pflog").contains(".53:"), "it has a file of its own");
+    // Another one begins a new file.
+    drop(weir);
+    let _weir = self::weir(&lab, &settings);
+    assert!(read("pflog.1").contains("2001:db8::2.23: Flags [S]"));
+}
