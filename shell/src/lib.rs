@@ -10,6 +10,7 @@ pub mod console;
 pub mod ctl;
 mod dial;
 pub mod explanation;
+pub mod log;
 pub mod options;
 mod print;
 pub mod protocol;

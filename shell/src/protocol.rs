@@ -36,6 +36,7 @@ mod history;
 mod info;
 mod limits;
 mod loads;
+mod log;
 mod ports;
 mod query;
 mod rules;
@@ -60,6 +61,7 @@ pub use history::{
 pub use info::{Info, InterfaceStats, ReasonCount, Syncookies, WorkerInfo};
 pub use limits::{Limit, Timeout};
 pub use loads::{Load, Part, Source};
+pub use log::{Follow, LogLine};
 pub use ports::{Device, Interface, Traffic};
 pub use query::{
     Bound, MAX_CRITERIA, MAX_SORTED, Query, SORTED, SourceCriterion, SourceOrder, SourceQuery,
@@ -291,6 +293,14 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         number: Option<u64>,
     },
+    /// Lists what was told last: logged packets and weir's own messages, the oldest first; with `follow`
+    /// also what comes, until the client shuts its side of the connection down or hangs up. Answer:
+    /// any number of `log` and, where some were lost because the client did not read them in time,
+    /// `log-lost` in their place; `done` unless it follows. `error` or `diagnostics` if the filter is
+    /// wrong.
+    ///
+    /// `{"version":1,"command":{"follow":{"follow":true,"filter":"block rule 14 proto tcp"}}}`
+    Follow(Follow),
 }
 
 impl Command {
@@ -383,6 +393,10 @@ pub enum Reply {
     RuleSet(Box<Version>),
     /// A capture has begun: what follows on the connection are no lines.
     Capture(CaptureBegun),
+    /// Something that was told.
+    Log(LogLine),
+    /// So many things were told that are not here.
+    LogLost(u64),
 }
 
 impl Reply {

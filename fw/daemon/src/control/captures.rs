@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 use weir_config::{Defines, SourceFile, parse_one};
-use weir_engine::{Filter, PortIndex};
+use weir_engine::{Filter, PortIndex, PortNames};
 use weir_hw::pcap::ng::{Direction, Interface, Note, Writer};
 use weir_hw::pcap::{Record, file};
 use weir_shell::protocol::{Capture, CaptureBegun, MAX_FILTER};
@@ -52,7 +52,7 @@ impl Control {
                 1 << crate::tools::frame::port(name, &self.parts.ports).map_err(Refused::Error)?.0
             }
         };
-        let filter = self.filter(capture)?;
+        let filter = packets(&capture.filter, &self.parts.ports, capture.both_ways)?;
         let snap = if capture.snap == 0 { file::LONGEST as u32 } else { capture.snap };
         let snap = snap.min(file::LONGEST as u32);
         let wish = Wish { ports, ways: [true; 2], filter, snap, decisions: false };
@@ -91,27 +91,29 @@ impl Control {
         }
         Ok(watch)
     }
+}
 
-    /// The packets that are wanted; all frames if nothing is said.
-    fn filter(&self, capture: &Capture) -> Result<Option<Arc<Filter>>, Refused> {
-        let text = capture.filter.trim();
-        if text.is_empty() {
-            return Ok(None);
-        }
-        if text.len() > MAX_FILTER || text.contains(['\n', '\r', '\\']) {
-            let text = format!("a filter is one line of {MAX_FILTER} bytes at most");
-            return Err(Refused::Error(text));
-        }
-        let file = SourceFile::new("filter", format!("match {text}\n"));
-        let parsed = parse_one(&file, &Defines::default());
-        let Some(rules) = parsed.rules else {
-            return Err(Refused::Diagnostics(parsed.diagnostics));
-        };
-        let filter = Filter::compile(&rules.rules, &self.parts.ports, capture.both_ways);
-        filter
-            .map(|filter| Some(Arc::new(filter)))
-            .map_err(|error| Refused::Error(error.to_string()))
+/// The packets that are wanted; all frames if nothing is said.
+pub(super) fn packets(
+    text: &str,
+    ports: &PortNames,
+    both_ways: bool,
+) -> Result<Option<Arc<Filter>>, Refused> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
     }
+    if text.len() > MAX_FILTER || text.contains(['\n', '\r', '\\']) {
+        let text = format!("a filter is one line of {MAX_FILTER} bytes at most");
+        return Err(Refused::Error(text));
+    }
+    let file = SourceFile::new("filter", format!("match {text}\n"));
+    let parsed = parse_one(&file, &Defines::default());
+    let Some(rules) = parsed.rules else {
+        return Err(Refused::Diagnostics(parsed.diagnostics));
+    };
+    let filter = Filter::compile(&rules.rules, ports, both_ways);
+    filter.map(|filter| Some(Arc::new(filter))).map_err(|error| Refused::Error(error.to_string()))
 }
 
 impl Watch<'_> {

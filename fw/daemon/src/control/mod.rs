@@ -15,6 +15,7 @@ mod composition;
 mod cut;
 mod explain;
 mod filter;
+mod following;
 mod listing;
 mod listings;
 mod loading;
@@ -50,6 +51,7 @@ use crate::rules::{Places, Programs};
 
 pub use captures::Watch;
 pub use change::Change;
+pub use following::LogFilter;
 pub use loading::Loaded;
 pub use past::Found;
 pub use pending::Undone;

@@ -44,7 +44,7 @@ events! {
     RULES_LAST_GOOD, "rules-last-good", "The rule file is broken: the last good rules are in force.";
     RULES_NONE, "rules-none", "There are no good rules: everything is blocked.";
     RULES_WARNING, "rules-warning", "Something in a rule set that was loaded is not what it seems.";
-    RULES_FLUSHED, "flushed", "Somebody has emptied something: rules, states, tables, counters.";
+    FLUSHED, "flushed", "Somebody has emptied something: rules, states, tables, counters.";
     FILTER_DISABLED, "filter-disabled", "Somebody has disabled filtering: everything passes.";
     FILTER_ENABLED, "filter-enabled", "Filtering is enabled again, by somebody or because its time is over.";
     STATES_FULL, "states-full", "The state table is full, and what that has cost.";
@@ -56,7 +56,7 @@ events! {
     STATES_KILLED, "states-killed", "Somebody has removed states.";
     SOURCES_KILLED, "sources-killed", "Somebody has made weir forget sources.";
     CAPTURE, "capture", "Somebody begins to capture packets, or has ended.";
-    LOGIN, "login", "Somebody has connected to the control socket and may change things.";
+    LOGIN, "login", "A user connects to the control socket who has not done so for ten minutes.";
     LOGIN_REFUSED, "login-refused", "Somebody was refused at the control socket.";
 }
 

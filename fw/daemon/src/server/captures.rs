@@ -9,6 +9,7 @@ use weir_shell::protocol::{Capture, Reply};
 
 use super::session::{Session, refusal};
 use crate::control::{Control, Watch};
+use crate::log::events;
 
 impl Session {
     /// Captures until the client has had enough, one way or another. What is returned says why nothing
@@ -31,14 +32,18 @@ impl Session {
             "" => "everything".to_owned(),
             filter => filter.escape_debug().to_string(),
         };
-        info!("user {uid} begins to capture {filter}");
+        info!(target: events::CAPTURE, "user {uid} begins to capture {filter}");
         self.connection.send(&Reply::Capture(watch.begun()))?;
         let streamed = self.stream(capture, &mut watch);
         let ([lan, wan], [lan_lost, wan_lost]) = (watch.written(), watch.lost());
         let (seen, lost) = (lan + wan, lan_lost + wan_lost);
         match &streamed {
-            Ok(()) => info!("user {uid} captured {seen} packets, {lost} were lost"),
-            Err(error) => info!("user {uid} captured {seen} packets, {lost} were lost: {error}"),
+            Ok(()) => {
+                info!(target: events::CAPTURE, "user {uid} captured {seen} packets, {lost} were lost")
+            }
+            Err(error) => {
+                info!(target: events::CAPTURE, "user {uid} captured {seen} packets, {lost} were lost: {error}")
+            }
         }
         streamed.map(|()| None)
     }

@@ -7,6 +7,7 @@ use weir_shell::protocol::{Reply, TableAction, TableChange};
 
 use super::session::{Session, done};
 use crate::control::{Control, Refused};
+use crate::log::events;
 
 /// Addresses of which one line tells what became of them.
 const LINE: usize = 1024;
@@ -25,7 +26,7 @@ impl Session {
         if !change.dry_run && change.action != TableAction::Test {
             let TableChange { name, anchor, action, .. } = change;
             let within = if anchor.is_empty() { "" } else { " of anchor " };
-            info!("user {}: -T {action} in table {name:?}{within}{anchor}", self.uid);
+            info!(target: events::TABLE_CHANGED, "user {}: -T {action} in table {name:?}{within}{anchor}", self.uid);
         }
         let count = outcome.addresses;
         self.connection.send(&Reply::TableOutcome(outcome))?;

@@ -8,6 +8,7 @@ use weir_shell::protocol::{Access, Command, Done, Hello, Reply, Request, RuleLis
 use super::connection::{Connection, Line};
 use crate::control::{Control, Refused};
 use crate::history::Author;
+use crate::log::events;
 
 /// One client.
 pub(super) struct Session {
@@ -44,6 +45,10 @@ impl Session {
                 }
                 Ok(Command::Capture(capture)) => match self.capture(control, &capture)? {
                     Some(refused) => refused,
+                    None => return Ok(()),
+                },
+                Ok(Command::Follow(follow)) => match self.follow(control, &follow)? {
+                    Some(reply) => reply,
                     None => return Ok(()),
                 },
                 Ok(command) => self.answer(control, command)?,
@@ -95,21 +100,21 @@ impl Session {
                 self.list(Ok((limits.len(), Reply::Memory(limits))))?
             }
             Command::Kill(kill) => control.kill(&kill).map(|count| {
-                info!("user {uid} killed {count} states");
+                info!(target: events::STATES_KILLED, "user {uid} killed {count} states");
                 done(count)
             }),
             Command::Sources(query) => self
                 .pieces(|send| control.sources(&query, |sources| send(Reply::Sources(sources))))?,
             Command::KillSources { from } => control.kill_sources(&from).map(|count| {
-                info!("user {uid} killed {count} sources");
+                info!(target: events::SOURCES_KILLED, "user {uid} killed {count} sources");
                 done(count)
             }),
             Command::Flush(what) => control.flush(&what, Author::User(uid)).map(|count| {
-                warn!("user {uid} flushed {what}");
+                warn!(target: events::FLUSHED, "user {uid} flushed {what}");
                 done(count)
             }),
             Command::Enable => control.enable().map(|()| {
-                warn!("user {uid} enabled filtering");
+                warn!(target: events::FILTER_ENABLED, "user {uid} enabled filtering");
                 done(0)
             }),
             Command::Explain(explain) => {
@@ -128,12 +133,14 @@ impl Session {
                 self.list(version.map(|version| (1, Reply::RuleSet(Box::new(version)))))?
             }
             // It takes the connection over before it comes here.
-            Command::Capture(_) => Err(Refused::Error("a capture is no listing".into())),
+            Command::Capture(_) | Command::Follow(_) => {
+                Err(Refused::Error("a stream is no listing".into()))
+            }
             Command::Disable { .. } if uid != 0 => {
                 Err(Refused::Error("permission denied: only root may disable filtering".into()))
             }
             Command::Disable { seconds } => control.disable(seconds).map(|()| {
-                warn!("user {uid} DISABLED FILTERING: everything passes for {seconds} s");
+                warn!(target: events::FILTER_DISABLED, "user {uid} DISABLED FILTERING: everything passes for {seconds} s");
                 done(0)
             }),
         };

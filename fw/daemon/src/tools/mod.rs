@@ -8,6 +8,7 @@ pub mod explain;
 pub mod fate;
 pub mod frame;
 pub mod junit;
+pub mod log;
 pub mod policy;
 pub mod telling;
 pub mod test;
