@@ -26,7 +26,7 @@ pub struct Lines {
 /// Asks the daemon for its log.
 ///
 /// # Errors
-/// When the daemon cannot be reached. What it refuses, [`Lines::next`] says.
+/// When the daemon cannot be reached. What it refuses, the first of the lines says.
 pub fn begin(socket: &Path, follow: Follow) -> io::Result<Lines> {
     let follows = follow.follow;
     let stream = Client::connect(socket)?.send(Command::Follow(follow))?;
@@ -37,17 +37,22 @@ pub fn begin(socket: &Path, follow: Follow) -> io::Result<Lines> {
     Ok(Lines { stream })
 }
 
+impl Iterator for Lines {
+    type Item = io::Result<Told>;
+
+    /// The next; an error when the connection breaks, or what the daemon refuses, in words.
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read_told().transpose()
+    }
+}
+
 impl Lines {
     /// The connection, to be shut down by who waits for a signal.
     pub fn stream(&self) -> &UnixStream {
         self.stream.get_ref()
     }
 
-    /// The next; `None` at the end.
-    ///
-    /// # Errors
-    /// When the connection breaks, or the daemon refuses; in words.
-    pub fn next(&mut self) -> io::Result<Option<Told>> {
+    fn read_told(&mut self) -> io::Result<Option<Told>> {
         match self.read()? {
             None | Some(Reply::Done(_)) => Ok(None),
             Some(Reply::Log(line)) => Ok(Some(Told::Line(Box::new(line)))),
@@ -80,8 +85,8 @@ impl Lines {
 /// # Errors
 /// When `out` or the connection breaks, or the daemon refuses.
 pub fn print(lines: &mut Lines, json: bool, out: &mut impl Write) -> io::Result<()> {
-    while let Some(told) = lines.next()? {
-        match told {
+    for told in lines {
+        match told? {
             Told::Line(line) if json => {
                 serde_json::to_writer(&mut *out, &line)?;
                 out.write_all(b"\n")?;

@@ -26,7 +26,7 @@ pass in log on lan proto icmp
 
 fn weir(lab: &Lab, log: &str) -> Weir {
     let mut options = WeirOptions::new(Io::Packet, RULES);
-    options.settings = log.to_owned();
+    log.clone_into(&mut options.settings);
     Weir::start(lab, &options)
 }
 

@@ -114,7 +114,7 @@ impl Control {
             let into = table.name;
             match self.change_table(&change) {
                 Ok(_) => {
-                    info!(target: events::OVERLOAD, "{address} exceeds {reason} of rule {name}: put into <{into}>")
+                    info!(target: events::OVERLOAD, "{address} exceeds {reason} of rule {name}: put into <{into}>");
                 }
                 Err(refused) => warn!(
                     target: events::OVERLOAD,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use super::message::Message;
@@ -66,10 +66,7 @@ impl Hub {
 impl Follower {
     /// The next message, if it comes in time.
     pub fn next(&self, patience: Duration) -> Option<Arc<Message>> {
-        match self.messages.recv_timeout(patience) {
-            Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.messages.recv_timeout(patience).ok()
     }
 
     /// How many messages found no room since the last call.

@@ -46,7 +46,7 @@ pub struct Queue<T> {
 impl<T> Queue<T> {
     /// The next thing; waits for it. `None`: there will be no more. Everything that was taken before is
     /// written, or never will be.
-    pub fn next(&mut self) -> Option<T> {
+    pub fn take(&mut self) -> Option<T> {
         self.passed.clear();
         loop {
             match self.entries.recv().ok()? {
@@ -57,7 +57,7 @@ impl<T> Queue<T> {
     }
 
     /// The next thing, if it is there, to be written together with what was taken before.
-    pub fn next_waiting(&mut self) -> Option<T> {
+    pub fn take_waiting(&mut self) -> Option<T> {
         loop {
             match self.entries.try_recv().ok()? {
                 Entry::Item(item) => return Some(item),
@@ -136,7 +136,7 @@ impl OwnLog {
     pub(crate) fn start(mut out: impl Write + Send + 'static) -> io::Result<Self> {
         let write = move |mut lines: Queue<Vec<u8>>| {
             // A standard error that is closed is no reason to stop.
-            while let Some(line) = lines.next() {
+            while let Some(line) = lines.take() {
                 let _ = out.write_all(&line);
                 let lost = lines.newly_lost();
                 if lost > 0 {

@@ -21,7 +21,7 @@ type Kind = (u32, u32, u8, Option<Reason>);
 #[derive(Debug)]
 struct Lines {
     second: Instant,
-    lines: u32,
+    written: u32,
     held_back: u64,
     /// The last that was held back.
     last: Option<Box<LogRecord>>,
@@ -58,16 +58,16 @@ impl RulePace {
         let kind = kind.filter(|_| known);
         let lines = self.kinds.entry(kind).or_insert_with(|| Lines {
             second: now,
-            lines: 0,
+            written: 0,
             held_back: 0,
             last: None,
         });
         // What was held back in the second before is told first.
         if lines.held_back == 0 && now.duration_since(lines.second) >= SECOND {
-            (lines.second, lines.lines) = (now, 0);
+            (lines.second, lines.written) = (now, 0);
         }
-        if lines.lines < rate {
-            lines.lines += 1;
+        if lines.written < rate {
+            lines.written += 1;
             return true;
         }
         lines.held_back += 1;
@@ -89,7 +89,7 @@ impl RulePace {
             let count = std::mem::take(&mut lines.held_back);
             if count > 0 {
                 more.push(More { count, last: lines.last.take() });
-                (lines.second, lines.lines) = (now, 0);
+                (lines.second, lines.written) = (now, 0);
             }
             count > 0
         });

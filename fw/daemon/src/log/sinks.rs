@@ -130,12 +130,12 @@ pub fn open(path: Option<&Path>) -> io::Result<Outlet<Arc<Message>>> {
 pub(super) fn start(mut out: impl Write + Send + 'static) -> io::Result<Outlet<Arc<Message>>> {
     Outlet::start("weir-packet-log", WAITING, move |mut queue: Queue<Arc<Message>>| {
         let mut lines = String::new();
-        while let Some(message) = queue.next() {
+        while let Some(message) = queue.take() {
             lines.clear();
             let mut count = 1;
             line(&message, &mut lines);
             while lines.len() < 1 << 16
-                && let Some(message) = queue.next_waiting()
+                && let Some(message) = queue.take_waiting()
             {
                 line(&message, &mut lines);
                 count += 1;

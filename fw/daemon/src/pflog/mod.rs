@@ -72,11 +72,11 @@ impl Files {
         // There from the start, so that it can be watched.
         let begun = self.file(0).begin();
         self.tell(begun);
-        while let Some(message) = queue.next() {
+        while let Some(message) = queue.take() {
             let mut count = 0;
             let mut written = self.write(&message).map(|()| count += 1);
             while written.is_ok()
-                && let Some(message) = queue.next_waiting()
+                && let Some(message) = queue.take_waiting()
             {
                 written = self.write(&message).map(|()| count += 1);
             }

@@ -217,10 +217,10 @@ impl Keeper {
             let [name, other] = [port, 1 - port].map(|port| &self.seats.names[port]);
             match self.prepared[port].set_up(up) {
                 Ok(()) if up => {
-                    info!(target: events::LINK, "{other} has a link again: {name} is set up again")
+                    info!(target: events::LINK, "{other} has a link again: {name} is set up again");
                 }
                 Ok(()) => {
-                    warn!(target: events::LINK, "{other} has lost its link: {name} is set down until it is back")
+                    warn!(target: events::LINK, "{other} has lost its link: {name} is set down until it is back");
                 }
                 Err(error) => {
                     warn!("{name}: cannot be set {}: {error}", ["down", "up"][usize::from(up)]);

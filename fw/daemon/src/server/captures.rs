@@ -39,10 +39,10 @@ impl Session {
         let (seen, lost) = (lan + wan, lan_lost + wan_lost);
         match &streamed {
             Ok(()) => {
-                info!(target: events::CAPTURE, "user {uid} captured {seen} packets, {lost} were lost")
+                info!(target: events::CAPTURE, "user {uid} captured {seen} packets, {lost} were lost");
             }
             Err(error) => {
-                info!(target: events::CAPTURE, "user {uid} captured {seen} packets, {lost} were lost: {error}")
+                info!(target: events::CAPTURE, "user {uid} captured {seen} packets, {lost} were lost: {error}");
             }
         }
         streamed.map(|()| None)

@@ -138,7 +138,7 @@ struct Sender {
 impl Sender {
     fn serve(mut self, mut queue: Queue<Arc<Message>>) {
         let mut bytes = Vec::new();
-        while let Some(message) = queue.next() {
+        while let Some(message) = queue.take() {
             self.formatter.format(&message, &mut bytes);
             self.send(&bytes, &queue);
             let lost = queue.newly_lost();
