@@ -211,7 +211,7 @@ mod tests {
             ("block", [true, false, false]),
             ("pass proto udp", [false, true, false]),
             ("rule @14", [true, false, false]),
-            ("rule 3 to port 22", [false, true, false]),
+            ("rule 3 inet proto udp to port 22", [false, true, false]),
             ("in on wan proto tcp to 198.51.100.0/24", [true, false, false]),
             ("on lan", [false; 3]),
             ("reason block-rule", [true, false, false]),
