@@ -52,14 +52,5 @@ fn options(options: &Options) -> Vec<(Source, String)> {
 }
 
 fn of_rule(rule: &Rule) -> Option<String> {
-    let options = &rule.state_options;
-    let words = [(rule.from.os.is_some(), "os"), (options.pflow, "pflow")];
-    let words: Vec<_> = words.into_iter().filter(|(used, _)| *used).map(|(_, word)| word).collect();
-    match words.as_slice() {
-        [] => None,
-        [one] => Some(format!("`{one}` is not built yet")),
-        [many @ .., last] => {
-            Some(format!("`{}` and `{last}` are not built yet", many.join("`, `")))
-        }
-    }
+    rule.from.os.is_some().then(|| "`os` is not built yet".to_owned())
 }

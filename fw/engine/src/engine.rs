@@ -8,6 +8,7 @@ use crate::counters::Counters;
 use crate::deciding::Deciding;
 use crate::expiry::Expiry;
 use crate::flow::{FlowKey, HashKey, owner};
+use crate::flows::Flows;
 use crate::fragment::Fragments;
 use crate::judge::DEPTH;
 use crate::lane::Lane;
@@ -89,6 +90,8 @@ pub struct Engine {
     pub(crate) watched: Watched,
     pub(crate) synproxy: Synproxy,
     pub(crate) expiry: Expiry,
+    /// Connections that are over, for the flow collector.
+    pub(crate) flows: Flows,
     /// A source was reported for `overload`.
     pub(crate) reported: bool,
 }
@@ -149,6 +152,7 @@ impl Engine {
             watched: Watched::default(),
             synproxy: Synproxy::new(HashKey::new(setup.key), setup.now),
             expiry: Expiry::new(setup.now),
+            flows: Flows::default(),
             reported: false,
         }
     }

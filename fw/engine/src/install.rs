@@ -46,6 +46,9 @@ impl Engine {
         if program.splices() {
             self.splices.reserve(self.table.capacity());
         }
+        if program.exports_flows() {
+            self.flows.reserve();
+        }
         if program.demands_progress() {
             self.watched.reserve(self.table.capacity());
         }

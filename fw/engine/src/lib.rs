@@ -18,6 +18,7 @@ mod encapsulation;
 pub mod engine;
 mod expiry;
 mod flow;
+mod flows;
 mod fragment;
 pub mod frame;
 mod install;
@@ -50,6 +51,7 @@ mod track;
 
 pub use counters::Counters;
 pub use engine::{Engine, Setup};
+pub use flows::{FlowEnd, FlowRecord};
 pub use fragment::Releases;
 pub use frame::{Checksum, Frames, Meta, PortIndex};
 pub use install::Replaced;

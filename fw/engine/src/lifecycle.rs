@@ -37,6 +37,7 @@ impl Engine {
     /// Ends a state.
     pub(crate) fn end(&mut self, entry: u32, ending: Ending, tick: u32) {
         self.give_up_asking(entry, ending);
+        self.note_flow(entry, ending);
         let now = self.advanced();
         let (state, links) = self.table.with_links(entry);
         let hash = state.key().hash(self.key);

@@ -60,15 +60,21 @@ impl Engine {
             return None;
         }
         let left = self.next_look(entry, program).wrapping_sub(now).cast_signed();
+        Some(self.view_ending(entry, now, left.max(0).cast_unsigned() / TICKS_PER_SECOND))
+    }
+
+    /// A live state, which ends in so many seconds.
+    pub(crate) fn view_ending(&self, entry: u32, now: u32, expires: u32) -> StateView {
+        let state = self.table.get(entry);
         let context = Context {
             id: u64::from(state.generation) << 32 | u64::from(self.worker) << 26 | u64::from(entry),
             port: initiator_port(state),
             age: now.wrapping_sub(self.table.created(entry)) / TICKS_PER_SECOND,
             idle: now.wrapping_sub(state.touched) / TICKS_PER_SECOND,
-            expires: left.max(0).cast_unsigned() / TICKS_PER_SECOND,
+            expires,
             rules: state.rules.map(|record| self.records.number(record)),
         };
-        Some(StateView::new(state, &context))
+        StateView::new(state, &context)
     }
 }
 

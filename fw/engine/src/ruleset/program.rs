@@ -133,6 +133,7 @@ pub(crate) struct Compiled {
     pub(crate) log_matches: bool,
     pub(crate) allow_opts: bool,
     pub(crate) sloppy: bool,
+    pub(crate) pflow: bool,
     pub(crate) state: KeepState,
     /// `if-bound` or `floating`, if it is written on the rule.
     pub(crate) policy: Option<StatePolicy>,
@@ -336,6 +337,16 @@ impl Program {
         self.lifetimes.get(&rule)
     }
 
+    /// Whether states of a rule are told to the flow collector when they end.
+    pub(crate) fn exports(&self, rule: u32) -> bool {
+        self.compiled(rule).pflow
+    }
+
+    /// Whether those of any rule are.
+    pub(crate) fn exports_flows(&self) -> bool {
+        self.rules.iter().any(|rule| rule.pflow)
+    }
+
     pub(crate) fn compiled(&self, rule: u32) -> &Compiled {
         &self.rules[rule as usize]
     }
@@ -445,6 +456,7 @@ impl Compiled {
             log_all: log.all,
             log_matches: log.matches,
             allow_opts: rule.allow_opts,
+            pflow: rule.state_options.pflow,
             sloppy: rule.state_options.sloppy,
             state: rule.state,
             policy: rule.state_options.policy,

@@ -49,6 +49,8 @@ struct Own {
     limits: Option<Arc<RuleLimits>>,
     /// Its time-outs.
     lifetimes: Option<Arc<Lifetimes>>,
+    /// `pflow`: its connections are told to the flow collector.
+    pflow: bool,
 }
 
 /// All records of a worker.
@@ -109,7 +111,8 @@ impl Records {
                 by_number.extend(numbers.map(|number| {
                     let limits = program.limits(number).cloned();
                     let lifetimes = program.lifetimes(number).cloned();
-                    self.allocate(number, Own { limits, lifetimes })
+                    let pflow = program.exports(number);
+                    self.allocate(number, Own { limits, lifetimes, pflow })
                 }));
                 continue;
             };
@@ -196,6 +199,12 @@ impl Records {
     /// The same for the shortening of time-outs.
     pub(crate) fn own_pace(&self, records: [u32; 2]) -> Option<Pace> {
         self.lifetimes(records).find_map(Lifetimes::pace)
+    }
+
+    /// Whether connections of the records are told to the flow collector.
+    pub(crate) fn export_flows(&self, records: [u32; 2]) -> bool {
+        let wants = |record: u32| self.own.get(record as usize).is_some_and(|own| own.pflow);
+        records.into_iter().any(wants)
     }
 
     /// Whether states of the records have time-outs of their own.

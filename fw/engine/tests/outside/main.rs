@@ -9,6 +9,7 @@ mod effects;
 mod encapsulation;
 mod endpoint;
 mod evaluation;
+mod flows;
 mod fragments;
 mod hostile;
 mod judge;
