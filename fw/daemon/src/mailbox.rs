@@ -89,6 +89,10 @@ pub struct Report {
     pub back_pressure: u64,
     /// Log records that found no room.
     pub log_lost: u64,
+    /// Nanoseconds in which it had something to do.
+    pub busy: u64,
+    /// Flow records that were lost before anybody could take them.
+    pub flows_lost: u64,
 }
 
 /// The control threads' end.

@@ -38,9 +38,11 @@ use crate::developer::Developer;
 use crate::handover::{Bell, exchange};
 use crate::history::{Author, History};
 use crate::hold::Hold;
+use crate::ipfix::{Exporter, FlowSender};
 use crate::log::outlet::OwnLog;
 use crate::log::{self, Sinks, events};
 use crate::mailbox::Mailbox;
+use crate::metrics;
 use crate::notify::notify;
 use crate::pflog::Pflog;
 use crate::ports::keeper::{self, News};
@@ -223,7 +225,18 @@ fn run(
     let steered = steering.is_some();
     let stop = Arc::new(AtomicBool::new(false));
     let (news, told) = unbounded();
-    let crew = start_workers(settings, seats, clock, (opened, steering), &stop, (&events, &news))?;
+    let collector = settings.pflow.collector;
+    let mut exporter =
+        collector.map(|collector| Exporter::new(collector, settings.pflow.domain, clock));
+    let flows = exporter.as_ref().map(Exporter::counts).unwrap_or_default();
+    let ports = (opened, steering);
+    let ends = (&events, &news, &mut exporter);
+    let crew = start_workers(settings, seats, clock, ports, &stop, ends)?;
+    if let Some(exporter) = exporter {
+        exporter
+            .start(Arc::clone(&stop))
+            .map_err(|error| format!("cannot export flows: {error}"))?;
+    }
     let stuck = events.clone();
     let keeper = keeper::Parts {
         settings: settings.clone(),
@@ -258,7 +271,9 @@ fn run(
     let announce = Box::new(move |rules: &str| {
         // Whoever waits for the line may be gone; forwarding goes on. A client's name for its rules
         // must not forge another line.
-        let _ = writeln!(io::stdout().lock(), "{forwarding} rules={}", rules.escape_debug());
+        let line = format!("{forwarding} rules={}", rules.escape_debug());
+        info!(target: events::FORWARDING, "{}", line.trim_start_matches("weir: "));
+        let _ = writeln!(io::stdout().lock(), "{line}");
     });
     crowding::start(Arc::clone(&crew.shared))
         .map_err(|error| format!("cannot watch the state table: {error}"))?;
@@ -274,6 +289,7 @@ fn run(
         reserved: settings.states,
         programs,
         log: sinks,
+        flows,
         history: Some(History::new(&settings.state_dir, settings.history)),
         rules_file: settings.rules.display().to_string(),
         cut_percent: settings.cut_percent,
@@ -286,11 +302,13 @@ fn run(
     server
         .start(Arc::clone(&control), Bounds::default(), settings.groups.clone())
         .map_err(|error| error.to_string())?;
+    start_metrics(&control, settings)?;
     let reload = start_loader(&control, &settings.rules)?;
     start_deadline(&control)?;
     start_undoing(&control)?;
     start_sweeping(&control)?;
     start_overloads(&control)?;
+    start_watching(&control)?;
 
     let code = attend(&happened, &reload);
     let _ = notify("STOPPING=1");
@@ -331,6 +349,16 @@ fn start_loader(control: &Arc<Control>, rules: &Path) -> Result<Sender<()>, Stri
         })
         .map_err(|error| format!("cannot start loading rules: {error}"))?;
     Ok(reload)
+}
+
+/// Serves the metrics, if somebody wants them.
+fn start_metrics(control: &Arc<Control>, settings: &Settings) -> Result<(), String> {
+    let Some(at) = &settings.metrics else { return Ok(()) };
+    let control = Arc::clone(control);
+    let source = move || control.metrics().map_err(|refused| refused.to_string());
+    metrics::server::start(at, Arc::new(source))
+        .map(drop)
+        .map_err(|error| format!("cannot serve metrics: {error}"))
 }
 
 /// Starts the thread that says when `ctl -d` has run out.
@@ -382,6 +410,16 @@ fn start_sweeping(control: &Arc<Control>) -> Result<(), String> {
         .spawn(move || control.sweep_tables())
         .map(drop)
         .map_err(|error| format!("cannot sweep tables: {error}"))
+}
+
+/// Starts the thread that tells of floods and of limits that are reached.
+fn start_watching(control: &Arc<Control>) -> Result<(), String> {
+    let control = Arc::clone(control);
+    std::thread::Builder::new()
+        .name("weir-watch".into())
+        .spawn(move || control.watch_limits())
+        .map(drop)
+        .map_err(|error| format!("cannot watch limits: {error}"))
 }
 
 /// Starts the thread that puts sources into tables.
@@ -444,7 +482,7 @@ fn start_workers(
     clock: Clock,
     (opened, steering): (Opened, Option<Arc<Steering>>),
     stop: &Arc<AtomicBool>,
-    (events, news): (&Sender<Event>, &Sender<News>),
+    (events, news, exporter): (&Sender<Event>, &Sender<News>, &mut Option<Exporter>),
 ) -> Result<Crew, String> {
     let workers = opened.workers.len();
     let exchanges = exchange(workers).map_err(|error| error.to_string())?;
@@ -478,6 +516,7 @@ fn start_workers(
             exchange,
             letters,
             log,
+            flows: exporter.as_mut().map_or_else(FlowSender::nowhere, Exporter::ring),
             busy_poll: settings.busy_poll,
         });
         let cpu = crew.cpus[index];

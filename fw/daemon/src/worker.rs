@@ -24,6 +24,7 @@ use crate::batch::{Batch, GATHERED};
 use crate::clock::Clock;
 use crate::handover::Exchange;
 use crate::hold::Hold;
+use crate::ipfix::FlowSender;
 use crate::log::RecordSender;
 use crate::mailbox::{CHUNK, Letter, Report};
 use crate::tap::{MAX_TAPS, TapSender};
@@ -50,6 +51,9 @@ pub struct Worker {
     exchange: Exchange,
     letters: Receiver<Letter>,
     log: RecordSender,
+    flows: FlowSender,
+    /// Nanoseconds in which it had something to do.
+    busy: u64,
     index: usize,
     carries_offloads: bool,
     busy_poll: bool,
@@ -113,6 +117,8 @@ pub struct Parts {
     pub letters: Receiver<Letter>,
     /// Its end of the ring to the log writer.
     pub log: RecordSender,
+    /// Its end of the ring to the flow collector.
+    pub flows: FlowSender,
     /// Whether it never sleeps.
     pub busy_poll: bool,
 }
@@ -129,6 +135,8 @@ impl Worker {
             exchange: parts.exchange,
             letters: parts.letters,
             log: parts.log,
+            flows: parts.flows,
+            busy: 0,
             index: parts.index,
             carries_offloads,
             busy_poll: parts.busy_poll,
@@ -165,6 +173,7 @@ impl Worker {
         self.engine.take_releases(&mut self.releases);
         self.release(now, &mut 0, usize::MAX);
         self.send_crafted(now);
+        self.engine.take_flows(|record| self.flows.send(record));
         if self.engine.take_reported() {
             self.exchange.overloads.ring();
         }
@@ -210,9 +219,17 @@ impl Worker {
     }
 
     fn rounds(&mut self, clock: &Clock, stop: &AtomicBool) -> Result<(), PortFailure> {
+        // From the clock that each round reads anyway: a round that moved something lasts until the next.
+        let mut begun = None;
         while !stop.load(Ordering::Relaxed) {
-            // Without ports there is nothing to ask again and again.
-            if !self.round(clock.now())? && (!self.busy_poll || self.queues.is_empty()) {
+            let now = clock.now();
+            if let Some(begun) = begun.take() {
+                self.busy += now.since(begun).as_nanos() as u64;
+            }
+            if self.round(now)? {
+                begun = Some(now);
+            } else if !self.busy_poll || self.queues.is_empty() {
+                // Without ports there is nothing to ask again and again.
                 self.sleep(stop)?;
             }
         }
@@ -582,6 +599,8 @@ impl Worker {
             ports: self.port_stats(),
             back_pressure: self.back_pressure,
             log_lost: self.log.lost(),
+            busy: self.busy,
+            flows_lost: self.engine.flows_lost(),
         }
     }
 }

@@ -152,4 +152,7 @@ pub struct WorkerInfo {
     pub handed_over: u64,
     /// Rounds in which it did not receive because an output queue was more than half full.
     pub back_pressure: u64,
+    /// Nanoseconds in which it had something to do, since the start.
+    #[serde(default)]
+    pub busy: u64,
 }

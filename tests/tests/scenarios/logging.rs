@@ -7,10 +7,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use weir_tests::lab::{
-    Family, Io, Lab, LogServer, LogServerKind, Output, Received, Weir, WeirOptions, eventually,
+    Family, Io, Lab, LogServer, LogServerKind, Output, Process, Received, WebServer, Weir,
+    WeirOptions, eventually, fetched,
 };
 
-use crate::connect;
+use crate::{connect, curl};
 
 /// Every way that a message takes.
 const WAYS: [&str; 4] = ["unix", "udp", "tcp", "tls"];
@@ -256,4 +257,64 @@ fn tcpdump_reads_what_pf_would_have_written() {
     drop(weir);
     let _weir = self::weir(&lab, &settings);
     assert!(read("pflog.1").contains("2001:db8::2.23: Flags [S]"));
+}
+
+/// Records of connections, as Debian's nfdump reads them, and what Prometheus is told of them.
+#[test]
+fn nfdump_reads_what_connections_were() {
+    const RULES: &str = "\
+set timeout { tcp.closed 1, tcp.finwait 1 }
+block in on wan
+pass in on lan proto tcp to port 80 keep state (pflow) label \"web\"
+pass out
+";
+    let lab = Lab::new();
+    lab.firewall.ip(&["link", "set", "lo", "up"]);
+    let _web = WebServer::start(&lab.server, 80);
+    let folder = lab.folder().join("flows");
+    std::fs::create_dir(&folder).expect("the lab's folder is ours");
+    let mut command = fetched(&lab, "usr/bin/nfcapd");
+    command.args(["-b", "127.0.0.1", "-p", "4739", "-t", "3600", "-l"]).arg(&folder);
+    let mut collector = Process::start(&mut command);
+    collector.wait_line("Startup nfcapd");
+    let mut options = WeirOptions::new(Io::Packet, RULES);
+    options.settings = "[log]\npackets = \"none\"\n[metrics]\nlisten = \"127.0.0.1:9787\"\n\
+                        [pflow]\ncollector = \"127.0.0.1:4739\"\ndomain = 7\n"
+        .into();
+    let weir = Weir::start(&lab, &options);
+    curl(&lab.client, &lab.server, Family::Inet, 80).expect("it is passed");
+    let metrics = || {
+        let url = "http://127.0.0.1:9787/metrics";
+        lab.firewall.run(&["curl", "-sS", "--noproxy", "*", url]).expect_success()
+    };
+    eventually("the record of the connection", || {
+        metrics().contains("\nweir_flow_records_sent_total 1\n")
+    });
+    assert!(metrics().contains("weir_label_states_total{label=\"web\"} 1\n"));
+    drop(weir);
+    collector.signal(rustix::process::Signal::TERM);
+    let (_, said) = collector.finish(Duration::from_secs(20));
+    assert!(said.contains("Flows: 1,") && said.contains("Sequence Errors: 0"), "{said}");
+    let mut command = fetched(&lab, "usr/bin/nfdump");
+    command.arg("-R").arg(&folder).args(["-q", "-o", "raw"]);
+    let read = Output::of(&mut command).expect_success();
+    let value = |name: &str| {
+        let line = read.lines().find(|line| line.trim_start().starts_with(name));
+        line.and_then(|line| line.split_once('=')).map(|(_, value)| value.trim().to_owned())
+    };
+    for (name, wanted) in [
+        ("src addr", "192.0.2.1"),
+        ("dst addr", "192.0.2.2"),
+        ("dst port", "80"),
+        ("proto", "6 TCP"),
+        ("input", "1"),
+        ("output", "2"),
+        ("end reason", "0x03 end of Flow detected"),
+    ] {
+        assert_eq!(value(name).as_deref(), Some(wanted), "{name}: {read}");
+    }
+    for name in ["in packets", "out packets", "in bytes", "out bytes"] {
+        let count = value(name).and_then(|value| value.parse::<u64>().ok());
+        assert!(count.is_some_and(|count| count >= 4), "{name}: {read}");
+    }
 }

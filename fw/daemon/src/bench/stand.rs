@@ -18,6 +18,7 @@ use crate::bench::flows::{Bytes, Differences, LENGTH, asks_server};
 use crate::clock::Clock;
 use crate::handover::exchange;
 use crate::hold::Hold;
+use crate::ipfix::FlowSender;
 use crate::log::{self, RecordReceiver};
 use crate::mailbox::{Letter, Mailbox, Report};
 use crate::worker::{Parts, Worker};
@@ -109,8 +110,9 @@ impl Stand {
         let pool = Pool::new(Arc::clone(double.memory()));
         let hold = Hold::new(true)?;
         let busy_poll = false;
+        let flows = FlowSender::nowhere();
         let parts =
-            Parts { index: 0, engine, pool, hold, ports, exchange, letters, log, busy_poll };
+            Parts { index: 0, engine, pool, hold, ports, exchange, letters, log, flows, busy_poll };
         let worker = Worker::new(parts);
         let waiting = [Vec::new(), Vec::new()];
         let tails = Tails::new(Limits::default().tails, 1);

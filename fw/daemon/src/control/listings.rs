@@ -155,6 +155,7 @@ impl Control {
                     frames: report.counters.judged - report.counters.handed_over,
                     handed_over: report.counters.handed_over,
                     back_pressure: report.back_pressure,
+                    busy: report.busy,
                 })
                 .collect(),
         })
@@ -386,7 +387,7 @@ fn counted(tallies: &[Tally; 2]) -> protocol::Traffic {
     protocol::Traffic { passed, blocked }
 }
 
-fn summed(reports: &[Report]) -> Counters {
+pub(super) fn summed(reports: &[Report]) -> Counters {
     let mut sum = Counters::default();
     for report in reports {
         sum.merge(&report.counters);

@@ -19,12 +19,14 @@ mod following;
 mod listing;
 mod listings;
 mod loading;
+mod measuring;
 mod opening;
 mod past;
 mod pending;
 mod sources;
 mod states;
 mod tables;
+mod watching;
 
 use std::fmt;
 use std::io;
@@ -40,11 +42,13 @@ use weir_shell::protocol::{Cut, Flush};
 
 use self::captures::Captures;
 use self::composition::Composition;
+use self::measuring::Measured;
 use self::pending::Pending;
 use self::tables::TableStore;
 use crate::clock::Clock;
 use crate::handover::Bell;
 use crate::history::{Author, History};
+use crate::ipfix;
 use crate::log::Sinks;
 use crate::mailbox::{Letter, Mailbox, Report, RuleMatcher};
 use crate::rules::{Places, Programs};
@@ -80,6 +84,8 @@ pub struct Parts {
     pub programs: Arc<Programs>,
     /// Everybody who is told what happens.
     pub log: Arc<Sinks>,
+    /// What became of flow records.
+    pub flows: Arc<ipfix::Counts>,
     /// Where rule sets are kept; nowhere in a replay.
     pub history: Option<History>,
     /// The rule file that a start and SIGHUP load.
@@ -106,6 +112,7 @@ pub struct Control {
     /// Locked before `in_force` by whoever needs both.
     tables: Mutex<TableStore>,
     captures: Mutex<Captures>,
+    measured: Measured,
     /// An entry of a table may expire earlier than was known.
     tables_changed: Condvar,
     /// [`InForce::open_until`] has changed.
@@ -169,6 +176,7 @@ impl Control {
             in_force: Mutex::default(),
             tables: Mutex::default(),
             captures: Mutex::default(),
+            measured: Measured::default(),
             tables_changed: Condvar::new(),
             deadline_moved: Condvar::new(),
             pending_changed: Condvar::new(),
@@ -256,6 +264,9 @@ impl Control {
     }
 
     fn reports(&self) -> io::Result<Vec<Report>> {
-        self.tell(Letter::Report)
+        let begun = std::time::Instant::now();
+        let reports = self.tell(Letter::Report)?;
+        self.measured.note_round_trip(begun.elapsed());
+        Ok(reports)
     }
 }

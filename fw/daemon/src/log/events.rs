@@ -32,6 +32,7 @@ events! {
     LOG_SERVER_DOWN, "log-server-down", "A log server cannot be reached; what is sent to it waits.";
     LOG_SERVER_UP, "log-server-up", "A log server can be reached again.";
     LOG_FILE, "log-file", "A log file cannot be written, or can be again.";
+    COLLECTOR, "collector", "The flow collector cannot be reached, or can be again.";
     STATE_MISMATCH, "state-mismatch", "A packet was refused by the state that it belongs to (set debug).";
     START, "start", "weir starts.";
     STOP, "stop", "weir stops.";
@@ -45,6 +46,7 @@ events! {
     RULES_NONE, "rules-none", "There are no good rules: everything is blocked.";
     RULES_WARNING, "rules-warning", "Something in a rule set that was loaded is not what it seems.";
     FLUSHED, "flushed", "Somebody has emptied something: rules, states, tables, counters.";
+    COMMIT, "commit", "A change waits to be confirmed, was confirmed, or rules of before were put in force.";
     FILTER_DISABLED, "filter-disabled", "Somebody has disabled filtering: everything passes.";
     FILTER_ENABLED, "filter-enabled", "Filtering is enabled again, by somebody or because its time is over.";
     STATES_FULL, "states-full", "The state table is full, and what that has cost.";
@@ -56,7 +58,6 @@ events! {
     STATES_KILLED, "states-killed", "Somebody has removed states.";
     SOURCES_KILLED, "sources-killed", "Somebody has made weir forget sources.";
     CAPTURE, "capture", "Somebody begins to capture packets, or has ended.";
-    LOGIN, "login", "A user connects to the control socket who has not done so for ten minutes.";
     LOGIN_REFUSED, "login-refused", "Somebody was refused at the control socket.";
 }
 

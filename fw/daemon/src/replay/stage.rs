@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::control::{Control, Parts};
 use crate::handover::exchange;
 use crate::hold::Hold;
+use crate::ipfix::FlowSender;
 use crate::log::{self, RecordReceiver};
 use crate::mailbox::{Letter, Mailbox};
 use crate::rules::Programs;
@@ -134,6 +135,7 @@ impl Stage {
                 exchange,
                 letters,
                 log,
+                flows: FlowSender::nowhere(),
                 busy_poll: false,
             }));
             wires.push([lan_wire, wan_wire]);
@@ -155,6 +157,7 @@ impl Stage {
                 reserved: states,
                 programs,
                 log: Arc::default(),
+                flows: Arc::default(),
                 history: None,
                 rules_file: String::new(),
                 cut_percent: 100,

@@ -6,6 +6,7 @@ use weir_shell::protocol::{Commit, Done, Load, Reply, Rollback};
 use super::session::Session;
 use crate::control::{Change, Control, Loaded, Refused};
 use crate::history::Author;
+use crate::log::events;
 
 impl Session {
     /// Puts a rule set in force, whatever it cuts.
@@ -29,7 +30,7 @@ impl Session {
     /// What is pending holds.
     pub(super) fn confirm(&self, control: &Control) -> Result<Reply, Refused> {
         let (number, warning) = control.confirm()?;
-        warn!("user {} confirmed change {number}", self.uid);
+        warn!(target: events::COMMIT, "user {} confirmed change {number}", self.uid);
         if let Some(warning) = &warning {
             warn!("{warning}");
         }
@@ -45,8 +46,11 @@ impl Session {
         let terms = rollback.terms.clone();
         let change = Change { by: Author::User(self.uid), what: "rollback".into(), terms };
         let loaded = control.roll_back(rollback, change.clone())?;
-        warn!("user {} went back to earlier rules: {} in force", self.uid, loaded.rules);
-        loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+        warn!(target: events::COMMIT, "user {} went back to earlier rules: {} in force", self.uid, loaded.rules);
+        loaded
+            .warnings
+            .iter()
+            .for_each(|warning| warn!(target: events::RULES_WARNING, "{warning}"));
         Ok(self.changed(&change, &loaded))
     }
 
@@ -59,7 +63,7 @@ impl Session {
             }
             (Some(number), Some(seconds)) => {
                 let uid = self.uid;
-                warn!("change {number} of user {uid} is undone in {seconds} s unless confirmed");
+                warn!(target: events::COMMIT, "change {number} of user {uid} is undone in {seconds} s unless confirmed");
                 lines.push(format!(
                     "change {number} is in force and UNDONE in {seconds} seconds unless it is \
                      confirmed: `weir confirm`"
@@ -76,12 +80,15 @@ impl Session {
         let name = load.sources.first().map_or("", |source| &source.name);
         let unchanged = if loaded.unchanged { " (unchanged)" } else { "" };
         if load.anchor.is_empty() {
-            info!("user {uid} {done} {name:?}: {count} rules in force{unchanged}");
+            info!(target: events::RULES_LOADED, "user {uid} {done} {name:?}: {count} rules in force{unchanged}");
         } else {
             let anchor = &load.anchor;
-            info!("user {uid} {done} {name:?} into {anchor:?}: {count} rules in force{unchanged}");
+            info!(target: events::RULES_LOADED, "user {uid} {done} {name:?} into {anchor:?}: {count} rules in force{unchanged}");
         }
-        loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+        loaded
+            .warnings
+            .iter()
+            .for_each(|warning| warn!(target: events::RULES_WARNING, "{warning}"));
     }
 }
 

@@ -150,15 +150,15 @@ fn bytes_that_are_no_text_are_refused_where_they_stand() {
 
 #[test]
 fn what_cannot_be_put_in_force_is_printed_and_refused() {
-    let rules = "pass in proto tcp to port 80 keep state (pflow)\npass out\n";
+    let rules = "pass in proto tcp to from any os Linux to port 80\npass out\n";
     let output = weir(&["ctl", "-nvf", "-"], rules);
     assert_eq!(
         text(&output.stdout),
-        "pass in proto tcp from any to any port = 80 flags S/SA keep state (pflow)\n\
+        "pass in proto tcp from any os Linux to any port = 80 flags S/SA\n\
          pass out all flags S/SA\n"
     );
     let errors = text(&output.stderr);
-    assert!(errors.starts_with("stdin:1:1: ") && errors.contains("pflow"), "{errors}");
+    assert!(errors.starts_with("stdin:1:1: ") && errors.contains("`os`"), "{errors}");
     assert_eq!((errors.lines().count(), output.status.code()), (1, Some(1)));
 }
 
@@ -224,7 +224,7 @@ fn check_tells_errors_as_ctl_does() {
     assert_eq!((text(&check.stdout), check.status.code()), ("", Some(1)));
     assert_eq!(text(&check.stderr), text(&weir(&["ctl", "-nf", "-"], rules).stderr));
     // What could not be put in force is an error too, and its traps are told all the same.
-    let rules = "block in\npass in on wan synproxy state (pflow)\n";
+    let rules = "block in\npass in on wan proto tcp from any os Linux synproxy state\n";
     let check = weir(&["check", "-"], rules);
     assert!(text(&check.stderr).starts_with("stdin:2:1: "), "{}", text(&check.stderr));
     assert!(text(&check.stdout).contains("warning[synproxy-everything]"));

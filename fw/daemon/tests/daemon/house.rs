@@ -13,6 +13,7 @@ use weir_config::{Defines, SourceFile, parse_one};
 use weir_daemon::clock::Clock;
 use weir_daemon::handover::{Bell, exchange};
 use weir_daemon::hold::Hold;
+use weir_daemon::ipfix::FlowSender;
 use weir_daemon::log::{self, RecordReceiver};
 use weir_daemon::mailbox::{Letter, Mailbox, Report};
 use weir_daemon::worker::{Berth, Parts, Worker};
@@ -119,6 +120,7 @@ impl House {
                 exchange,
                 letters,
                 log: sender,
+                flows: FlowSender::nowhere(),
                 busy_poll: false,
             }));
             mailboxes.push(mailbox);

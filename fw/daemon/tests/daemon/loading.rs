@@ -361,7 +361,7 @@ fn files_that_were_not_sent_and_rules_that_cannot_run_change_nothing() {
         ("include \"/etc/hostname\"\n", "test.conf:1:9: /etc/hostname: no such file"),
         ("table <t> file \"/etc/hosts\"\npass\n", "/etc/hosts: no such file"),
         ("load anchor a from \"/etc/hosts\"\nanchor a\n", "/etc/hosts: no such file"),
-        ("pass in keep state (pflow)\n", "test.conf:1:1: "),
+        ("pass in proto tcp from any os Linux\n", "test.conf:1:1: "),
         ("include \"test.conf\"\n", "test.conf:1:9: `test.conf` names itself"),
     ] {
         let said = refused(client.end(load(text)));
@@ -400,6 +400,7 @@ fn by_hand(house: &House) -> (Control, Arc<Mutex<Vec<String>>>, tempfile::TempDi
         reserved: 100_000,
         programs: Arc::new(Programs::default()),
         log: Arc::default(),
+        flows: Arc::default(),
         history: Some(history(&directory)),
         rules_file: String::new(),
         cut_percent: 20,

@@ -7,6 +7,7 @@ mod cli;
 mod control;
 mod house;
 mod loading;
+mod metrics;
 mod process;
 mod queries;
 mod seat;

@@ -74,6 +74,7 @@ impl Seat {
             reserved: RESERVED,
             programs: Arc::new(Programs::default()),
             log: Arc::default(),
+            flows: Arc::default(),
             history: Some(history(&directory)),
             rules_file: "/etc/weir/weir.conf".into(),
             cut_percent: 20,
