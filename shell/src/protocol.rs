@@ -320,6 +320,7 @@ impl Command {
             | Self::TableEntries { .. }
             | Self::Sources(_)
             | Self::Explain(_)
+            | Self::Follow(_)
             | Self::History
             | Self::RuleSet { .. } => false,
             Self::Table(change) => !change.dry_run && !matches!(change.action, TableAction::Test),

@@ -304,11 +304,7 @@ fn run(
         .map_err(|error| error.to_string())?;
     start_metrics(&control, settings)?;
     let reload = start_loader(&control, &settings.rules)?;
-    start_deadline(&control)?;
-    start_undoing(&control)?;
-    start_sweeping(&control)?;
-    start_overloads(&control)?;
-    start_watching(&control)?;
+    start_minders(&control)?;
 
     let code = attend(&happened, &reload);
     let _ = notify("STOPPING=1");
@@ -324,6 +320,15 @@ fn run(
     writer.finish(LAST_WORDS);
     drop(server);
     Ok(code)
+}
+
+/// Starts the threads that do what is due by itself.
+fn start_minders(control: &Arc<Control>) -> Result<(), String> {
+    start_deadline(control)?;
+    start_undoing(control)?;
+    start_sweeping(control)?;
+    start_overloads(control)?;
+    start_watching(control)
 }
 
 /// Starts the thread that loads the rule file: now, and again whenever something is sent. Any number

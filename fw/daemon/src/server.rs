@@ -35,6 +35,7 @@ use self::access::Peer;
 use self::connection::Connection;
 use self::session::Session;
 use crate::control::Control;
+use crate::log::events;
 
 /// The socket, bound but not yet served.
 #[derive(Debug)]
@@ -196,6 +197,7 @@ fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds, group
             let _ = Connection::new(stream, bounds, &requests).send(&Reply::Error(text));
         };
         let Some(access) = peer.access else {
+            warn!(target: events::LOGIN_REFUSED, "user {} was refused at the control socket", peer.uid);
             refuse(stream, "permission denied".into());
             continue;
         };
