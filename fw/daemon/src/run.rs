@@ -302,9 +302,8 @@ fn run(
     server
         .start(Arc::clone(&control), Bounds::default(), settings.groups.clone())
         .map_err(|error| error.to_string())?;
-    start_metrics(&control, settings)?;
     let reload = start_loader(&control, &settings.rules)?;
-    start_minders(&control)?;
+    start_minders(&control, settings)?;
 
     let code = attend(&happened, &reload);
     let _ = notify("STOPPING=1");
@@ -322,8 +321,9 @@ fn run(
     Ok(code)
 }
 
-/// Starts the threads that do what is due by itself.
-fn start_minders(control: &Arc<Control>) -> Result<(), String> {
+/// Starts the threads that do what is due by itself, or tell what there is.
+fn start_minders(control: &Arc<Control>, settings: &Settings) -> Result<(), String> {
+    start_metrics(control, settings)?;
     start_deadline(control)?;
     start_undoing(control)?;
     start_sweeping(control)?;
