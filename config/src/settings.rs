@@ -40,6 +40,9 @@
 //!
 //! [commit]
 //! cut_percent = 20                   # `weir commit` asks before it cuts more of the states
+//!
+//! [shell]
+//! idle_lock = 600                    # seconds until the console's shell asks for its password again
 //! ```
 //!
 //! Every key may be left out; the values above are the defaults, except that `lan` and `wan` have
@@ -53,6 +56,7 @@ mod nic_name;
 mod nics;
 mod ports;
 mod reader;
+mod shell;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -67,6 +71,7 @@ pub use nic_name::NicName;
 pub use nics::{MAX_INTERRUPT_USECS, Nics};
 pub use ports::{Io, MAX_WORKERS, Ports};
 use reader::Reader;
+pub use shell::{MAX_IDLE_LOCK, Shell};
 pub use threads::Threads;
 use toml::de::DeTable;
 
@@ -98,6 +103,8 @@ pub struct Settings {
     pub history: History,
     /// `[commit]`.
     pub commit: Commit,
+    /// `[shell]`.
+    pub shell: Shell,
 }
 
 impl Default for Settings {
@@ -114,6 +121,7 @@ impl Default for Settings {
             control: Control::default(),
             history: History::default(),
             commit: Commit::default(),
+            shell: Shell::default(),
         }
     }
 }
@@ -160,10 +168,12 @@ pub const KEYS: &[(&str, &str)] = &[
     ("history", "entries"),
     ("history", "mebibytes"),
     ("commit", "cut_percent"),
+    ("shell", "idle_lock"),
 ];
 
 /// The sections, each in a file of its own.
-const SECTIONS: &[&str] = &["ports", "threads", "nics", "memory", "control", "history", "commit"];
+const SECTIONS: &[&str] =
+    &["ports", "threads", "nics", "memory", "control", "history", "commit", "shell"];
 
 /// Reads the settings file.
 ///

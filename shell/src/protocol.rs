@@ -30,6 +30,7 @@
 
 mod captures;
 mod explain;
+mod files;
 mod flush;
 mod hello;
 mod history;
@@ -39,6 +40,7 @@ mod loads;
 mod ports;
 mod query;
 mod rules;
+mod seat;
 mod sources;
 mod states;
 mod tables;
@@ -51,6 +53,7 @@ use weir_config::Diagnostics;
 use crate::explanation::Explanation;
 pub use captures::{Capture, CaptureBegun, MAX_FILTER};
 pub use explain::Explain;
+pub use files::{Files, OwnFile, Setting, StoreRules};
 pub use flush::Flush;
 pub use hello::{Access, Hello};
 pub use history::{
@@ -66,6 +69,7 @@ pub use query::{
     StateCriterion, StateOrder, StateQuery,
 };
 pub use rules::{Call, Rule, RuleListing};
+pub use seat::{MAX_PASSWORD, MIN_PASSWORD, Seat, SeatRequest};
 pub use sources::TrackedSource;
 pub use states::{Kill, Peer, State};
 pub use tables::{
@@ -291,6 +295,16 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         number: Option<u64>,
     },
+    /// Reads or writes a file of the daemon's own. Answer: `file` if it is read, `done`; `error` or
+    /// `diagnostics` if it is not written.
+    ///
+    /// `{"version":1,"command":{"files":{"set":{"key":"ports.wan","value":"eth3"}}}}`
+    Files(Files),
+    /// Asks who may sit at the console. Answer: `seat` if it is asked, `done`; `error` if it was the
+    /// wrong password, or it cannot be changed.
+    ///
+    /// `{"version":1,"command":{"seat":{"login":{"password":"correct horse"}}}}`
+    Seat(SeatRequest),
 }
 
 impl Command {
@@ -383,6 +397,10 @@ pub enum Reply {
     RuleSet(Box<Version>),
     /// A capture has begun: what follows on the connection are no lines.
     Capture(CaptureBegun),
+    /// A file of the daemon's own.
+    File(OwnFile),
+    /// How the console is guarded.
+    Seat(Seat),
 }
 
 impl Reply {

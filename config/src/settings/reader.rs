@@ -89,7 +89,8 @@ impl Reader<'_> {
             "memory" => self.memory(name, value),
             "control" => self.control(name, value),
             "history" => self.history(name, value),
-            _ => self.commit(name, value),
+            "commit" => self.commit(name, value),
+            _ => self.shell(name, value),
         }
     }
 

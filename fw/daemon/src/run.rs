@@ -30,7 +30,7 @@ use weir_shell::protocol::Load;
 use weir_shell::source::{Gathered, gather};
 
 use crate::clock::Clock;
-use crate::control::{self, Change, Control, Found, Undone};
+use crate::control::{self, Change, Control, Found, Guard, OwnFiles, Undone};
 use crate::crowding;
 use crate::developer::Developer;
 use crate::handover::{Bell, exchange};
@@ -246,7 +246,9 @@ fn run(settings: &Settings, seats: &Seats) -> Result<ExitCode, String> {
             let _ = events.send(Event::Stuck(why.to_owned()));
         }),
     };
-    let control = Arc::new(Control::new(parts, announce));
+    let own = OwnFiles::new(settings.rules.clone(), settings.file.clone());
+    let guard = Guard::new(&settings.state_dir);
+    let control = Arc::new(Control::new(parts, announce).with_own(own, guard));
     server
         .start(Arc::clone(&control), Bounds::default(), settings.groups.clone())
         .map_err(|error| error.to_string())?;

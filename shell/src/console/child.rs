@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTSTP};
@@ -77,12 +78,14 @@ pub(crate) fn show(
     mut command: Command,
     terminal: &Terminal,
     interrupts: &mut Interrupts,
+    watched: &AtomicI32,
     stops: bool,
 ) -> io::Result<Option<ExitStatus>> {
     let (output, theirs) = pipe()?;
     command.stdout(theirs.try_clone()?).stderr(theirs);
     interrupts.take();
     let mut child = command.spawn()?;
+    watched.store(child.id().cast_signed(), Ordering::Release);
     // It holds the writing ends.
     drop(command);
     let flow = copy(output, terminal, interrupts, stops);
@@ -91,6 +94,7 @@ pub(crate) fn show(
         Ok(Flow::Enough) => end(&mut child).map(|()| None),
         Err(error) => end(&mut child).and(Err(error)),
     };
+    watched.store(0, Ordering::Release);
     terminal.settle();
     ended
 }

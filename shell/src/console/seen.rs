@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use weir_config::settings::KEYS;
+
 use super::pattern::Kind;
 use crate::dial;
 use crate::protocol::{Command, Reply, Request, SourceQuery, StateQuery, VERSION};
@@ -77,7 +79,14 @@ impl Seen {
                 })
             }
             Kind::Nic => nics(&mut add),
-            Kind::Id | Kind::Number | Kind::Time | Kind::Key | Kind::File | Kind::Words => Ok(()),
+            Kind::Key => {
+                let _ = KEYS.iter().all(|(section, key)| match *section {
+                    "" => add(key),
+                    _ => add(&format!("{section}.{key}")),
+                });
+                Ok(())
+            }
+            Kind::Id | Kind::Number | Kind::Time | Kind::File | Kind::Words => Ok(()),
         };
         found
     }

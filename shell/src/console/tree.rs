@@ -43,6 +43,22 @@ pub(crate) enum Own {
     Help,
     /// Ends the shell.
     Exit,
+    /// Edits the rule file.
+    EditRules,
+    /// Shows the settings file.
+    ShowSettings,
+    /// Changes a key of it.
+    Set,
+    /// Changes the interface of a port in it.
+    SetPort(&'static str),
+    /// Takes a key out of it.
+    Unset,
+    /// Changes the password.
+    Password,
+    /// Asks for it.
+    Lock,
+    /// Nothing here can stop the machine.
+    Refuse,
 }
 
 use Action::{Answer, Follow, Run, Sure};
@@ -103,6 +119,7 @@ const COMMANDS: &[Entry] = &[
         "show rules detail",
         Run("ctl @ -vv -s rules"),
     ),
+    entry("show settings", "the settings file", "show settings", Action::Own(Own::ShowSettings)),
     entry(
         "show sources",
         "the sources that rules limit",
@@ -235,6 +252,50 @@ const COMMANDS: &[Entry] = &[
         Sure("EVERYTHING PASSES, unjudged, until the time is over.", "ctl @ -d $SECONDS"),
     ),
     entry("enable", "judge again", "enable", Run("ctl @ -e")),
+    entry("load", "put the rule file in force", "load", Run("ctl @ -f %rules")),
+    entry(
+        "load FILE",
+        "put another rule file in force",
+        "load /etc/weir/weir.conf",
+        Run("ctl @ -f $FILE"),
+    ),
+    entry("check", "look for errors and traps in the rule file", "check", Run("check %rules")),
+    entry(
+        "check FILE",
+        "look for errors and traps in another rule file",
+        "check /etc/weir/weir.conf",
+        Run("check $FILE"),
+    ),
+    entry(
+        "edit rules",
+        "edit the rule file; load puts it in force",
+        "edit rules",
+        Action::Own(Own::EditRules),
+    ),
+    entry(
+        "set port lan NIC",
+        "name the interface of the protected network",
+        "set port lan eth1",
+        Action::Own(Own::SetPort("ports.lan")),
+    ),
+    entry(
+        "set port wan NIC",
+        "name the interface towards the router",
+        "set port wan eth0",
+        Action::Own(Own::SetPort("ports.wan")),
+    ),
+    entry(
+        "set KEY VALUE...",
+        "change a key of the settings",
+        "set ports.workers 2",
+        Action::Own(Own::Set),
+    ),
+    entry(
+        "unset KEY",
+        "take a key out of the settings: its default holds again",
+        "unset ports.workers",
+        Action::Own(Own::Unset),
+    ),
     entry(
         "explain PACKET...",
         "tell what becomes of a packet, and why",
@@ -259,6 +320,15 @@ const COMMANDS: &[Entry] = &[
         "capture count 10 proto udp",
         Follow("capture @ -c $N -- $FILTER"),
     ),
+    entry(
+        "password",
+        "set, change or take away the password of this shell",
+        "password",
+        Action::Own(Own::Password),
+    ),
+    entry("lock", "lock this shell until its password is typed", "lock", Action::Own(Own::Lock)),
+    entry("reboot", "start an appliance anew", "reboot", Action::Own(Own::Refuse)),
+    entry("shutdown", "stop an appliance", "shutdown", Action::Own(Own::Refuse)),
     entry(
         "help [COMMAND...]",
         "explain commands; `?` at the end of a line tells what may follow",

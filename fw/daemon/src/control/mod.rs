@@ -14,6 +14,7 @@ mod change;
 mod composition;
 mod cut;
 mod explain;
+mod files;
 mod filter;
 mod listing;
 mod listings;
@@ -21,6 +22,8 @@ mod loading;
 mod opening;
 mod past;
 mod pending;
+mod seat;
+mod settings;
 mod sources;
 mod states;
 mod tables;
@@ -50,9 +53,11 @@ use crate::rules::{Places, Programs};
 
 pub use captures::Watch;
 pub use change::Change;
+pub use files::OwnFiles;
 pub use loading::Loaded;
 pub use past::Found;
 pub use pending::Undone;
+pub use seat::Guard;
 
 /// What the control side is made of.
 pub struct Parts {
@@ -98,6 +103,8 @@ pub type Announce = Box<dyn FnOnce(&str) + Send>;
 pub struct Control {
     parts: Parts,
     announce: Mutex<Option<Announce>>,
+    /// The files it was started with, and who may sit at its console; nothing in a replay.
+    own: Option<(OwnFiles, Guard)>,
     /// Held while rules change, until they are kept: what is in force last is what is kept last.
     loading: Mutex<()>,
     in_force: Mutex<InForce>,
@@ -163,6 +170,7 @@ impl Control {
         Self {
             parts,
             announce: Mutex::new(Some(announce)),
+            own: None,
             loading: Mutex::default(),
             in_force: Mutex::default(),
             tables: Mutex::default(),
@@ -171,6 +179,12 @@ impl Control {
             deadline_moved: Condvar::new(),
             pending_changed: Condvar::new(),
         }
+    }
+
+    /// With files that clients may read and write, and a guarded console.
+    #[must_use]
+    pub fn with_own(self, files: OwnFiles, guard: Guard) -> Self {
+        Self { own: Some((files, guard)), ..self }
     }
 
     /// What is behind the ports, as rules ask for it.

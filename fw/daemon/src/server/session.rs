@@ -127,6 +127,16 @@ impl Session {
                 let version = control.version(number);
                 self.list(version.map(|version| (1, Reply::RuleSet(Box::new(version)))))?
             }
+            Command::Files(files) => match control.files(&files, uid) {
+                Ok(Some(file)) => self.list(Ok((1, Reply::File(file))))?,
+                Ok(None) => Ok(done(0)),
+                Err(refused) => Err(refused),
+            },
+            Command::Seat(request) => match control.seat(&request, uid) {
+                Ok(Some(seat)) => self.list(Ok((1, Reply::Seat(seat))))?,
+                Ok(None) => Ok(done(0)),
+                Err(refused) => Err(refused),
+            },
             // It takes the connection over before it comes here.
             Command::Capture(_) => Err(Refused::Error("a capture is no listing".into())),
             Command::Disable { .. } if uid != 0 => {
