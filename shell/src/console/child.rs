@@ -88,9 +88,10 @@ pub(crate) fn show(
     watched.store(child.id().cast_signed(), Ordering::Release);
     // It holds the writing ends.
     drop(command);
-    let flow = copy(output, terminal, interrupts, stops);
+    let mut stopped = false;
+    let flow = copy(output, terminal, interrupts, stops, &mut stopped);
     let ended = match flow {
-        Ok(Flow::More) => child.wait().map(Some),
+        Ok(Flow::More) => child.wait().map(|status| (!stopped).then_some(status)),
         Ok(Flow::Enough) => end(&mut child).map(|()| None),
         Err(error) => end(&mut child).and(Err(error)),
     };
@@ -104,6 +105,7 @@ fn copy(
     terminal: &Terminal,
     interrupts: &mut Interrupts,
     stops: bool,
+    stopped: &mut bool,
 ) -> io::Result<Flow> {
     let mut pager = Pager::new(terminal, stops);
     let mut chunk = [0; 16 << 10];
@@ -119,6 +121,7 @@ fn copy(
                 write("^C\r\n")?;
                 return Ok(Flow::Enough);
             }
+            *stopped = true;
             // What it has to say at its end is shown, for a while.
             deadline.get_or_insert_with(|| Instant::now() + LAST_WORDS);
         }

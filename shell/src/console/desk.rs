@@ -89,7 +89,8 @@ impl Rules<'_> {
             return about_all(format!("{}:{}:{}: {message}", place.file, place.line, place.column));
         }
         if !fault.expected.is_empty() && !message.contains("expected") {
-            message += &format!("; expected {}", fault.expected.join(", "));
+            message.push_str("; expected ");
+            message.push_str(&fault.expected.join(", "));
         }
         Note { line: Some(place.line as usize), column: place.column as usize, message }
     }

@@ -17,7 +17,7 @@ Words may be cut short; Tab completes them, a line that ends in `?` tells what m
 pub(crate) fn help(begin: &[String]) -> Result<String, Mistake> {
     let mut walk = Walk::new(Tree::get());
     for word in begin {
-        walk.take(word)?;
+        walk.take_as_written(word)?;
     }
     let entries: Vec<_> = walk.entries().collect();
     if begin.is_empty() {

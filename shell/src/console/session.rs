@@ -209,7 +209,7 @@ impl Session {
     fn carry_out(&mut self, found: &Resolved) -> io::Result<Done> {
         let (line, stops, failing) = match found.entry.action {
             Action::Run(line) => (line, true, 1),
-            Action::Answer(line) => (line, true, 2),
+            Action::Answer(line, most) => (line, true, most + 1),
             Action::Follow(line) => (line, false, 1),
             Action::Sure(question, line) => {
                 if !self.confirms(question)? {

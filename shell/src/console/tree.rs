@@ -26,8 +26,8 @@ pub(crate) struct Entry {
 pub(crate) enum Action {
     /// A subcommand of `weir`, its output a page at a time.
     Run(&'static str),
-    /// A subcommand whose exit status 1 is an answer and no failure.
-    Answer(&'static str),
+    /// A subcommand whose exit statuses up to a number are answers and no failures.
+    Answer(&'static str, i32),
     /// A subcommand that shows what happens until it is stopped.
     Follow(&'static str),
     /// As `Run`, when the question is answered with yes.
@@ -168,7 +168,7 @@ const COMMANDS: &[Entry] = &[
         "table TABLE test ADDRESS...",
         "tell which addresses a table holds",
         "table bad test 192.0.2.8",
-        Answer("ctl @ -v -t $TABLE -T test $ADDRESS"),
+        Answer("ctl @ -v -t $TABLE -T test $ADDRESS", 2),
     ),
     entry(
         "table TABLE show",
@@ -300,7 +300,7 @@ const COMMANDS: &[Entry] = &[
         "explain PACKET...",
         "tell what becomes of a packet, and why",
         "explain in on wan proto tcp from 192.0.2.1 to 198.51.100.2 port 22",
-        Answer("explain --live @ -- $PACKET"),
+        Answer("explain --live @ -- $PACKET", 1),
     ),
     entry(
         "capture [FILTER...]",
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn every_argument_is_used_where_it_belongs() {
         for entry in COMMANDS {
-            let (Run(line) | Answer(line) | Follow(line) | Sure(_, line)) = entry.action else {
+            let (Run(line) | Answer(line, _) | Follow(line) | Sure(_, line)) = entry.action else {
                 continue;
             };
             let used: HashSet<_> =
@@ -410,6 +410,7 @@ mod tests {
     fn words_may_be_cut_short_as_long_as_they_are_clear() {
         for (line, pattern, arguments) in [
             ("sh st", "show states", &[][..]),
+            ("sh in d", "show info detail", &[]),
             ("sho rules", "show rules", &[]),
             ("sh ru d", "show rules detail", &[]),
             ("show table bad", "show table TABLE", &["bad"]),
@@ -437,6 +438,7 @@ mod tests {
     fn what_is_wrong_is_said_with_what_was_expected() {
         for (line, message) in [
             ("sh in", "`in` may be info, interfaces"),
+            ("sh", "`sh` may be show, shutdown"),
             ("shw", "unknown word `shw`: expected "),
             ("show", "expected all, anchors, "),
             ("show rulez", "unknown word `rulez`: expected all, "),

@@ -138,10 +138,11 @@ impl Sitting {
         settings.local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
     }
 
-    /// The shell, which `setsid` has started, and its children: what of their command lines begins so.
+    /// The shell, which `setsid` has become, and its children: what of their command lines begins so.
     pub(crate) fn processes(&self, begin: &str) -> Vec<i32> {
-        descendants(self.child.id().cast_signed())
-            .into_iter()
+        let first = self.child.id().cast_signed();
+        std::iter::once(first)
+            .chain(descendants(first))
             .filter(|pid| {
                 let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
                 let line = String::from_utf8_lossy(&line).replace('\0', " ");

@@ -164,7 +164,7 @@ fn is_empty(text: &Text) -> bool {
 fn numbered(text: &Text, range: Range<usize>) -> String {
     let start = range.start;
     let lines = text.lines()[range].iter().zip(start + 1..);
-    lines.map(|(line, number)| format!("{number}\t{line}\n")).collect()
+    lines.fold(String::new(), |text, (line, number)| text + &format!("{number}\t{line}\n"))
 }
 
 fn noted(note: &Note) -> String {
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(order(",n"), Some((Some(0..4), Some('n'), "")));
         assert_eq!(order(".,3p"), Some((Some(1..3), Some('p'), "")));
         assert_eq!(order("s/a/b/"), Some((None, Some('s'), "/a/b/")));
-        for wrong in ["5p", "0", "3,2p", "x,y", "!ls"] {
+        for wrong in ["5p", "0", "3,2p", "!ls"] {
             assert_eq!(order(wrong), None, "{wrong}");
         }
     }
