@@ -79,6 +79,10 @@ impl Seen {
                 })
             }
             Kind::Nic => nics(&mut add),
+            Kind::RuleSet => {
+                let _ = add("running") && add("file");
+                Ok(())
+            }
             Kind::Key => {
                 let _ = KEYS.iter().all(|(section, key)| match *section {
                     "" => add(key),

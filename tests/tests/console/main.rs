@@ -387,6 +387,11 @@ fn every_example_works() {
         // Whatever the one before has left.
         weir.show(&["-f", &lab.folder().join("weir.conf").to_string_lossy()]);
         weir.show(&["-t", "bad", "-T", "add", "192.0.2.66"]);
+        if example == "confirm" {
+            let changed = format!("{RULES}pass in on wan proto icmp\n");
+            fs::write(lab.folder().join("weir.conf"), changed).expect("our folder");
+            once(weir.socket(), "commit confirmed 5m").expect_success();
+        }
         if example.starts_with("capture") {
             capture(&lab, &weir, example);
             continue;
