@@ -24,7 +24,10 @@ fn house() -> (Lab, Weir) {
     let lab = Lab::new();
     let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(lab.folder(), open).expect("our folder");
-    let weir = Weir::start(&lab, &WeirOptions::new(Io::Packet, RULES));
+    // Whatever an example cuts.
+    let settings = "[commit]\ncut_percent = 100\n".into();
+    let options = WeirOptions { settings, ..WeirOptions::new(Io::Packet, RULES) };
+    let weir = Weir::start(&lab, &options);
     (lab, weir)
 }
 
