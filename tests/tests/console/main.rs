@@ -85,7 +85,9 @@ fn a_person_sees_what_they_asked_for() {
     shell.line("show info detail");
     let screen = shell.see("--More-- (space: page, Enter: line, /: search, q: quit)");
     assert_eq!(screen.lines().count(), 24, "a full screen:\n{screen}");
-    shell.keys("/current entries\r");
+    shell.keys("/Counters\r");
+    shell.see("...skipping\nCounters\n  frames ");
+    shell.see("--More--");
     shell.keys("q");
     shell.prompt();
     shell.line("show rulez");
