@@ -325,7 +325,9 @@ impl Command {
             | Self::Sources(_)
             | Self::Explain(_)
             | Self::History
-            | Self::RuleSet { .. } => false,
+            | Self::RuleSet { .. }
+            | Self::Files(Files::Rules | Files::Settings)
+            | Self::Seat(SeatRequest::Ask) => false,
             Self::Table(change) => !change.dry_run && !matches!(change.action, TableAction::Test),
             Self::Load(_)
             | Self::KillSources { .. }
@@ -336,7 +338,10 @@ impl Command {
             | Self::Capture(_)
             | Self::Commit(_)
             | Self::Confirm
-            | Self::Rollback(_) => true,
+            | Self::Rollback(_)
+            | Self::Files(_)
+            // Wrong passwords keep others waiting.
+            | Self::Seat(_) => true,
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::Path;
 
-use weir_config::{Diagnostics, PortPrefixes, SourceFile};
+use weir_config::{Diagnostics, SourceFile};
 
 use crate::check::{self, refuse_unbuilt};
 use crate::client::Client;
 use crate::protocol::{
-    Command, Files, Load, OwnFile, Reply, Seat, SeatRequest, Source, StoreRules,
+    Access, Command, Files, Load, OwnFile, Reply, Seat, SeatRequest, Source, StoreRules,
 };
 use crate::source::Disk;
 
@@ -56,8 +56,12 @@ pub(crate) fn change(socket: &Path, which: Files) -> Result<(), Refusal> {
     ask(socket, Command::Files(which), drop)
 }
 
-/// How the console is guarded.
+/// How the console is guarded. It is not, against those who may only look: their shell can do no more
+/// than any other client of theirs.
 pub(crate) fn seat(socket: &Path) -> Result<Seat, Refusal> {
+    if Client::connect(socket)?.access() == Access::Read {
+        return Ok(Seat { password: false, idle: 0 });
+    }
     let mut found = None;
     ask(socket, Command::Seat(SeatRequest::Ask), |reply| {
         if let Reply::Seat(seat) = reply {
@@ -84,8 +88,8 @@ pub(crate) fn store_rules(
 ) -> Result<Diagnostics, Refusal> {
     let main = SourceFile::new(&*file.path, text);
     let terms = Load::default();
-    let mut checked =
-        check::read(&main, &mut Disk, &terms, &prefixes(socket)?).map_err(Refusal::Other)?;
+    let mut checked = check::read(&main, &mut Disk, &terms, &Client::connect(socket)?.prefixes()?)
+        .map_err(Refusal::Other)?;
     refuse_unbuilt(&mut checked);
     if checked.rules.is_none() {
         return Err(Refusal::Faults(checked.diagnostics));
@@ -100,18 +104,4 @@ pub(crate) fn store_rules(
     let version = Some(file.version.clone());
     change(socket, Files::StoreRules(StoreRules { load, version }))?;
     Ok(checked.diagnostics)
-}
-
-/// What the daemon knows to be behind its ports.
-fn prefixes(socket: &Path) -> Result<Vec<PortPrefixes>, Refusal> {
-    let mut prefixes = Vec::new();
-    ask(socket, Command::Interfaces, |reply| {
-        let Reply::Interfaces(ports) = reply else { return };
-        for port in ports {
-            let nets = port.prefixes.iter().filter_map(|net| net.parse().ok()).collect();
-            prefixes.push(PortPrefixes { names: vec![port.role, port.name], nets });
-        }
-    })?;
-    prefixes.retain(|port: &PortPrefixes| !port.nets.is_empty());
-    Ok(prefixes)
 }
