@@ -53,6 +53,9 @@
 //! [pflow]
 //! collector = "none"                 # IPFIX collector, as in "192.0.2.1:4739"
 //! domain = 0                         # the observation domain that flow records name
+//!
+//! [shell]
+//! idle_lock = 600                    # seconds until the console's shell asks for its password again
 //! ```
 //!
 //! Every key may be left out; the values above are the defaults, except that `lan` and `wan` have
@@ -69,6 +72,7 @@ mod nic_name;
 mod nics;
 mod ports;
 mod reader;
+mod shell;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -87,6 +91,7 @@ pub use nic_name::NicName;
 pub use nics::{MAX_INTERRUPT_USECS, Nics};
 pub use ports::{Io, MAX_WORKERS, Ports};
 use reader::Reader;
+pub use shell::{MAX_IDLE_LOCK, Shell};
 pub use threads::Threads;
 use toml::de::DeTable;
 
@@ -122,6 +127,8 @@ pub struct Settings {
     pub history: History,
     /// `[commit]`.
     pub commit: Commit,
+    /// `[shell]`.
+    pub shell: Shell,
 }
 
 impl Default for Settings {
@@ -140,6 +147,7 @@ impl Default for Settings {
             control: Control::default(),
             history: History::default(),
             commit: Commit::default(),
+            shell: Shell::default(),
         }
     }
 }
@@ -184,11 +192,13 @@ pub const KEYS: &[(&str, &str)] = &[
     ("metrics", "listen"),
     ("pflow", "collector"),
     ("pflow", "domain"),
+    ("shell", "idle_lock"),
 ];
 
 /// The sections, each in a file of its own.
 const SECTIONS: &[&str] = &[
-    "ports", "threads", "nics", "memory", "control", "history", "commit", "log", "metrics", "pflow",
+    "ports", "threads", "nics", "memory", "control", "history", "commit", "log", "metrics",
+    "pflow", "shell",
 ];
 
 /// Reads the settings file.

@@ -9,7 +9,7 @@
 use std::env;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -40,15 +40,22 @@ pub(crate) fn use_keeper(socket: OwnedFd) {
 /// # Errors
 /// Those of connect(2), and when there is a keeper and it does not answer.
 pub(crate) fn connect(socket: &Path) -> io::Result<UnixStream> {
-    match KEPT.get_or_init(inherited) {
-        None => UnixStream::connect(socket),
-        Some(keeper) => ask(keeper.as_fd()),
-    }
+    keeper().map_or_else(|| UnixStream::connect(socket), ask)
 }
 
-/// What the shell that has started us has left us.
-fn inherited() -> Option<OwnedFd> {
-    let number = env::var(KEEPER).ok()?.parse().ok()?;
+/// The descriptor of the keeper's connection, which this process has made or was left.
+pub(crate) fn number() -> Option<i32> {
+    keeper().map(|keeper| keeper.as_raw_fd())
+}
+
+/// The connection to the keeper.
+pub(crate) fn keeper() -> Option<BorrowedFd<'static>> {
+    KEPT.get_or_init(|| inherited(KEEPER)).as_ref().map(AsFd::as_fd)
+}
+
+/// A descriptor that whoever has started us has left us, and named in a variable.
+pub(crate) fn inherited(variable: &str) -> Option<OwnedFd> {
+    let number = env::var(variable).ok()?.parse().ok()?;
     let ourselves = pidfd_open(getpid(), PidfdFlags::empty()).ok()?;
     pidfd_getfd(ourselves, number, PidfdGetfdFlags::empty()).ok()
 }

@@ -520,6 +520,7 @@ mod tests {
                 frames: 200,
                 handed_over: 50,
                 back_pressure: 0,
+                busy: 0,
             }],
         };
         let text = printed(|out| info(out, &status, 0));

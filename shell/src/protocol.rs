@@ -30,6 +30,7 @@
 
 mod captures;
 mod explain;
+mod files;
 mod flush;
 mod hello;
 mod history;
@@ -40,6 +41,7 @@ mod log;
 mod ports;
 mod query;
 mod rules;
+mod seat;
 mod sources;
 mod states;
 mod tables;
@@ -52,6 +54,7 @@ use weir_config::Diagnostics;
 use crate::explanation::Explanation;
 pub use captures::{Capture, CaptureBegun, MAX_FILTER};
 pub use explain::Explain;
+pub use files::{Files, OwnFile, Setting, StoreRules};
 pub use flush::Flush;
 pub use hello::{Access, Hello};
 pub use history::{
@@ -68,6 +71,7 @@ pub use query::{
     StateCriterion, StateOrder, StateQuery,
 };
 pub use rules::{Call, Rule, RuleListing};
+pub use seat::{MAX_PASSWORD, MIN_PASSWORD, Seat, SeatRequest};
 pub use sources::TrackedSource;
 pub use states::{Kill, Peer, State};
 pub use tables::{
@@ -301,6 +305,16 @@ pub enum Command {
     ///
     /// `{"version":1,"command":{"follow":{"follow":true,"filter":"block rule 14 proto tcp"}}}`
     Follow(Follow),
+    /// Reads or writes a file of the daemon's own. Answer: `file` if it is read, `done`; `error` or
+    /// `diagnostics` if it is not written.
+    ///
+    /// `{"version":1,"command":{"files":{"set":{"key":"ports.wan","value":"eth3"}}}}`
+    Files(Files),
+    /// Asks who may sit at the console. Answer: `seat` if it is asked, `done`; `error` if it was the
+    /// wrong password, or it cannot be changed.
+    ///
+    /// `{"version":1,"command":{"seat":{"login":{"password":"correct horse"}}}}`
+    Seat(SeatRequest),
 }
 
 impl Command {
@@ -322,7 +336,9 @@ impl Command {
             | Self::Explain(_)
             | Self::Follow(_)
             | Self::History
-            | Self::RuleSet { .. } => false,
+            | Self::RuleSet { .. }
+            | Self::Files(Files::Rules | Files::Settings)
+            | Self::Seat(SeatRequest::Ask) => false,
             Self::Table(change) => !change.dry_run && !matches!(change.action, TableAction::Test),
             Self::Load(_)
             | Self::KillSources { .. }
@@ -333,7 +349,10 @@ impl Command {
             | Self::Capture(_)
             | Self::Commit(_)
             | Self::Confirm
-            | Self::Rollback(_) => true,
+            | Self::Rollback(_)
+            | Self::Files(_)
+            // Wrong passwords keep others waiting.
+            | Self::Seat(_) => true,
         }
     }
 }
@@ -398,6 +417,10 @@ pub enum Reply {
     Log(LogLine),
     /// So many things were told that are not here.
     LogLost(u64),
+    /// A file of the daemon's own.
+    File(OwnFile),
+    /// How the console is guarded.
+    Seat(Seat),
 }
 
 impl Reply {

@@ -91,7 +91,8 @@ impl Reader<'_> {
             "history" => self.history(name, value),
             "log" => self.log(name, value),
             "metrics" | "pflow" => self.export(name, value),
-            _ => self.commit(name, value),
+            "commit" => self.commit(name, value),
+            _ => self.shell(name, value),
         }
     }
 

@@ -32,7 +32,7 @@ use weir_shell::protocol::Load;
 use weir_shell::source::{Gathered, gather};
 
 use crate::clock::Clock;
-use crate::control::{self, Change, Control, Found, Undone};
+use crate::control::{self, Change, Control, Found, Guard, OwnFiles, Undone};
 use crate::crowding;
 use crate::developer::Developer;
 use crate::handover::{Bell, exchange};
@@ -225,9 +225,8 @@ fn run(
     let steered = steering.is_some();
     let stop = Arc::new(AtomicBool::new(false));
     let (news, told) = unbounded();
-    let collector = settings.pflow.collector;
-    let mut exporter =
-        collector.map(|collector| Exporter::new(collector, settings.pflow.domain, clock));
+    let pflow = &settings.pflow;
+    let mut exporter = pflow.collector.map(|to| Exporter::new(to, pflow.domain, clock));
     let flows = exporter.as_ref().map(Exporter::counts).unwrap_or_default();
     let ports = (opened, steering);
     let ends = (&events, &news, &mut exporter);
@@ -263,7 +262,6 @@ fn run(
         rate: settings.log.rate,
     };
     let writer = writer.start(Arc::clone(&stop)).map_err(|error| error.to_string())?;
-
     let forwarding = format!(
         "weir: forwarding lan={} wan={} io={io} workers={}",
         seats.names[0], seats.names[1], settings.workers
@@ -298,7 +296,9 @@ fn run(
             let _ = events.send(Event::Stuck(why.to_owned()));
         }),
     };
-    let control = Arc::new(Control::new(parts, announce));
+    let own = OwnFiles::new(settings.rules.clone(), settings.file.clone());
+    let guard = Guard::new(&settings.state_dir);
+    let control = Arc::new(Control::new(parts, announce).with_own(own, guard));
     server
         .start(Arc::clone(&control), Bounds::default(), settings.groups.clone())
         .map_err(|error| error.to_string())?;
@@ -307,18 +307,28 @@ fn run(
 
     let code = attend(&happened, &reload);
     let _ = notify("STOPPING=1");
-    let failed = code != ExitCode::SUCCESS;
-    let ports = call_back(&news);
-    // Before they are closed, since links that go by that are nothing to pass on.
-    let early = if failed { None } else { ports.recv_timeout(STOP).ok() };
-    stop.store(true, Ordering::Relaxed);
-    crew.bells.iter().for_each(Bell::ring);
-    await_end(&happened, crew.running, failed);
-    restore(early.or_else(|| ports.recv_timeout(CLOSING).ok()));
+    close(&crew.bells, crew.running, &stop, code != ExitCode::SUCCESS, (&news, &happened));
     info!(target: events::STOP, "stopped");
     writer.finish(LAST_WORDS);
     drop(server);
     Ok(code)
+}
+
+/// Ends the workers, closes the ports and gives the interfaces back.
+fn close(
+    bells: &[Bell],
+    running: usize,
+    stop: &AtomicBool,
+    failed: bool,
+    (news, happened): (&Sender<News>, &Receiver<Event>),
+) {
+    let ports = call_back(news);
+    // Before they are closed, since links that go by that are nothing to pass on.
+    let early = if failed { None } else { ports.recv_timeout(STOP).ok() };
+    stop.store(true, Ordering::Relaxed);
+    bells.iter().for_each(Bell::ring);
+    await_end(happened, running, failed);
+    restore(early.or_else(|| ports.recv_timeout(CLOSING).ok()));
 }
 
 /// Starts the threads that do what is due by itself, or tell what there is.

@@ -25,6 +25,8 @@ const WORKERS: u16 = 1;
 /// The settings of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// The settings file.
+    pub file: PathBuf,
     /// Interface of the protected network.
     pub lan: NicName,
     /// Interface towards the router.
@@ -76,14 +78,20 @@ impl Settings {
     /// When the settings file cannot be read or is wrong (all that is wrong, a line each), or
     /// something is missing or out of bounds.
     pub fn gather(arguments: Arguments) -> Result<Self, String> {
+        let path = arguments.config.clone().unwrap_or_else(|| FILE.into());
         let file = read_file(arguments.config.as_deref())?;
-        Self::merge(arguments, file)
+        Self::merge(arguments, path, file)
     }
 
-    fn merge(arguments: Arguments, file: settings::Settings) -> Result<Self, String> {
+    fn merge(
+        arguments: Arguments,
+        path: PathBuf,
+        file: settings::Settings,
+    ) -> Result<Self, String> {
         let missing =
             |what| format!("no {what} interface: give --{what} IF, or {what} in [ports] of {FILE}");
         let settings = Self {
+            file: path,
             lan: arguments.lan.or(file.ports.lan).ok_or_else(|| missing("lan"))?,
             wan: arguments.wan.or(file.ports.wan).ok_or_else(|| missing("wan"))?,
             lan_prefixes: file.ports.lan_prefixes,

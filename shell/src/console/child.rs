@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTSTP};
@@ -77,20 +78,24 @@ pub(crate) fn show(
     mut command: Command,
     terminal: &Terminal,
     interrupts: &mut Interrupts,
+    watched: &AtomicI32,
     stops: bool,
 ) -> io::Result<Option<ExitStatus>> {
     let (output, theirs) = pipe()?;
     command.stdout(theirs.try_clone()?).stderr(theirs);
     interrupts.take();
     let mut child = command.spawn()?;
+    watched.store(child.id().cast_signed(), Ordering::Release);
     // It holds the writing ends.
     drop(command);
-    let flow = copy(output, terminal, interrupts, stops);
+    let mut stopped = false;
+    let flow = copy(output, terminal, interrupts, stops, &mut stopped);
     let ended = match flow {
-        Ok(Flow::More) => child.wait().map(Some),
+        Ok(Flow::More) => child.wait().map(|status| (!stopped).then_some(status)),
         Ok(Flow::Enough) => end(&mut child).map(|()| None),
         Err(error) => end(&mut child).and(Err(error)),
     };
+    watched.store(0, Ordering::Release);
     terminal.settle();
     ended
 }
@@ -100,6 +105,7 @@ fn copy(
     terminal: &Terminal,
     interrupts: &mut Interrupts,
     stops: bool,
+    stopped: &mut bool,
 ) -> io::Result<Flow> {
     let mut pager = Pager::new(terminal, stops);
     let mut chunk = [0; 16 << 10];
@@ -115,6 +121,7 @@ fn copy(
                 write("^C\r\n")?;
                 return Ok(Flow::Enough);
             }
+            *stopped = true;
             // What it has to say at its end is shown, for a while.
             deadline.get_or_insert_with(|| Instant::now() + LAST_WORDS);
         }

@@ -8,8 +8,9 @@ use super::tree::{Entry, Tree};
 
 /// What is said without a command to explain.
 const GENERAL: &str = "\
-Words may be cut short; Tab completes them, a line that ends in `?` tells what may follow, and
-`help COMMAND` explains a command with an example. pfctl's flags work too: -ss, -t bad -T show.
+Words may be cut short, and Tab completes them. A line that ends in `?` tells
+what may follow, `help COMMAND` explains a command with an example. pfctl's
+flags work too: -ss, -t bad -T show.
 
 ";
 
@@ -17,7 +18,7 @@ Words may be cut short; Tab completes them, a line that ends in `?` tells what m
 pub(crate) fn help(begin: &[String]) -> Result<String, Mistake> {
     let mut walk = Walk::new(Tree::get());
     for word in begin {
-        walk.take(word)?;
+        walk.take_as_written(word)?;
     }
     let entries: Vec<_> = walk.entries().collect();
     if begin.is_empty() {
@@ -41,14 +42,24 @@ fn is_whole(entry: &Entry, words: usize) -> bool {
     entry.pattern.split(' ').filter(|word| !word.starts_with('[')).count() == words
 }
 
+/// Each command and what it does, within 80 columns.
 fn list(entries: &[&Entry]) -> String {
     let mut text = String::new();
     for entry in entries {
-        if entry.pattern.len() > 30 {
-            let _ = writeln!(text, "  {}\n  {:30}  {}", entry.pattern, "", entry.help);
-        } else {
-            let _ = writeln!(text, "  {:30}  {}", entry.pattern, entry.help);
+        let mut column = 0;
+        let _ = write!(text, "  {:24}", entry.pattern);
+        if entry.pattern.len() > 24 {
+            text.push_str("\n                          ");
         }
+        for word in entry.help.split(' ') {
+            if column + word.len() > 51 {
+                column = 0;
+                text.push_str("\n                          ");
+            }
+            let _ = write!(text, "{}{word}", if column == 0 { "  " } else { " " });
+            column += word.len() + 1;
+        }
+        text.push('\n');
     }
     text
 }
@@ -113,7 +124,7 @@ mod tests {
             assert!(text.contains(entry.pattern), "{}", entry.pattern);
         }
         for line in text.lines() {
-            assert!(line.chars().count() <= 100, "{line}");
+            assert!(line.chars().count() <= 80, "{line}");
         }
     }
 

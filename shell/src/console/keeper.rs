@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -35,10 +35,8 @@ const NOBODY: (u32, u32) = (65_534, 65_534);
 /// # Errors
 /// When something is left of them.
 pub(super) fn part(socket: &Path) -> io::Result<Option<i32>> {
-    let keeper = if geteuid().is_root() { Some(start(socket)?) } else { None };
-    let number = keeper.as_ref().map(AsRawFd::as_raw_fd);
-    if let Some(keeper) = keeper {
-        dial::use_keeper(keeper);
+    if geteuid().is_root() {
+        dial::use_keeper(start(socket)?);
         let (user, group, groups) = account()?;
         set_thread_groups(&groups)?;
         set_thread_res_gid(group, group, group)?;
@@ -48,6 +46,11 @@ pub(super) fn part(socket: &Path) -> io::Result<Option<i32>> {
         }
     }
     set_no_new_privs(true)?;
+    // What a shell has left that has begun anew is left on.
+    let number = dial::number();
+    if let Some(keeper) = dial::keeper() {
+        fcntl_setfd(keeper, FdFlags::empty())?;
+    }
     Ok(number)
 }
 
@@ -65,7 +68,6 @@ fn start(socket: &Path) -> io::Result<OwnedFd> {
         // What is typed at the terminal does not concern it.
         .process_group(0);
     drop(command.spawn()?);
-    fcntl_setfd(ours.as_fd(), FdFlags::empty())?;
     Ok(ours.into())
 }
 

@@ -9,10 +9,14 @@
 mod act;
 mod child;
 mod complete;
+mod desk;
+mod editor;
 mod help;
 mod keeper;
 mod keys;
+mod lock;
 mod options;
+mod own;
 mod pager;
 mod past;
 mod pattern;
@@ -62,7 +66,7 @@ fn run(options: Options) -> io::Result<ExitCode> {
     // Opened with the rights of whoever has started the shell, the last thing that is.
     let (past, complaint) = match terminal.as_ref().and(history_file(&options)) {
         None => (Past::default(), None),
-        Some(path) => match Past::open(&path) {
+        Some(path) => match Past::inherited().transpose().unwrap_or_else(|| Past::open(&path)) {
             Ok(past) => (past, None),
             Err(error) => {
                 let text = format!("what is typed will not be kept: {}: {error}", path.display());

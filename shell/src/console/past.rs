@@ -6,10 +6,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+
+use crate::dial;
 
 /// Lines that are kept.
 pub(crate) const MOST: usize = 500;
@@ -29,14 +32,34 @@ pub(crate) struct Past {
     written: usize,
 }
 
+/// The environment variable that names the descriptor of a file that is open already.
+pub(crate) const KEPT: &str = "WEIR_SHELL_LINES";
+
 impl Past {
+    /// The file that a shell has left us that has begun anew.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn inherited() -> io::Result<Option<Self>> {
+        let Some(file) = dial::inherited(KEPT) else { return Ok(None) };
+        Self::read(file.into()).map(Some)
+    }
+
+    /// Another descriptor of the file.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub(crate) fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
+        self.file.as_ref().map(|file| file.try_clone().map(Into::into)).transpose()
+    }
+
     /// Opens the file, or makes it, and reads what is in it.
     ///
     /// # Errors
     /// When it is not an ordinary file of ours alone, or cannot be opened.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
@@ -53,15 +76,20 @@ impl Past {
         if found.mode() & 0o077 != 0 {
             file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
         }
+        Self::read(file)
+    }
+
+    fn read(mut file: File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
         let mut bytes = Vec::new();
         // Of a file that is too long, what was written last.
-        file.seek(SeekFrom::Start(found.len().saturating_sub(FILE)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(FILE)))?;
         (&file).take(FILE).read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
         let clean = |line: &&str| !line.is_empty() && !line.chars().any(char::is_control);
         let lines: Vec<_> = text.lines().filter(clean).map(str::to_owned).collect();
         let mut past = Self { written: lines.len(), lines, file: Some(file) };
-        if past.lines.len() > MOST || found.len() > FILE {
+        if past.lines.len() > MOST || length > FILE {
             past.rewrite()?;
         }
         Ok(past)

@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Port,
     /// `NIC`: an interface of this machine.
     Nic,
+    /// `A`, `B`: a rule set: the number of a load, `running`, `file`, or the path of a rule file.
+    RuleSet,
     /// `KEY`: a key of the settings file, as in `ports.wan`.
     Key,
     /// `FILE`: the path of a file.
@@ -50,6 +52,7 @@ impl Kind {
             "TIME" => Self::Time,
             "PORT" => Self::Port,
             "NIC" => Self::Nic,
+            "A" | "B" => Self::RuleSet,
             "KEY" => Self::Key,
             "FILE" => Self::File,
             "VALUE" | "TEXT" | "PACKET" | "FILTER" | "COMMAND" => Self::Words,
@@ -69,6 +72,7 @@ impl Kind {
             Self::Time => "a time, as in 90 or 5m",
             Self::Port => "lan, wan or an interface of the bridge",
             Self::Nic => "an interface",
+            Self::RuleSet => "a load's number, running, file, or a path",
             Self::Key => "a key of the settings",
             Self::File => "a file",
             Self::Words => "words",

@@ -38,6 +38,7 @@ impl Edited {
     pub(crate) fn new(assistant: Assistant, past: &[String]) -> io::Result<Self> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
+            .completion_show_all_if_ambiguous(true)
             .max_history_size(MOST)
             .map_err(io::Error::other)?
             .auto_add_history(false)

@@ -31,6 +31,11 @@ pub(crate) enum Mistake {
         /// What it may be.
         among: Vec<&'static str>,
     },
+    /// Several commands fit, since words were cut too short.
+    Several {
+        /// Two of them.
+        among: [&'static str; 2],
+    },
     /// Nothing fits.
     Unknown {
         /// What was typed.
@@ -50,6 +55,9 @@ impl fmt::Display for Mistake {
         match self {
             Self::Ambiguous { word, among } => {
                 write!(f, "`{}` may be {}", word.escape_debug(), among.join(", "))
+            }
+            Self::Several { among: [one, other] } => {
+                write!(f, "it may be `{one}` or `{other}`")
             }
             Self::Unknown { word, expected } if expected.is_empty() => {
                 write!(f, "nothing is expected at `{}`", word.escape_debug())
@@ -98,6 +106,8 @@ struct Alive {
 #[derive(Clone, Debug)]
 pub(crate) struct Walk {
     alive: Vec<Alive>,
+    /// The last word may be several.
+    unclear: Option<Mistake>,
 }
 
 impl Walk {
@@ -110,7 +120,7 @@ impl Walk {
             repeats: false,
             arguments: Vec::new(),
         });
-        Self { alive: alive.collect() }
+        Self { alive: alive.collect(), unclear: None }
     }
 
     /// What could come next, each once, in the order of the tree.
@@ -129,11 +139,31 @@ impl Walk {
         self.alive.iter().map(|pattern| pattern.entry)
     }
 
-    /// Takes a word. All that still fits agrees on what the word is.
+    /// Takes a word. Where it may be several, all are followed: what comes next may tell.
     pub(crate) fn take(&mut self, word: &str) -> Result<(), Mistake> {
         let chosen = self.choose(word)?;
+        self.unclear = match &chosen {
+            Choice::Words(among) if among.len() > 1 => {
+                Some(Mistake::Ambiguous { word: word.into(), among: among.clone() })
+            }
+            _ => None,
+        };
         let alive = std::mem::take(&mut self.alive).into_iter();
         self.alive = alive.filter_map(|pattern| pattern.taking(word, &chosen)).collect();
+        Ok(())
+    }
+
+    /// Takes a word of a pattern as help writes it: the name of an argument stands for one.
+    pub(crate) fn take_as_written(&mut self, word: &str) -> Result<(), Mistake> {
+        let named = |pattern: &Alive| matches!(pattern.place(), Some(Place::Argument(it)) if it.name == word);
+        if !self.alive.iter().any(named) {
+            return self.take(word);
+        }
+        self.alive.retain(named);
+        for pattern in &mut self.alive {
+            pattern.next += 1;
+        }
+        self.unclear = None;
         Ok(())
     }
 
@@ -149,37 +179,49 @@ impl Walk {
                     if it.kind.is_strict() == strict && it.kind.accepts(word))
             })
         };
-        let begun: Vec<_> = words.filter(|known| known.starts_with(word)).collect();
+        let begun: Vec<_> =
+            words.filter(|known| !word.is_empty() && known.starts_with(word)).collect();
         if let Some(exact) = begun.iter().find(|known| **known == word) {
-            return Ok(Choice::Word(exact));
+            return Ok(Choice::Words(vec![exact]));
         }
         if accepting(true) {
             return Ok(Choice::Argument { strict: true });
         }
-        match *begun.as_slice() {
-            [only] if !word.is_empty() => Ok(Choice::Word(only)),
-            [] if accepting(false) => Ok(Choice::Argument { strict: false }),
-            [] => Err(Mistake::Unknown { word: word.into(), expected }),
-            _ => Err(Mistake::Ambiguous { word: word.into(), among: begun }),
+        if !begun.is_empty() {
+            return Ok(Choice::Words(begun));
         }
+        if accepting(false) {
+            return Ok(Choice::Argument { strict: false });
+        }
+        Err(Mistake::Unknown { word: word.into(), expected })
     }
 
     /// The command, if the line ends here.
     pub(crate) fn finish(mut self) -> Result<Resolved, Mistake> {
-        match self.alive.iter().position(Alive::is_complete) {
-            Some(at) => {
-                let Alive { entry, arguments, .. } = self.alive.swap_remove(at);
-                Ok(Resolved { entry, arguments })
+        // The last word must be clear by itself: that it could be a whole command is not enough.
+        if let Some(mistake) = self.unclear {
+            return Err(mistake);
+        }
+        let expected = self.expected();
+        self.alive.retain(Alive::is_complete);
+        let mut complete = self.alive.into_iter();
+        match (complete.next(), complete.next()) {
+            (Some(Alive { entry, arguments, .. }), None) => Ok(Resolved { entry, arguments }),
+            (None, _) => Err(Mistake::Incomplete { expected }),
+            (Some(one), Some(other)) => {
+                Err(Mistake::Several { among: [one.entry.pattern, other.entry.pattern] })
             }
-            None => Err(Mistake::Incomplete { expected: self.expected() }),
         }
     }
 }
 
 /// What a word is.
 enum Choice {
-    Word(&'static str),
-    Argument { strict: bool },
+    /// One of these.
+    Words(Vec<&'static str>),
+    Argument {
+        strict: bool,
+    },
 }
 
 impl Alive {
@@ -198,7 +240,9 @@ impl Alive {
 
     fn taking(mut self, word: &str, chosen: &Choice) -> Option<Self> {
         match (self.place()?, chosen) {
-            (Place::Word(known), Choice::Word(chosen)) if known == *chosen => self.next += 1,
+            (Place::Word(known), Choice::Words(chosen)) if chosen.contains(&known) => {
+                self.next += 1;
+            }
             (Place::Argument(it), Choice::Argument { strict })
                 if it.kind.is_strict() == *strict && it.kind.accepts(word) =>
             {

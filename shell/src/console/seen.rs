@@ -3,14 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use weir_config::settings::KEYS;
+
 use super::pattern::Kind;
-use crate::dial;
-use crate::protocol::{Command, Reply, Request, SourceQuery, StateQuery, VERSION};
+use crate::client::Client;
+use crate::protocol::{Command, Reply, SourceQuery, StateQuery};
 
 /// How long an answer may take, all of it.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -77,7 +79,18 @@ impl Seen {
                 })
             }
             Kind::Nic => nics(&mut add),
-            Kind::Id | Kind::Number | Kind::Time | Kind::Key | Kind::File | Kind::Words => Ok(()),
+            Kind::RuleSet => {
+                let _ = add("running") && add("file");
+                Ok(())
+            }
+            Kind::Key => {
+                let _ = KEYS.iter().all(|(section, key)| match *section {
+                    "" => add(key),
+                    _ => add(&format!("{section}.{key}")),
+                });
+                Ok(())
+            }
+            Kind::Id | Kind::Number | Kind::Time | Kind::File | Kind::Words => Ok(()),
         };
         found
     }
@@ -101,11 +114,8 @@ impl Seen {
     /// Asks, and reads on as long as `each` wants more and there is time.
     fn ask(&self, command: Command, mut each: impl FnMut(Reply) -> bool) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        let mut stream = dial::connect(&self.socket)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut line = serde_json::to_vec(&Request { version: VERSION, command })?;
-        line.push(b'\n');
-        stream.write_all(&line)?;
+        let stream = Client::connect_within(&self.socket, PATIENCE)?.send(command)?;
+        let mut line = Vec::new();
         let mut reader = BufReader::new(Hasty { stream, deadline });
         loop {
             line.clear();
@@ -123,7 +133,7 @@ impl Seen {
 
 /// A connection that is read until a moment, however slowly bytes drop in.
 struct Hasty {
-    stream: UnixStream,
+    stream: BufReader<UnixStream>,
     deadline: Instant,
 }
 
@@ -133,7 +143,7 @@ impl io::Read for Hasty {
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        self.stream.set_read_timeout(Some(left))?;
+        self.stream.get_ref().set_read_timeout(Some(left))?;
         self.stream.read(into)
     }
 }
@@ -151,6 +161,7 @@ fn nics(add: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -173,6 +184,8 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let daemon = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            let hello = b"{\"hello\":{\"version\":1,\"weir\":\"0\",\"access\":\"read\"}}\n";
+            stream.write_all(hello).unwrap();
             let mut line = String::new();
             BufReader::new(&stream).read_line(&mut line).unwrap();
             let text =

@@ -6,16 +6,19 @@ use std::process::{Command, ExitCode, ExitStatus};
 use super::act;
 use super::child::{self, Interrupts, Starter};
 use super::complete::Assistant;
+use super::desk;
 use super::help;
+use super::lock::{self, Lock};
 use super::pager::{Flow, Pager};
 use super::past::Past;
 use super::prompt::{self, Edited, Line};
 use super::resolve::{Resolved, resolve};
 use super::seen::Seen;
-use super::terminal::{Manner, Terminal};
+use super::terminal::{Manner, Terminal, write};
 use super::tree::{Action, Own, Tree};
 use super::words;
 use crate::options;
+use crate::protocol::Files;
 
 /// Names that a line of pfctl's flags may begin with.
 const PFCTL: [&str; 3] = ["pfctl", "weirctl", "ctl"];
@@ -47,6 +50,7 @@ struct Console {
     interrupts: Interrupts,
     /// `None` where the terminal has no cursor.
     edited: Option<Edited>,
+    lock: Lock,
 }
 
 impl Session {
@@ -65,7 +69,8 @@ impl Session {
                     Manner::Dumb => None,
                     manner => Some(Edited::new(Assistant { seen, manner }, past.lines())?),
                 };
-                Some(Console { terminal, interrupts, edited })
+                let lock = Lock::new(past.descriptor()?);
+                Some(Console { terminal, interrupts, edited, lock })
             }
         };
         Ok(Self { starter, past, console })
@@ -87,6 +92,9 @@ impl Session {
     fn converse(&mut self) -> io::Result<ExitCode> {
         self.say("weir. `help` lists the commands.");
         loop {
+            if !self.may_go_on()? {
+                return Ok(ExitCode::SUCCESS);
+            }
             let line = match self.read_line()? {
                 Line::Typed(line) => line,
                 Line::Cancelled => continue,
@@ -100,6 +108,10 @@ impl Session {
             if words.is_empty() {
                 continue;
             }
+            // The daemon may have come back meanwhile.
+            if !self.may_go_on()? {
+                return Ok(ExitCode::SUCCESS);
+            }
             if is_understood(&words)
                 && self.past.keep(&line)
                 && let Some(Console { edited: Some(edited), .. }) = &mut self.console
@@ -110,6 +122,14 @@ impl Session {
                 return Ok(ExitCode::SUCCESS);
             }
         }
+    }
+
+    /// Whether whoever sits here may; `false` if nobody does.
+    fn may_go_on(&mut self) -> io::Result<bool> {
+        let Some(Console { terminal, interrupts, lock, .. }) = &mut self.console else {
+            return Ok(true);
+        };
+        lock.check(&self.starter.socket, terminal, interrupts)
     }
 
     fn read_line(&mut self) -> io::Result<Line> {
@@ -189,7 +209,7 @@ impl Session {
     fn carry_out(&mut self, found: &Resolved) -> io::Result<Done> {
         let (line, stops, failing) = match found.entry.action {
             Action::Run(line) => (line, true, 1),
-            Action::Answer(line) => (line, true, 2),
+            Action::Answer(line, most) => (line, true, most + 1),
             Action::Follow(line) => (line, false, 1),
             Action::Sure(question, line) => {
                 if !self.confirms(question)? {
@@ -199,7 +219,11 @@ impl Session {
             }
             Action::Own(own) => return self.do_own(own, found),
         };
-        let words = act::arguments(line, &self.socket(), found, |name| Err(name.to_owned()));
+        let socket = &self.starter.socket;
+        let words = act::arguments(line, &self.socket(), found, |name| match name {
+            "rules" => desk::path(socket, Files::Rules),
+            _ => desk::path(socket, Files::Settings),
+        });
         match words {
             Ok(words) => self.run(&words, stops, failing),
             Err(text) => {
@@ -214,8 +238,8 @@ impl Session {
     fn run(&mut self, words: &[String], stops: bool, failing: i32) -> io::Result<Done> {
         let command: Command = self.starter.weir(words);
         let status = match &mut self.console {
-            Some(Console { terminal, interrupts, .. }) => {
-                child::show(command, terminal, interrupts, stops)?
+            Some(Console { terminal, interrupts, lock, .. }) => {
+                child::show(command, terminal, interrupts, &lock.watched.child, stops)?
             }
             None => Some({ command }.status()?),
         };
@@ -226,11 +250,72 @@ impl Session {
     fn do_own(&mut self, own: Own, found: &Resolved) -> io::Result<Done> {
         match own {
             Own::Exit => Ok(Done::Exit),
+            Own::EditRules => self.edit_rules(),
+            Own::ShowSettings => self.tell(desk::settings(&self.starter.socket)),
+            Own::Set => {
+                let value = found.all("VALUE").collect::<Vec<_>>().join(" ");
+                self.set(found, "KEY", Some(value))
+            }
+            Own::SetPort(key) => {
+                let nic = found.all("NIC").next().map(|name| format!("{name:?}"));
+                self.tell(desk::set(&self.starter.socket, key, nic).map(str::to_owned))
+            }
+            Own::Unset => self.set(found, "KEY", None),
+            Own::Password => self.change_password(),
+            Own::Lock => self.lock(),
+            Own::Refuse => {
+                complain(
+                    "weir is not what this machine was started by: stop it by the means of its \
+                     operating system",
+                );
+                Ok(Done::Badly(1))
+            }
             Own::Help => {
                 let begin: Vec<_> = found.all("COMMAND").map(str::to_owned).collect();
                 self.tell(help::help(&begin).map_err(|mistake| mistake.to_string()))
             }
         }
+    }
+
+    fn set(&self, found: &Resolved, name: &str, value: Option<String>) -> io::Result<Done> {
+        let key = found.all(name).next().unwrap_or_default();
+        self.tell(desk::set(&self.starter.socket, key, value).map(str::to_owned))
+    }
+
+    fn edit_rules(&mut self) -> io::Result<Done> {
+        let Some(Console { terminal, interrupts, lock, .. }) = &mut self.console else {
+            return Ok(needs_terminal());
+        };
+        let guard = (&*lock.watched.holds, lock.idle());
+        Ok(finish(desk::edit_rules(&self.starter.socket, terminal, interrupts, guard)?))
+    }
+
+    fn change_password(&mut self) -> io::Result<Done> {
+        let Some(Console { terminal, interrupts, lock, .. }) = &mut self.console else {
+            return Ok(needs_terminal());
+        };
+        let changed = lock::change(&self.starter.socket, terminal, interrupts)?;
+        if changed.is_ok() {
+            // The guard must learn of it.
+            lock.renew(&self.starter.socket, terminal)?;
+            println!("changed");
+        }
+        Ok(finish(changed))
+    }
+
+    fn lock(&mut self) -> io::Result<Done> {
+        let Some(Console { terminal, interrupts, lock, .. }) = &mut self.console else {
+            return Ok(needs_terminal());
+        };
+        if !Lock::has_password(&self.starter.socket) {
+            return Ok(finish(Err("there is no password; `password` sets one".into())));
+        }
+        if terminal.manner != Manner::Dumb {
+            write("\x1b[H\x1b[2J")?;
+        }
+        lock.close();
+        let open = lock.check(&self.starter.socket, terminal, interrupts)?;
+        Ok(if open { Done::Well } else { Done::Exit })
     }
 
     /// Shows a text, a page at a time.
@@ -282,6 +367,21 @@ pub(super) fn complain(text: &str) {
 fn is_understood(words: &[String]) -> bool {
     flags(words).is_some_and(|flags| options::Options::parse(flags.iter().map(Into::into)).is_ok())
         || resolve(Tree::get(), words.iter().map(String::as_str)).is_ok()
+}
+
+/// How something went that says itself what is wrong.
+fn finish(outcome: Result<(), String>) -> Done {
+    match outcome {
+        Ok(()) => Done::Well,
+        Err(text) => {
+            complain(&text);
+            Done::Badly(1)
+        }
+    }
+}
+
+fn needs_terminal() -> Done {
+    finish(Err("this needs a terminal".into()))
 }
 
 /// How a subcommand went that fails with an exit status from `failing` on.

@@ -85,10 +85,28 @@ impl Terminal {
 
     /// Every byte as it is typed, without echo, until the guard is dropped.
     pub(crate) fn raw(&self) -> Raw<'_> {
+        self.unsettle();
+        Raw(self)
+    }
+
+    /// As [`Terminal::raw`], for whoever holds its guard.
+    pub(crate) fn unsettle(&self) {
         let mut raw = self.calm.clone();
         raw.make_raw();
         let _ = tcsetattr(&self.stdin, OptionalActions::Drain, &raw);
+    }
+
+    /// Lines without echo, until the guard is dropped.
+    pub(crate) fn silent(&self) -> Raw<'_> {
+        let mut silent = self.calm.clone();
+        silent.local_modes.remove(rustix::termios::LocalModes::ECHO);
+        let _ = tcsetattr(&self.stdin, OptionalActions::Flush, &silent);
         Raw(self)
+    }
+
+    /// As it was when the shell began, for those who replace the shell.
+    pub(crate) fn settings(&self) -> Termios {
+        self.before.clone()
     }
 
     /// Standard input.

@@ -26,8 +26,8 @@ pub(crate) struct Entry {
 pub(crate) enum Action {
     /// A subcommand of `weir`, its output a page at a time.
     Run(&'static str),
-    /// A subcommand whose exit status 1 is an answer and no failure.
-    Answer(&'static str),
+    /// A subcommand whose exit statuses up to a number are answers and no failures.
+    Answer(&'static str, i32),
     /// A subcommand that shows what happens until it is stopped.
     Follow(&'static str),
     /// As `Run`, when the question is answered with yes.
@@ -43,6 +43,22 @@ pub(crate) enum Own {
     Help,
     /// Ends the shell.
     Exit,
+    /// Edits the rule file.
+    EditRules,
+    /// Shows the settings file.
+    ShowSettings,
+    /// Changes a key of it.
+    Set,
+    /// Changes the interface of a port in it.
+    SetPort(&'static str),
+    /// Takes a key out of it.
+    Unset,
+    /// Changes the password.
+    Password,
+    /// Asks for it.
+    Lock,
+    /// Nothing here can stop the machine.
+    Refuse,
 }
 
 use Action::{Answer, Follow, Run, Sure};
@@ -75,6 +91,13 @@ const COMMANDS: &[Entry] = &[
         "show ether",
         Run("ctl @ -v -s ether"),
     ),
+    entry("show history", "the loads that are kept", "show history", Run("history @")),
+    entry(
+        "show history N",
+        "what a load put in force",
+        "show history 1",
+        Run("history @ -- show $N"),
+    ),
     entry("show info", "status and counters", "show info", Run("ctl @ -s info")),
     entry(
         "show info detail",
@@ -103,6 +126,7 @@ const COMMANDS: &[Entry] = &[
         "show rules detail",
         Run("ctl @ -vv -s rules"),
     ),
+    entry("show settings", "the settings file", "show settings", Action::Own(Own::ShowSettings)),
     entry(
         "show sources",
         "the sources that rules limit",
@@ -151,7 +175,7 @@ const COMMANDS: &[Entry] = &[
         "table TABLE test ADDRESS...",
         "tell which addresses a table holds",
         "table bad test 192.0.2.8",
-        Answer("ctl @ -v -t $TABLE -T test $ADDRESS"),
+        Answer("ctl @ -v -t $TABLE -T test $ADDRESS", 2),
     ),
     entry(
         "table TABLE show",
@@ -235,11 +259,101 @@ const COMMANDS: &[Entry] = &[
         Sure("EVERYTHING PASSES, unjudged, until the time is over.", "ctl @ -d $SECONDS"),
     ),
     entry("enable", "judge again", "enable", Run("ctl @ -e")),
+    entry("load", "put the rule file in force", "load", Run("ctl @ -f %rules")),
+    entry(
+        "load FILE",
+        "put another rule file in force",
+        "load /etc/weir/weir.conf",
+        Run("ctl @ -f $FILE"),
+    ),
+    entry("check", "look for errors and traps in the rule file", "check", Run("check %rules")),
+    entry(
+        "check FILE",
+        "look for errors and traps in another rule file",
+        "check /etc/weir/weir.conf",
+        Run("check $FILE"),
+    ),
+    entry("diff", "compare the rules in force with the rule file", "diff", Run("history @ diff")),
+    entry(
+        "diff A",
+        "compare a rule set with the one in force",
+        "diff 1",
+        Run("history @ -- diff $A"),
+    ),
+    entry("diff A B", "compare two rule sets", "diff 1 running", Run("history @ -- diff $A $B")),
+    entry("commit", "put the rule file in force, and keep it", "commit", Run("commit @")),
+    entry(
+        "commit comment TEXT...",
+        "put the rule file in force, and say why",
+        "commit comment let the new server in",
+        Run("commit @ -- comment $TEXT"),
+    ),
+    entry(
+        "commit force",
+        "put the rule file in force, even if it cuts many connections",
+        "commit force",
+        Run("commit @ force"),
+    ),
+    entry(
+        "commit confirmed [TIME]",
+        "put it in force until confirm; undone after that time (10m)",
+        "commit confirmed 5m",
+        Run("commit @ -- confirmed $TIME"),
+    ),
+    entry(
+        "commit confirmed TIME comment TEXT...",
+        "the same, and say why",
+        "commit confirmed 5m comment close the old port",
+        Run("commit @ -- confirmed $TIME comment $TEXT"),
+    ),
+    entry("confirm", "keep what was committed until it is confirmed", "confirm", Run("confirm @")),
+    entry(
+        "rollback [N]",
+        "go back to an earlier load; to the one before unless said",
+        "rollback 1",
+        Run("rollback @ -- $N"),
+    ),
+    entry(
+        "rollback N force",
+        "go back to a load, even if it cuts many connections",
+        "rollback 1 force",
+        Run("rollback @ -- $N force"),
+    ),
+    entry(
+        "edit rules",
+        "edit the rule file; commit puts it in force",
+        "edit rules",
+        Action::Own(Own::EditRules),
+    ),
+    entry(
+        "set port lan NIC",
+        "name the interface of the protected network",
+        "set port lan eth1",
+        Action::Own(Own::SetPort("ports.lan")),
+    ),
+    entry(
+        "set port wan NIC",
+        "name the interface towards the router",
+        "set port wan eth0",
+        Action::Own(Own::SetPort("ports.wan")),
+    ),
+    entry(
+        "set KEY VALUE...",
+        "change a key of the settings",
+        "set ports.workers 2",
+        Action::Own(Own::Set),
+    ),
+    entry(
+        "unset KEY",
+        "take a key out of the settings: its default holds again",
+        "unset ports.workers",
+        Action::Own(Own::Unset),
+    ),
     entry(
         "explain PACKET...",
         "tell what becomes of a packet, and why",
         "explain in on wan proto tcp from 192.0.2.1 to 198.51.100.2 port 22",
-        Answer("explain --live @ -- $PACKET"),
+        Answer("explain --live @ -- $PACKET", 1),
     ),
     entry(
         "capture [FILTER...]",
@@ -259,6 +373,15 @@ const COMMANDS: &[Entry] = &[
         "capture count 10 proto udp",
         Follow("capture @ -c $N -- $FILTER"),
     ),
+    entry(
+        "password",
+        "set, change or take away the password of this shell",
+        "password",
+        Action::Own(Own::Password),
+    ),
+    entry("lock", "lock this shell until its password is typed", "lock", Action::Own(Own::Lock)),
+    entry("reboot", "start an appliance anew", "reboot", Action::Own(Own::Refuse)),
+    entry("shutdown", "stop an appliance", "shutdown", Action::Own(Own::Refuse)),
     entry(
         "help [COMMAND...]",
         "explain commands; `?` at the end of a line tells what may follow",
@@ -319,7 +442,7 @@ mod tests {
     #[test]
     fn every_argument_is_used_where_it_belongs() {
         for entry in COMMANDS {
-            let (Run(line) | Answer(line) | Follow(line) | Sure(_, line)) = entry.action else {
+            let (Run(line) | Answer(line, _) | Follow(line) | Sure(_, line)) = entry.action else {
                 continue;
             };
             let used: HashSet<_> =
@@ -340,6 +463,7 @@ mod tests {
     fn words_may_be_cut_short_as_long_as_they_are_clear() {
         for (line, pattern, arguments) in [
             ("sh st", "show states", &[][..]),
+            ("sh in d", "show info detail", &[]),
             ("sho rules", "show rules", &[]),
             ("sh ru d", "show rules detail", &[]),
             ("show table bad", "show table TABLE", &["bad"]),
@@ -367,6 +491,7 @@ mod tests {
     fn what_is_wrong_is_said_with_what_was_expected() {
         for (line, message) in [
             ("sh in", "`in` may be info, interfaces"),
+            ("sh", "`sh` may be show, shutdown"),
             ("shw", "unknown word `shw`: expected "),
             ("show", "expected all, anchors, "),
             ("show rulez", "unknown word `rulez`: expected all, "),

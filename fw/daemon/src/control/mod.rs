@@ -14,6 +14,7 @@ mod change;
 mod composition;
 mod cut;
 mod explain;
+mod files;
 mod filter;
 mod following;
 mod listing;
@@ -23,6 +24,8 @@ mod measuring;
 mod opening;
 mod past;
 mod pending;
+mod seat;
+mod settings;
 mod sources;
 mod states;
 mod tables;
@@ -55,10 +58,12 @@ use crate::rules::{Places, Programs};
 
 pub use captures::Watch;
 pub use change::Change;
+pub use files::OwnFiles;
 pub use following::LogFilter;
 pub use loading::Loaded;
 pub use past::Found;
 pub use pending::Undone;
+pub use seat::Guard;
 
 /// What the control side is made of.
 pub struct Parts {
@@ -106,6 +111,8 @@ pub type Announce = Box<dyn FnOnce(&str) + Send>;
 pub struct Control {
     parts: Parts,
     announce: Mutex<Option<Announce>>,
+    /// The files it was started with, and who may sit at its console; nothing in a replay.
+    own: Option<(OwnFiles, Guard)>,
     /// Held while rules change, until they are kept: what is in force last is what is kept last.
     loading: Mutex<()>,
     in_force: Mutex<InForce>,
@@ -172,6 +179,7 @@ impl Control {
         Self {
             parts,
             announce: Mutex::new(Some(announce)),
+            own: None,
             loading: Mutex::default(),
             in_force: Mutex::default(),
             tables: Mutex::default(),
@@ -181,6 +189,12 @@ impl Control {
             deadline_moved: Condvar::new(),
             pending_changed: Condvar::new(),
         }
+    }
+
+    /// With files that clients may read and write, and a guarded console.
+    #[must_use]
+    pub fn with_own(self, files: OwnFiles, guard: Guard) -> Self {
+        Self { own: Some((files, guard)), ..self }
     }
 
     /// What is behind the ports, as rules ask for it.

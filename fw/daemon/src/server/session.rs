@@ -132,6 +132,16 @@ impl Session {
                 let version = control.version(number);
                 self.list(version.map(|version| (1, Reply::RuleSet(Box::new(version)))))?
             }
+            Command::Files(files) => match control.files(&files, uid) {
+                Ok(Some(file)) => self.list(Ok((1, Reply::File(file))))?,
+                Ok(None) => Ok(done(0)),
+                Err(refused) => Err(refused),
+            },
+            Command::Seat(request) => match control.seat(&request, uid) {
+                Ok(Some(seat)) => self.list(Ok((1, Reply::Seat(seat))))?,
+                Ok(None) => Ok(done(0)),
+                Err(refused) => Err(refused),
+            },
             // It takes the connection over before it comes here.
             Command::Capture(_) | Command::Follow(_) => {
                 Err(Refused::Error("a stream is no listing".into()))

@@ -1,0 +1,204 @@
+//! The rule file and the settings file, for clients that may change the firewall: read, checked and
+//! written whole. A crash leaves the old file or the new one.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs::{self, File, Permissions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Component, Path, PathBuf};
+
+use parking_lot::Mutex;
+use tracing::{info, warn};
+use weir_config::settings::{self, Settings};
+use weir_config::{MAX_TEXT, SourceFile};
+use weir_shell::check::{check, refuse_unbuilt};
+use weir_shell::protocol::{Files, OwnFile, Setting, StoreRules};
+
+use super::settings::changed;
+use super::{Control, Refused};
+
+/// The mode of a file that was not there.
+const USUAL: u32 = 0o644;
+
+/// The files that the daemon was started with.
+#[derive(Debug)]
+pub struct OwnFiles {
+    rules: PathBuf,
+    settings: PathBuf,
+    /// Held from reading a file until its successor is written.
+    writing: Mutex<()>,
+}
+
+impl OwnFiles {
+    /// The rule file and the settings file; neither need be there.
+    pub const fn new(rules: PathBuf, settings: PathBuf) -> Self {
+        Self { rules, settings, writing: Mutex::new(()) }
+    }
+
+    /// What the settings file says now; the defaults if it cannot be read.
+    pub(super) fn settings(&self) -> Settings {
+        let text = read(&self.settings).unwrap_or_default();
+        settings::parse(&SourceFile::new("", text)).unwrap_or_default()
+    }
+}
+
+impl Control {
+    /// Reads one of the daemon's files, or writes it on behalf of a user.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, would have errors, or was changed meanwhile.
+    pub fn files(&self, files: &Files, uid: u32) -> Result<Option<OwnFile>, Refused> {
+        let Some((own, _)) = &self.own else {
+            return Err(Refused::Error("there are no files here".into()));
+        };
+        match files {
+            Files::Rules => own_file(&own.rules).map(Some),
+            Files::Settings => own_file(&own.settings).map(Some),
+            Files::StoreRules(store) => self.store_rules(own, store, uid).map(|()| None),
+            Files::Set(setting) => set(own, setting, uid).map(|()| None),
+        }
+    }
+
+    fn store_rules(&self, own: &OwnFiles, store: &StoreRules, uid: u32) -> Result<(), Refused> {
+        let Some((main, others)) = store.load.sources.split_first() else {
+            return Err(Refused::Error("there is no text to be stored".into()));
+        };
+        // At the next start these are read with the daemon's rights, and quoted where they are wrong.
+        let folder = own.rules.parent().unwrap_or(Path::new("/"));
+        if uid != 0
+            && let Some(outside) = others.iter().find(|other| !is_within(folder, &other.name))
+        {
+            let (name, folder) = (&outside.name, folder.display());
+            let text =
+                format!("permission denied: {name:?} is not in {folder}: only root may name it");
+            return Err(Refused::Error(text));
+        }
+        let mut checked = check(&store.load, &self.prefixes()).map_err(Refused::Error)?;
+        refuse_unbuilt(&mut checked);
+        if checked.rules.is_none() {
+            return Err(Refused::Diagnostics(checked.diagnostics));
+        }
+        let _writing = own.writing.lock();
+        if let Some(known) = &store.version
+            && *known != own_file(&own.rules)?.version
+        {
+            let text = "the rule file was changed by somebody else meanwhile: nothing was written";
+            return Err(Refused::Error(text.into()));
+        }
+        write(&own.rules, &main.text, USUAL).map_err(|error| failed(&own.rules, &error))?;
+        info!("user {uid} wrote {}", own.rules.display());
+        Ok(())
+    }
+}
+
+/// Changes a key of the settings file.
+fn set(own: &OwnFiles, setting: &Setting, uid: u32) -> Result<(), Refused> {
+    let _writing = own.writing.lock();
+    let before = own_file(&own.settings)?;
+    let text = changed(&before.text, setting).map_err(Refused::Error)?;
+    if let Err(found) = settings::parse(&SourceFile::new(&*before.path, &*text)) {
+        return Err(Refused::Diagnostics(found));
+    }
+    if text != before.text {
+        write(&own.settings, &text, USUAL).map_err(|error| failed(&own.settings, &error))?;
+        warn!("user {uid} changed `{}` in {}", setting.key, own.settings.display());
+    }
+    Ok(())
+}
+
+/// Whether a path leads to a file in a folder or below, as far as its text tells.
+fn is_within(folder: &Path, path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    Path::new(path).starts_with(folder) && parts.all(|part| part != Component::ParentDir)
+}
+
+fn own_file(path: &Path) -> Result<OwnFile, Refused> {
+    let text = match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(|error| failed(path, &error))?,
+    };
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let version = format!("{:016x}", hasher.finish());
+    Ok(OwnFile { path: path.display().to_string(), text, version })
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_TEXT as u64 + 1).read_to_string(&mut text)?;
+    if text.len() > MAX_TEXT {
+        return Err(io::Error::other(format!("longer than {MAX_TEXT} bytes")));
+    }
+    Ok(text)
+}
+
+/// Writes a file whole: under another name, synced, with the mode and the owner of the old one, and
+/// renamed; a new one gets the usual mode. Where the path is a symbolic link it is what it leads to that is replaced.
+pub(super) fn write(path: &Path, text: &str, usual: u32) -> io::Result<()> {
+    let path = match fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        path => path?,
+    };
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let temporary = folder.join(name);
+    // One that a crash has left is in the way of `create_new`, which follows no link.
+    let _ = fs::remove_file(&temporary);
+    let written = (|| {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mode = match fs::metadata(&path) {
+            Ok(old) => {
+                fchown(&file, Some(old.uid()), Some(old.gid()))?;
+                old.mode() & 0o7777
+            }
+            Err(_) => usual,
+        };
+        file.write_all(text.as_bytes())?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn failed(path: &Path, error: &io::Error) -> Refused {
+    Refused::Error(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_keeps_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("weir.conf"), folder.path().join("link"));
+        write(&path, "pass\n", USUAL).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        symlink(&path, &link).unwrap();
+        fs::write(folder.path().join("weir.conf.new"), "left over").unwrap();
+        write(&link, "block\n", USUAL).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "block\n");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn paths_outside_are_known_by_their_text() {
+        let folder = Path::new("/etc/weir");
+        assert!(is_within(folder, "/etc/weir/web.conf") && is_within(folder, "/etc/weir/a/b"));
+        for outside in ["/etc/shadow", "/etc/weir/../shadow", "/etc/weird", "weir.conf"] {
+            assert!(!is_within(folder, outside), "{outside}");
+        }
+    }
+}
