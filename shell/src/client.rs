@@ -149,8 +149,9 @@ impl Client {
         loop {
             line.clear();
             match self.stream.read_until(b'\n', &mut line) {
-                Ok(0) => return Err(hung_up(sent)),
-                Ok(_) => {}
+                Ok(_) if line.ends_with(b"\n") => {}
+                // With half a line before it, or none.
+                Ok(_) => return Err(hung_up(sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(unanswered(error));
                 }
@@ -213,5 +214,15 @@ mod tests {
         let error = client.ask(Command::Interfaces, |_| Ok(())).expect_err("nobody answers");
         assert_eq!(error.kind(), io::ErrorKind::Other, "{error}");
         assert!(error.to_string().starts_with("the daemon hung up"), "{error}");
+    }
+
+    #[test]
+    fn half_a_line_is_a_daemon_that_hung_up() {
+        let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+        theirs.write_all(b"{\"states\":[{\"id\":").expect("it fits");
+        theirs.shutdown(std::net::Shutdown::Write).expect("ours");
+        let mut client = Client { stream: BufReader::new(ours), access: Access::Write };
+        let error = client.ask(Command::Interfaces, |_| Ok(())).expect_err("no answer");
+        assert_eq!(error.to_string(), "the daemon hung up");
     }
 }

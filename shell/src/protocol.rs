@@ -12,8 +12,8 @@
 //!
 //! Bounds, which the daemon enforces: a request line holds at most [`MAX_REQUEST`] bytes, of those who may
 //! only look [`MAX_QUESTION`]; all that are under way together at most [`MAX_REQUESTS`]. A line must be
-//! complete within [`TIMEOUT`] of its first byte; a client that does not read for as long, or is silent
-//! for [`IDLE`], is cut off. At most [`MAX_CLIENTS`] are served at a time, of which some places are kept
+//! complete within [`TIMEOUT`] of its first byte; a client that takes nothing of an answer for
+//! [`UNREAD`], or is silent for [`IDLE`], is cut off. At most [`MAX_CLIENTS`] are served at a time, of which some places are kept
 //! for those who may do more.
 //!
 //! ```text
@@ -91,8 +91,11 @@ pub const MAX_QUESTION: usize = 64 << 10;
 /// Bytes of request lines, of all clients together, that the daemon holds at a time.
 pub const MAX_REQUESTS: usize = 2 * MAX_REQUEST;
 
-/// How long a begun request may take to arrive, and an answer to be taken.
+/// How long a begun request may take to arrive.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client may take nothing of an answer: somebody reads it in a pager.
+pub const UNREAD: Duration = Duration::from_secs(600);
 
 /// How long a connection may be silent between requests.
 pub const IDLE: Duration = Duration::from_secs(60);
@@ -288,7 +291,8 @@ pub enum Command {
     ///
     /// `{"version":1,"command":"history"}`
     History,
-    /// Shows one of them, or without a number what is in force. Answer: `rule-set`, `done`; `error` if
+    /// Shows one of them, or without a number what is in force, with the files as they were loaded: for
+    /// clients that may change things. Answer: `rule-set`, `done`; `error` if
     /// there is none.
     ///
     /// `{"version":1,"command":{"rule-set":{"number":12}}}`
@@ -318,7 +322,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it does more than to look: then the client must be allowed to.
+    /// Whether it does more than to look at what listings show: then the client must be allowed to
+    /// change things.
     pub const fn changes(&self) -> bool {
         match self {
             Self::Rules
@@ -336,11 +341,13 @@ impl Command {
             | Self::Explain(_)
             | Self::Follow(_)
             | Self::History
-            | Self::RuleSet { .. }
             | Self::Files(Files::Rules | Files::Settings)
             | Self::Seat(SeatRequest::Ask) => false,
-            Self::Table(change) => !change.dry_run && !matches!(change.action, TableAction::Test),
-            Self::Load(_)
+            // Trying a change costs what making it does.
+            Self::Table(change) => !matches!(change.action, TableAction::Test),
+            // What every load said, comments and all, only those read who may write it.
+            Self::RuleSet { .. }
+            | Self::Load(_)
             | Self::KillSources { .. }
             | Self::Kill(_)
             | Self::Flush(_)

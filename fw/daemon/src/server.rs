@@ -27,7 +27,7 @@ use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::umask;
 use tracing::{debug, warn};
 use weir_shell::protocol::{
-    Access, IDLE, MAX_CLIENTS, MAX_QUESTION, MAX_REQUEST, MAX_REQUESTS, Reply, TIMEOUT,
+    Access, IDLE, MAX_CLIENTS, MAX_QUESTION, MAX_REQUEST, MAX_REQUESTS, Reply, TIMEOUT, UNREAD,
 };
 
 pub use self::access::Groups;
@@ -49,8 +49,10 @@ pub struct Server {
 /// What a client may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// How long a begun request may take to arrive, and a line of an answer to be taken.
+    /// How long a begun request may take to arrive.
     pub timeout: Duration,
+    /// How long a client may take nothing of an answer.
+    pub unread: Duration,
     /// How long a connection may be silent between requests.
     pub idle: Duration,
     /// How many clients are served at a time.
@@ -68,6 +70,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             timeout: TIMEOUT,
+            unread: UNREAD,
             idle: IDLE,
             clients: MAX_CLIENTS,
             request: MAX_REQUEST,

@@ -90,27 +90,29 @@ impl Connection {
         }
     }
 
-    /// Writes one line, all of it within the time of the protocol.
+    /// Writes one line, as patient with the client as the protocol is.
     pub(super) fn send(&mut self, reply: &Reply) -> io::Result<()> {
         let mut line = serde_json::to_vec(reply)?;
         line.push(b'\n');
         self.send_bytes(&line)
     }
 
-    /// Writes bytes, all of them within the time of the protocol.
+    /// Writes bytes. A client may take them as slowly as it likes, a console or a pager is slow, but
+    /// must take some of them within the time of the protocol.
     pub(super) fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let deadline = Instant::now() + self.bounds.timeout;
+        self.stream.set_write_timeout(Some(self.bounds.unread))?;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let patience = deadline.saturating_duration_since(Instant::now());
-            if patience.is_zero() {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read"));
-            }
-            self.stream.set_write_timeout(Some(patience))?;
             match self.stream.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(length) => rest = &rest[length..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "the client does not read",
+                    ));
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -53,13 +53,14 @@ fn groups_decide_what_others_may_do() {
     assert_eq!(String::from_utf8_lossy(&looks.stdout).lines().count(), 3, "{}", said(&looks));
     assert!(ctl(&seat, MAY_LOOK, &["-sa"]).status.success());
     assert_eq!(ctl(&seat, MAY_LOOK, &["-t", "t", "-T", "test", "::1"]).status.code(), Some(2));
-    let dry = ctl(&seat, MAY_LOOK, &["-n", "-t", "t", "-T", "add", "192.0.2.1"]);
-    assert_eq!(said(&dry), "1/1 addresses added (dummy).");
+    let dry = &["-n", "-t", "t", "-T", "add", "192.0.2.1"];
+    assert_eq!(said(&ctl(&seat, MAY_CHANGE, dry)), "1/1 addresses added (dummy).");
     for changes in [
         &["-F", "states"][..],
         &["-k", "0.0.0.0/0"],
         &["-K", "0.0.0.0/0"],
         &["-t", "t", "-T", "add", "192.0.2.1"],
+        dry,
         &["-z"],
         &["-x", "info"],
         &["-d"],

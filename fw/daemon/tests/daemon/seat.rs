@@ -85,6 +85,7 @@ impl Seat {
         let server = Server::bind(&directory.path().join("sock")).unwrap();
         let bounds = Bounds {
             timeout: TIMEOUT,
+            unread: TIMEOUT,
             idle: Duration::from_secs(10),
             clients: 8,
             request: MAX_REQUEST,
