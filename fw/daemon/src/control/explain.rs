@@ -10,7 +10,7 @@ use weir_shell::explanation::Explanation;
 use weir_shell::protocol::{self, Explain};
 
 use super::{Control, Refused};
-use crate::mailbox::{CHUNK, Letter};
+use crate::mailbox::CHUNK;
 use crate::rules::Places;
 use crate::tools::fate::Question;
 use crate::tools::frame;
@@ -88,7 +88,7 @@ impl Control {
             let mut room = Vec::with_capacity(CHUNK);
             let mut cursor = Some(0);
             while let Some(at) = cursor {
-                (room, cursor) = mailbox.ask(|reply| Letter::States(at, room, reply))?;
+                (room, cursor) = self.piece_of_states(mailbox, at, room)?;
                 if let Some(state) = room.iter().find(|state| belongs(packet, state, floating)) {
                     return Ok(Some(self.state(worker, state, places)));
                 }

@@ -11,7 +11,7 @@ use weir_engine::{Counters, Engine, Reason, RuleCounters};
 use weir_shell::protocol;
 
 use super::loading::no_anchor;
-use super::{Control, InForce, Refused};
+use super::{Control, InForce, Refused, tables};
 use crate::mailbox::Report;
 
 /// What passes before any rule is asked, as `-s rules` shows it.
@@ -362,6 +362,24 @@ impl InForce {
             shown.extend(all.into_iter().filter(|path| *path != anchor));
             return Ok(shown);
         }
+        self.add_unnamed(&all, &mut shown);
+        Ok(shown)
+    }
+
+    /// The anchor, with `recursive` all below it, and those without a name that their rules call.
+    pub(super) fn below(&self, anchor: &str, recursive: bool) -> Result<Vec<&str>, Refused> {
+        let all = self.anchors();
+        let main = anchor.is_empty().then_some("");
+        let own = main.or_else(|| all.get(anchor).copied()).ok_or_else(|| no_anchor(anchor))?;
+        let mut below = vec![own];
+        below
+            .extend(all.iter().filter(|path| **path != own && tables::is_in(path, own, recursive)));
+        self.add_unnamed(&all, &mut below);
+        Ok(below)
+    }
+
+    /// Adds the anchors without a name that the rules of these, and of those added, call.
+    fn add_unnamed<'a>(&self, all: &BTreeSet<&'a str>, shown: &mut Vec<&'a str>) {
         let mut at = 0;
         while let Some(path) = shown.get(at) {
             let (_, rules) = self.rules_of(path).unwrap_or_default();
@@ -377,7 +395,6 @@ impl InForce {
             }
             at += 1;
         }
-        Ok(shown)
     }
 }
 

@@ -17,6 +17,7 @@ mod explain;
 mod files;
 mod filter;
 mod following;
+mod listed;
 mod listing;
 mod listings;
 mod loading;
@@ -35,6 +36,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex};
 use weir_config::{Diagnostics, PortPrefixes};
@@ -126,6 +128,10 @@ pub struct Control {
     deadline_moved: Condvar,
     /// [`InForce::pending`] has changed.
     pending_changed: Condvar,
+    /// Held while a worker is asked for a piece of a listing.
+    walking: Mutex<()>,
+    /// Entries of tables in listings under way, of clients that may only look.
+    listed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -188,6 +194,8 @@ impl Control {
             tables_changed: Condvar::new(),
             deadline_moved: Condvar::new(),
             pending_changed: Condvar::new(),
+            walking: Mutex::default(),
+            listed: AtomicU64::new(0),
         }
     }
 
@@ -236,7 +244,7 @@ impl Control {
         // Locked until the workers have answered, so that ids mean what they mean here.
         let in_force = self.in_force.lock();
         let mut ids: Vec<Range<u32>> = Vec::new();
-        for shown in in_force.shown(anchor, recursive)? {
+        for shown in in_force.below(anchor, recursive)? {
             if let Some((first, rules)) = in_force.rules_of(shown) {
                 ids.push(first..first + rules.len() as u32);
             }

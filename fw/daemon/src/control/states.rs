@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use weir_engine::StateView;
 use weir_shell::protocol::{self, Done, Kill, StateCriterion, StateQuery};
@@ -9,7 +10,7 @@ use weir_shell::protocol::{self, Done, Kill, StateCriterion, StateQuery};
 use super::filter::{Filter, StateTest, measure};
 use super::listing::Listing;
 use super::{Control, Refused};
-use crate::mailbox::{CHUNK, Letter, Matcher};
+use crate::mailbox::{CHUNK, Letter, Mailbox, Matcher};
 use crate::rules::Places;
 
 impl Control {
@@ -57,6 +58,22 @@ impl Control {
         Ok(killed)
     }
 
+    /// The states in [`CHUNK`] slots of a worker from a cursor on, which come in the room given, and the
+    /// next cursor. However many clients ask, and however fast, the workers spend no more than half of
+    /// their time on it: one asks at a time, and rests as long as the answer took.
+    pub(super) fn piece_of_states(
+        &self,
+        worker: &Mailbox,
+        cursor: u32,
+        room: Vec<StateView>,
+    ) -> io::Result<(Vec<StateView>, Option<u32>)> {
+        let _walking = self.walking.lock();
+        let asked = Instant::now();
+        let answer = worker.ask(|reply| Letter::States(cursor, room, reply))?;
+        std::thread::sleep(asked.elapsed());
+        Ok(answer)
+    }
+
     /// Lists the states that a query means, piece by piece; tells how many.
     ///
     /// # Errors
@@ -73,7 +90,7 @@ impl Control {
         for (worker, mailbox) in self.parts.mailboxes.iter().enumerate() {
             let mut cursor = Some(0);
             while let Some(at) = cursor.filter(|_| !listing.is_full()) {
-                (room, cursor) = mailbox.ask(|reply| Letter::States(at, room, reply))?;
+                (room, cursor) = self.piece_of_states(mailbox, at, room)?;
                 for state in room.drain(..).filter(|state| filter.holds(state)) {
                     let key = query.sort.map_or(0, |order| measure(order, &state));
                     listing.add(key, || self.state(worker, &state, &places));

@@ -506,14 +506,18 @@ impl Control {
         Ok(listed.collect())
     }
 
-    /// Lists the entries of a table, some at a time; tells how many.
+    /// Lists the entries of a table, some at a time; tells how many. All of them are in memory until the
+    /// last is taken: those whom the daemon trusts less (`bounded`) have room for
+    /// [`MAX_LISTED`](Self::MAX_LISTED) together.
     ///
     /// # Errors
-    /// When there is no such table, a worker does not answer, or `each` fails.
+    /// When there is no such table, others' listings take the room, a worker does not answer, or `each`
+    /// fails.
     pub fn table_entries(
         &self,
         anchor: &str,
         name: &str,
+        bounded: bool,
         mut each: impl FnMut(Vec<protocol::TableEntry>) -> io::Result<()>,
     ) -> Result<Done, Refused> {
         let now = self.parts.clock.now();
@@ -528,6 +532,7 @@ impl Control {
             let id = named.iter().position(|table| table.anchor == anchor && table.name == name);
             (Arc::clone(&held.editor), id)
         };
+        let _room = if bounded { Some(self.listed_room(editor.len())?) } else { None };
         let entries = editor.table().entries(now);
         let mut hits = Vec::with_capacity(CHUNK);
         for piece in entries.chunks(CHUNK) {
@@ -562,7 +567,7 @@ impl Control {
 }
 
 /// Whether the tables of an anchor are asked for.
-fn is_in(path: &str, anchor: &str, recursive: bool) -> bool {
+pub(super) fn is_in(path: &str, anchor: &str, recursive: bool) -> bool {
     let below = || path.strip_prefix(anchor).is_some_and(|rest| rest.starts_with('/'));
     path == anchor || recursive && (anchor.is_empty() || below())
 }

@@ -10,7 +10,7 @@ use weir_engine::packet::tcp::flags::SYN;
 use weir_shell::protocol::{Command, Done, Explain, Flush, Kill, Load, Reply, StateCriterion};
 
 use crate::house::{Arrivals, address, wait_for};
-use crate::seat::{MAX_REQUEST, RESERVED, Seat, done, history, load};
+use crate::seat::{Client, MAX_REQUEST, RESERVED, Seat, done, history, load};
 
 #[test]
 fn loads_are_atomic_and_repeatable() {
@@ -119,6 +119,35 @@ fn states_are_listed_and_killed_by_host_label_and_id() {
     assert_eq!((info.states, info.inserts, info.removals), (0, 25, 25));
     assert_eq!(client.end(Command::Flush(Flush::Info)), done(0));
     assert_eq!(client.info().inserts, 0);
+    seat.running.stop();
+}
+
+#[test]
+fn counters_of_an_anchor_and_those_below_it_are_zeroed_and_no_others() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    client.end(load(
+        "anchor web { pass proto udp\nanchor deep { pass proto udp } }\n\
+         anchor webmail { pass proto udp }\nanchor mail { pass proto udp }\n",
+    ));
+    seat.make_states(1);
+    let evaluated = |client: &mut Client| {
+        ["web", "web/deep", "webmail", "mail"].map(|anchor| {
+            let command = Command::RulesIn { anchor: anchor.into(), recursive: false };
+            let Reply::Rules(listing) = client.ask(command).swap_remove(0) else { panic!() };
+            listing.rules[0].evaluations
+        })
+    };
+    assert_eq!(evaluated(&mut client), [2; 4]);
+    let zero = |anchor: &str, recursive| {
+        Command::Flush(Flush::RuleCounters { anchor: anchor.into(), recursive })
+    };
+    assert_eq!(client.end(zero("web", true)), done(0));
+    assert_eq!(evaluated(&mut client), [0, 0, 2, 2]);
+    assert_eq!(client.end(zero("mail", false)), done(0));
+    assert_eq!(evaluated(&mut client), [0, 0, 2, 0]);
+    assert_eq!(client.end(zero("", true)), done(0));
+    assert_eq!(evaluated(&mut client), [0; 4]);
     seat.running.stop();
 }
 
