@@ -299,6 +299,7 @@ fn run(
     let own = OwnFiles::new(settings.rules.clone(), settings.file.clone());
     let guard = Guard::new(&settings.state_dir);
     let control = Arc::new(Control::new(parts, announce).with_own(own, guard));
+    control.begin_starting();
     server
         .start(Arc::clone(&control), Bounds::default(), settings.groups.clone())
         .map_err(|error| error.to_string())?;
@@ -350,6 +351,7 @@ fn start_loader(control: &Arc<Control>, rules: &Path) -> Result<Sender<()>, Stri
         .name("weir-rules".into())
         .spawn(move || {
             first_rules(&control, &rules);
+            control.end_starting();
             if let Err(error) = notify("READY=1") {
                 warn!("$NOTIFY_SOCKET: {error}");
             }
@@ -636,6 +638,13 @@ fn load_first(control: &Control, file: &Path) -> Result<(), String> {
 /// Loads the rule file; the error is all that is wrong with it, a line each.
 fn load_file(control: &Control, file: &Path, by: Author) -> Result<(), String> {
     let load = read_rules(control, file)?;
+    if let Some(number) = control.was_undone(&load) {
+        return Err(format!(
+            "{} is change {number}, which WAS NOT CONFIRMED: `weir ctl -f` or `weir commit` loads it \
+             all the same",
+            file.display()
+        ));
+    }
     put_in_force(control, file, &load, by)
 }
 

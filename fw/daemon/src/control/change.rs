@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use weir_shell::protocol::{MAX_COMMENT, MAX_CONFIRM_SECONDS, Terms};
 
 use super::Refused;
+use super::tables::TableStore;
 use crate::history::{Author, Origin};
 
 /// A change of the rules: who makes it, and how.
@@ -45,8 +46,10 @@ pub(super) struct Manner<'a> {
     pub(super) remark: &'a str,
     /// Whether they may cut more states than the settings allow; `None`: nobody asks.
     pub(super) may_cut: Option<bool>,
+    /// Tables that come back with them, instead of what the rules make of those that are there.
+    pub(super) tables: Option<TableStore>,
     /// Called with the number of rules when everything is right, before the first worker hears of
-    /// them; not if they are in force already.
+    /// them; not if they and what is in their tables are in force already.
     pub(super) before: &'a mut dyn FnMut(usize) -> Result<(), Refused>,
 }
 

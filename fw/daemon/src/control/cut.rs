@@ -30,8 +30,29 @@ const INIT: [u8; 20] = {
 };
 
 impl Control {
+    /// What has to be said about what a program, with these tables, would cut, if anything.
+    ///
+    /// # Errors
+    /// When it cuts too much, or that cannot be known, and it may not.
+    pub(super) fn warn_of_cut(
+        &self,
+        program: &Program,
+        previous: &Program,
+        tables: &Tables,
+        may_cut: bool,
+    ) -> Result<Option<String>, Refused> {
+        match self.would_cut(program, previous, tables) {
+            Ok(cut) if cut.is_too_much() && !may_cut => Err(Refused::Cut(cut)),
+            Ok(cut) if cut.is_too_much() => Ok(Some(format!("{cut}: they live on until they end"))),
+            Ok(_) => Ok(None),
+            Err(refused) if !may_cut => Err(refused),
+            // Whoever does not ask to be stopped is not stopped by a worker that is late.
+            Err(refused) => Ok(Some(format!("what this cuts is not known: {refused}"))),
+        }
+    }
+
     /// Asks a program, with these tables, about all states.
-    pub(super) fn would_cut(
+    fn would_cut(
         &self,
         program: &Program,
         previous: &Program,

@@ -21,8 +21,9 @@ use weir_shell::protocol::Load;
 use super::change::{Change, Manner, check_terms};
 use super::composition::{Composition, Piece};
 use super::pending::Pending;
+use super::tables::TableStore;
 use super::{Control, InForce, Refused};
-use crate::history::History;
+use crate::history::{Author, History};
 use crate::mailbox::Letter;
 use crate::rules::Places;
 
@@ -60,10 +61,20 @@ impl Control {
     /// When a worker is stuck.
     pub fn flush_rules(&self) -> Result<(), Refused> {
         let _loading = self.loading.lock();
-        let mut next = self.in_force.lock().composition.clone();
+        self.refuse_while_starting()?;
+        let (mut next, tables) = {
+            let in_force = self.in_force.lock();
+            in_force.pending.as_ref().map_or_else(
+                || (in_force.composition.clone(), None),
+                |pending| {
+                    let (before, tables) = pending.before();
+                    (before, Some(tables))
+                },
+            )
+        };
         next.flush_rules();
         // What was kept stays: it is what a start with a broken file needs.
-        self.put_quietly(next, "")?;
+        self.put_quietly(next, tables, "")?;
         if let Some((_, Some(warning))) = self.drop_pending() {
             warn!("{warning}");
         }
@@ -111,9 +122,21 @@ impl Control {
         change: &Change,
         edit: impl FnOnce(&mut Composition) -> Result<Vec<String>, Refused>,
     ) -> Result<Loaded, Refused> {
+        let _loading = self.loading.lock();
+        self.change_locked(change, edit)
+    }
+
+    /// The same while `loading` is locked.
+    pub(super) fn change_locked(
+        &self,
+        change: &Change,
+        edit: impl FnOnce(&mut Composition) -> Result<Vec<String>, Refused>,
+    ) -> Result<Loaded, Refused> {
         let terms = &change.terms;
         check_terms(terms)?;
-        let _loading = self.loading.lock();
+        if change.by != Author::Start {
+            self.refuse_while_starting()?;
+        }
         self.refuse_while_pending()?;
         let before = self.in_force.lock().composition.clone();
         let mut next = before.clone();
@@ -126,6 +149,7 @@ impl Control {
             &mut Manner {
                 remark: "",
                 may_cut: Some(terms.force),
+                tables: None,
                 before: &mut |rules| {
                     if terms.confirm.is_some() {
                         begun = Some(self.begin(change, rules, loads.as_deref())?);
@@ -136,16 +160,18 @@ impl Control {
         );
         let history = self.parts.history.as_ref();
         let mut loaded = match (put, begun) {
-            (Ok(loaded), None) => loaded,
-            (Ok(loaded), Some(number)) => {
+            (Ok((loaded, _)), None) => loaded,
+            (Ok((loaded, tables)), Some(number)) => {
                 warnings.extend(loaded.warnings);
-                self.await_confirmation(Pending::new(number, before, self.confirm_until(terms)));
+                let until = self.confirm_until(terms);
+                self.await_confirmation(Pending::new(number, before, tables, until));
                 return Ok(Loaded { warnings, number: Some(number), ..loaded });
             }
             (Err(refused), begun) => {
                 if let (Some(number), Some(history)) = (begun, history) {
-                    // What is left of it is undone by the next start.
-                    let _ = history.forget(number);
+                    // A worker may have it, and the process ends then: the next start must not take
+                    // it for what somebody wants. What stays pending is undone by that start.
+                    let _ = history.undo(number);
                 }
                 return Err(refused);
             }
@@ -183,11 +209,22 @@ impl Control {
     }
 
     /// Puts rules in force that nobody has to be asked about.
-    pub(super) fn put_quietly(&self, next: Composition, remark: &str) -> Result<Loaded, Refused> {
-        self.put_in_force(next, &mut Manner { remark, may_cut: None, before: &mut |_| Ok(()) })
+    pub(super) fn put_quietly(
+        &self,
+        next: Composition,
+        tables: Option<TableStore>,
+        remark: &str,
+    ) -> Result<Loaded, Refused> {
+        let mut manner = Manner { remark, may_cut: None, tables, before: &mut |_| Ok(()) };
+        self.put_in_force(next, &mut manner).map(|(loaded, _)| loaded)
     }
 
-    fn put_in_force(&self, next: Composition, manner: &mut Manner<'_>) -> Result<Loaded, Refused> {
+    /// Also returns the tables that were there before.
+    fn put_in_force(
+        &self,
+        next: Composition,
+        manner: &mut Manner<'_>,
+    ) -> Result<(Loaded, TableStore), Refused> {
         let rules = next.compose();
         let states = rules.options.limits.states;
         if states > self.parts.reserved {
@@ -223,34 +260,32 @@ impl Control {
         let mut warnings = Vec::new();
         let in_anchors = rules.anchors.values().map(|anchor| anchor.rules.len());
         let count = rules.rules.len() + in_anchors.sum::<usize>();
-        if let Some(program) = &program {
-            if let Some(may_cut) = manner.may_cut
-                && let Some(previous) = previous.as_deref()
-            {
-                let store = self.tables.lock().clone();
-                let store = store.after_load(now, &rules, program.tables(), |path| {
-                    next.declares_anew(&before, path)
-                })?;
-                let tables = store.contents(now, program.tables());
-                match self.would_cut(program, previous, &tables) {
-                    Ok(cut) if cut.is_too_much() && !may_cut => return Err(Refused::Cut(cut)),
-                    Ok(cut) if cut.is_too_much() => {
-                        warnings.push(format!("{cut}: they live on until they end"));
-                    }
-                    Ok(_) => {}
-                    Err(refused) if !may_cut => return Err(refused),
-                    // Whoever does not ask to be stopped is not stopped by a worker that is late.
-                    Err(refused) => {
-                        warnings.push(format!("what this cuts is not known: {refused}"));
-                    }
-                }
+        let named = program.as_ref().or(previous.as_ref()).map_or(&[][..], |next| next.tables());
+        let mut unchanged = unchanged;
+        if let Some(may_cut) = manner.may_cut
+            && let Some(previous) = previous.as_deref()
+        {
+            let store = self.tables.lock().clone();
+            let tables =
+                store.after_load(now, &rules, named, |path| next.declares_anew(&before, path))?;
+            // The rules may be the same, and declare other entries than there are by now.
+            unchanged = unchanged && tables.is_same(now, &store);
+            if !unchanged {
+                let asked = program.as_deref().unwrap_or(previous);
+                let contents = tables.contents(now, named);
+                warnings.extend(self.warn_of_cut(asked, previous, &contents, may_cut)?);
             }
+        }
+        if !unchanged {
             (manner.before)(count)?;
         }
         let mut store = self.tables.lock();
-        let named = program.as_ref().or(previous.as_ref()).map_or(&[][..], |next| next.tables());
-        let tables =
-            store.after_load(now, &rules, named, |path| next.declares_anew(&before, path))?;
+        let tables = match manner.tables.take() {
+            Some(kept) => kept.restored(now, &store, named),
+            None => {
+                store.after_load(now, &rules, named, |path| next.declares_anew(&before, path))?
+            }
+        };
         let contents = tables.contents(now, named);
         if let Some(name) = &rules.options.log_interface
             && self.parts.ports.named(name).is_none()
@@ -272,7 +307,7 @@ impl Control {
             // The rules are the same; what is in the tables need not be.
             self.publish_tables(&tables, &mut in_force)?;
         }
-        *store = tables;
+        let replaced = std::mem::replace(&mut *store, tables);
         self.count_tables(&store);
         self.parts.shared.pool(Limit::Anchors).set(rules.anchors.len() as u32);
         self.tables_changed.notify_all();
@@ -286,7 +321,7 @@ impl Control {
             in_force.origin = None;
         }
         in_force.composition = next;
-        Ok(Loaded { rules: count, unchanged, warnings, number: None })
+        Ok((Loaded { rules: count, unchanged, warnings, number: None }, replaced))
     }
 
     fn compile(

@@ -147,6 +147,8 @@ struct InForce {
     /// Where its rules came from; `None` if they were flushed.
     origin: Option<String>,
     open_until: Option<Instant>,
+    /// The start has not decided yet which rules there are.
+    starting: bool,
     /// What has to be confirmed.
     pending: Option<Pending>,
     cleared: Instant,

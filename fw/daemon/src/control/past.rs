@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tracing::error;
 use weir_config::rules::{Rule, RuleSet};
-use weir_shell::protocol::{self, Entry, Expanded, Fate, Load, Part, Rollback, Version};
+use weir_shell::protocol::{self, Entry, Expanded, Load, Rollback, Version};
 
 use super::change::Change;
 use super::composition::{Composition, Piece};
@@ -38,26 +38,42 @@ impl Control {
         pending.last().map_or(Found::Nothing, |&number| Found::Pending(number))
     }
 
-    /// The number of a change that was undone last, if these are the files that it came from.
+    /// The number of the change that has put these main rules in force last, if it was undone.
+    /// Tables are not compared, nor what `-a` loads.
     pub fn was_undone(&self, load: &Load) -> Option<u64> {
-        let (entry, loads) = self.parts.history.as_ref()?.undone_last().ok()??;
-        let main = loads.iter().find(|load| load.anchor.is_empty() && load.part == Part::All)?;
-        let same = texts(main) == texts(load) && main.macros == load.macros;
-        same.then_some(entry.number)
+        let history = self.parts.history.as_ref()?;
+        let rules = self.main_rules(std::slice::from_ref(load))?;
+        let same = |loads: &[Load]| self.main_rules(loads).as_ref() == Some(&rules);
+        history.undone_last(same).ok()?
+    }
+
+    /// The main rules that loads make, in words.
+    fn main_rules(&self, loads: &[Load]) -> Option<Vec<String>> {
+        let main: Vec<Load> = loads.iter().filter(|load| load.anchor.is_empty()).cloned().collect();
+        let rules = self.compose(&main).ok()?.compose();
+        let mut words = vec![rules.options.to_string()];
+        words.extend(rules.ether.iter().map(ToString::to_string));
+        for Expanded { anchor, rules } in expanded(&rules) {
+            words.push(format!("anchor {anchor}"));
+            words.extend(rules);
+        }
+        Some(words)
     }
 
     /// Puts the rule set in force that was kept last; older ones where a newer is damaged or would be
     /// refused today, which is among the warnings then.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or a change waits to be confirmed.
     pub fn load_last_good(&self) -> Result<Loaded, Refused> {
         let _loading = self.loading.lock();
+        self.refuse_while_pending()?;
         let mut warnings = Vec::new();
         for kept in self.history()?.good()? {
             let tried = kept.map_err(Refused::Error).and_then(|(entry, loads)| {
                 let remark = format!(" (last good, number {})", entry.number);
-                let loaded = self.compose(&loads).and_then(|next| self.put_quietly(next, &remark));
+                let loaded =
+                    self.compose(&loads).and_then(|next| self.put_quietly(next, None, &remark));
                 loaded
                     .map(|loaded| Loaded { number: Some(entry.number), ..loaded })
                     .map_err(|refused| Refused::Error(format!("{}: {refused}", entry.number)))
@@ -80,27 +96,36 @@ impl Control {
     /// # Errors
     /// When there is no such load, it is damaged, or as for [`Control::load`].
     pub fn roll_back(&self, rollback: &Rollback, mut change: Change) -> Result<Loaded, Refused> {
-        let number = match rollback.number {
-            Some(number) => number,
-            None => match self.undo()? {
+        let _loading = self.loading.lock();
+        let (number, loads) = match rollback.number {
+            Some(number) => (number, self.history()?.read(number)?.1),
+            None => match self.undo_locked(|_| true)? {
                 Some(undone) => return Ok(undone.loaded),
                 None => self.one_before()?,
             },
         };
-        let (_, loads) = self.history()?.read(number)?;
         change.what = format!("rollback {number}");
-        self.change(&change, |next| {
+        self.change_locked(&change, |next| {
             *next = self.compose(&loads)?;
             Ok(Vec::new())
         })
     }
 
-    /// The number of the load before the last.
-    fn one_before(&self) -> Result<u64, Refused> {
-        let listing = self.history()?.list()?;
-        let mut kept = listing.entries.iter().rev().filter(|entry| entry.fate == Fate::Kept);
-        let none = || Refused::Error("nothing was in force before".into());
-        kept.nth(1).map(|entry| entry.number).ok_or_else(none)
+    /// The last load that held and is not what is in force, and its number.
+    fn one_before(&self) -> Result<(u64, Vec<Load>), Refused> {
+        let history = self.history()?;
+        if let Some(number) = history.newest_undone()? {
+            // Whoever meant that one was a moment too late, and must not go back twice.
+            return Err(Refused::Error(format!(
+                "change {number} is undone already, and what was before it is in force: `weir \
+                 rollback N` goes further back"
+            )));
+        }
+        let current = self.in_force.lock().composition.loads();
+        let mut good = history.good()?.filter_map(Result::ok);
+        let before = good.find(|(_, loads)| *loads != current);
+        let none = || Refused::Error("nothing else was in force before".into());
+        before.map(|(entry, loads)| (entry.number, loads)).ok_or_else(none)
     }
 
     /// All that is kept.
@@ -146,15 +171,6 @@ impl Control {
         }
         Ok(composition)
     }
-}
-
-/// The texts of a load, the rule file's first, whatever the files were called.
-fn texts(load: &Load) -> Vec<&str> {
-    let mut texts: Vec<&str> = load.sources.iter().map(|source| &*source.text).collect();
-    if let [_, rest @ ..] = &mut texts[..] {
-        rest.sort_unstable();
-    }
-    texts
 }
 
 /// The rules as they are listed.

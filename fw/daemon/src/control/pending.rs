@@ -11,6 +11,7 @@ use weir_engine::Instant;
 use weir_shell::protocol::Terms;
 
 use super::composition::Composition;
+use super::tables::TableStore;
 use super::{Control, Loaded, Refused};
 
 /// How long to wait before a change that could not be undone is undone again.
@@ -23,13 +24,26 @@ pub(super) struct Pending {
     number: u64,
     /// What was in force before.
     before: Composition,
+    /// What was in the tables before. Entries that come into a table while the change is pending go
+    /// when it is undone.
+    tables: TableStore,
     /// When it is undone.
     until: Instant,
 }
 
 impl Pending {
-    pub(super) const fn new(number: u64, before: Composition, until: Instant) -> Self {
-        Self { number, before, until }
+    pub(super) const fn new(
+        number: u64,
+        before: Composition,
+        tables: TableStore,
+        until: Instant,
+    ) -> Self {
+        Self { number, before, tables, until }
+    }
+
+    /// What was in force before, and what was in its tables.
+    pub(super) fn before(&self) -> (Composition, TableStore) {
+        (self.before.clone(), self.tables.clone())
     }
 }
 
@@ -62,19 +76,11 @@ impl Control {
         Ok((pending.number, warning))
     }
 
-    /// Takes back what is pending, if anything is.
-    ///
-    /// # Errors
-    /// When what was before cannot be put in force; it stays pending then.
-    pub fn undo(&self) -> Result<Option<Undone>, Refused> {
-        self.undo_if(|_| true)
-    }
-
     /// Waits until the time of a pending change is over, and takes it back. One that cannot be taken
     /// back is tried again later.
     ///
     /// # Errors
-    /// As for [`Control::undo`].
+    /// When what was before cannot be put in force; it stays pending then.
     pub fn await_unconfirmed(&self) -> Result<Undone, Refused> {
         loop {
             self.await_overdue();
@@ -109,11 +115,19 @@ impl Control {
 
     fn undo_if(&self, wanted: impl FnOnce(&Pending) -> bool) -> Result<Option<Undone>, Refused> {
         let _loading = self.loading.lock();
-        let before = match &self.in_force.lock().pending {
-            Some(pending) if wanted(pending) => pending.before.clone(),
+        self.undo_locked(wanted)
+    }
+
+    /// The same while `loading` is locked.
+    pub(super) fn undo_locked(
+        &self,
+        wanted: impl FnOnce(&Pending) -> bool,
+    ) -> Result<Option<Undone>, Refused> {
+        let (before, tables) = match &self.in_force.lock().pending {
+            Some(pending) if wanted(pending) => pending.before(),
             _ => return Ok(None),
         };
-        let mut loaded = self.put_quietly(before, "")?;
+        let mut loaded = self.put_quietly(before, Some(tables), "")?;
         let Some((number, warning)) = self.drop_pending() else { return Ok(None) };
         loaded.warnings.extend(warning);
         Ok(Some(Undone { number, loaded }))
@@ -147,6 +161,25 @@ impl Control {
     pub(super) fn confirm_within(&self) -> Option<Duration> {
         let in_force = self.in_force.lock();
         Some(in_force.pending.as_ref()?.until.since(self.parts.clock.now()))
+    }
+
+    /// Lets nobody but the start change the rules until [`Control::end_starting`]: what the start
+    /// decides must not replace what somebody has put in force meanwhile.
+    pub fn begin_starting(&self) {
+        self.in_force.lock().starting = true;
+    }
+
+    /// The start has decided which rules there are.
+    pub fn end_starting(&self) {
+        self.in_force.lock().starting = false;
+    }
+
+    pub(super) fn refuse_while_starting(&self) -> Result<(), Refused> {
+        if self.in_force.lock().starting {
+            let text = "which rules this start begins with is not decided yet: try again";
+            return Err(Refused::Error(text.into()));
+        }
+        Ok(())
     }
 
     pub(super) fn refuse_while_pending(&self) -> Result<(), Refused> {

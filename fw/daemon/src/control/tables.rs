@@ -84,6 +84,35 @@ impl TableStore {
         Ok(next)
     }
 
+    /// These tables as they were, instead of what they have become since, for a program that names
+    /// those tables. Limits are not asked: what has been there can come back.
+    pub(super) fn restored(&self, now: Instant, current: &Self, named: &[TableName]) -> Self {
+        let mut next = Self { made: current.made, ..self.clone() };
+        for (name, held) in &mut next.held {
+            held.referenced = false;
+            if !current.held.get(name).is_some_and(|other| Arc::ptr_eq(&held.editor, &other.editor))
+            {
+                // What workers have counted since is of other entries.
+                next.made += 1;
+                let counts = held.editor.table().counts();
+                Arc::make_mut(&mut held.editor).set_counts(counts, next.made);
+            }
+        }
+        for name in named {
+            next.hold(now, (name.anchor.clone(), name.name.clone())).referenced = true;
+        }
+        next.held.retain(|_, held| held.referenced || held.active && held.persist);
+        next
+    }
+
+    /// Whether the same tables are there with the same entries; when those expire is not compared.
+    pub(super) fn is_same(&self, now: Instant, other: &Self) -> bool {
+        self.held.len() == other.held.len()
+            && self.held.iter().zip(&other.held).all(|((name, held), (other_name, other))| {
+                name == other_name && held.is_same(now, other)
+            })
+    }
+
     /// The table, which is made if it is not there.
     fn hold(&mut self, now: Instant, name: Name) -> &mut Held {
         self.held.entry(name).or_insert_with(|| {
@@ -245,6 +274,18 @@ impl TableStore {
         }
         let feedback = if change.feedback { feedback(&entries, &outcome) } else { Vec::new() };
         Ok((told, feedback, created || outcome.is_change()))
+    }
+}
+
+impl Held {
+    fn is_same(&self, now: Instant, other: &Self) -> bool {
+        let flags = |held: &Self| (held.persist, held.constant, held.active);
+        let entries = |held: &Self| -> Vec<_> {
+            let entries = held.editor.table().entries(now).into_iter();
+            entries.map(|entry| (entry.net, entry.not, entry.expires.is_some())).collect()
+        };
+        flags(self) == flags(other)
+            && (Arc::ptr_eq(&self.editor, &other.editor) || entries(self) == entries(other))
     }
 }
 

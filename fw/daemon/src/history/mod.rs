@@ -18,6 +18,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
 use weir_shell::protocol::{Entry, Fate, Load};
 
 pub use author::Author;
@@ -123,15 +124,6 @@ impl History {
         self.end(number, Fate::Undone)
     }
 
-    /// The pending load was never in force.
-    ///
-    /// # Errors
-    /// As for [`History::undo`].
-    pub fn forget(&self, number: u64) -> io::Result<()> {
-        fs::remove_file(self.path(Name { number, fate: Fate::Pending }))?;
-        self.sync()
-    }
-
     /// The numbers of the loads that wait to be confirmed: one that another run has left over, and
     /// those of which it could not be noted that they were undone.
     ///
@@ -142,15 +134,33 @@ impl History {
         Ok(names.filter(|name| name.fate == Fate::Pending).map(|name| name.number).collect())
     }
 
-    /// What was undone, unless something was put in force since.
+    /// The number of the newest of those loads of which `wanted` holds, if it was undone. What cannot
+    /// be read is left out.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn undone_last(&self) -> io::Result<Option<(Entry, Vec<Load>)>> {
-        match self.newest()? {
-            Some(name) if name.fate == Fate::Undone => self.read(name.number).map(Some),
-            _ => Ok(None),
+    /// When the directory cannot be read.
+    pub fn undone_last(&self, wanted: impl Fn(&[Load]) -> bool) -> io::Result<Option<u64>> {
+        let mut names = self.names()?;
+        while let Some(name) = names.pop() {
+            let undone = name.fate == Fate::Undone;
+            if !undone && !names.iter().any(|older| older.fate == Fate::Undone) {
+                break;
+            }
+            let read = entry::read(&self.path(name), name.number);
+            if read.is_ok_and(|(_, loads)| wanted(&loads)) {
+                return Ok(undone.then_some(name.number));
+            }
         }
+        Ok(None)
+    }
+
+    /// The number of the newest load, if it was undone.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn newest_undone(&self) -> io::Result<Option<u64>> {
+        let undone = self.newest()?.filter(|name| name.fate == Fate::Undone);
+        Ok(undone.map(|name| name.number))
     }
 
     /// What there is.
@@ -253,16 +263,23 @@ impl History {
             }
         }
         let unfinished = self.directory.join(UNFINISHED);
+        let path = self.path(Name { number, fate });
         let written = entry::text(&header, body)
             .and_then(|text| write_and_sync(&unfinished, &text))
-            .and_then(|()| fs::rename(&unfinished, self.path(Name { number, fate })))
-            .and_then(|()| self.sync());
+            .and_then(|()| fs::rename(&unfinished, &path));
         if let Err(error) = written {
             // A part of it on a full disk is in the way of everybody.
             let _ = fs::remove_file(&unfinished);
             return Err(error);
         }
-        self.prune()?;
+        if let Err(error) = self.sync() {
+            // Whoever is told that it is not kept must not find it.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
+        if let Err(error) = self.prune() {
+            warn!("the oldest of the history cannot be removed: {error}");
+        }
         Ok(number)
     }
 

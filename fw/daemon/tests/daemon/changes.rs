@@ -4,8 +4,8 @@
 use tempfile::TempDir;
 use weir_daemon::control::Found;
 use weir_shell::protocol::{
-    Command, Commit, Cut, Done, Entry, Fate, Flush, History, Load, Reply, Rollback, Source, Terms,
-    Version,
+    Command, Commit, Cut, Done, Entry, Fate, Flush, History, Load, Reply, Rollback, Source,
+    TableAction, TableChange, Terms, Version,
 };
 
 use crate::house::wait_for;
@@ -178,8 +178,16 @@ fn what_is_pending_is_rolled_back_first() {
     client.end(rollback(None));
     assert_eq!(client.rules(), ["pass in all flags S/SA"]);
     assert_eq!(fates(&mut client).last(), Some(&(3, Fate::Undone)));
-    // Nothing is pending any more: to the load before the last, and from there back again.
-    assert_eq!(note(client.end(rollback(None))), "kept as number 4");
+    // Once more is once too often: whoever was a moment too late must not go back twice.
+    let said = refused(client.end(rollback(None)));
+    assert!(said.contains("change 3 is undone already"), "{said}");
+    assert_eq!(client.rules(), ["pass in all flags S/SA"]);
+    client.end(rollback(Some(1)));
+    assert_eq!(client.rules(), ["pass all flags S/SA"]);
+    // From there to what was in force before it, and back again.
+    client.end(rollback(None));
+    assert_eq!(client.rules(), ["pass in all flags S/SA"]);
+    client.end(rollback(None));
     assert_eq!(client.rules(), ["pass all flags S/SA"]);
     client.end(rollback(None));
     assert_eq!(client.rules(), ["pass in all flags S/SA"]);
@@ -187,6 +195,69 @@ fn what_is_pending_is_rolled_back_first() {
     client.end(rollback(Some(3)));
     assert_eq!(client.rules(), ["block drop all"]);
     assert!(refused(client.end(rollback(Some(77)))).contains("no load 77"));
+    seat.running.stop();
+}
+
+fn add(name: &str, addresses: &[&str]) -> Command {
+    Command::Table(TableChange {
+        name: name.into(),
+        anchor: String::new(),
+        action: TableAction::Add,
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+        dry_run: false,
+        feedback: false,
+    })
+}
+
+fn entries(client: &mut Client) -> u64 {
+    match client.ask(Command::Tables { anchor: String::new(), recursive: false }).swap_remove(0) {
+        Reply::Tables(tables) => tables.iter().map(|table| table.addresses).sum(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Tables are part of a change, and come back as they were: also what no rule file can say.
+#[test]
+fn tables_are_undone_with_the_rules() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    let rules = "table <t> persist { 192.0.2.1 }\npass from <t>\n";
+    client.end(load(rules));
+    client.end(add("t", &["192.0.2.2", "192.0.2.3"]));
+    assert_eq!(entries(&mut client), 3);
+    // The rules are the same, what they declare is not what is there by now.
+    let said = note(client.end(commit(rules, confirmed(300))));
+    assert!(said.contains("UNDONE in 300 seconds"), "{said}");
+    assert_eq!(entries(&mut client), 1);
+    client.end(rollback(None));
+    assert_eq!(entries(&mut client), 3);
+    // Less room than they take does not keep them from coming back.
+    let less = "set limit table-entries 2\ntable <t> persist { 192.0.2.9 }\npass to <t>\n";
+    client.end(commit(less, confirmed(300)));
+    client.end(rollback(None));
+    assert_eq!(
+        (client.rules(), entries(&mut client)),
+        (vec!["pass from <t> to any flags S/SA".into()], 3)
+    );
+    // Flushed rules leave what was there before the change, too.
+    client.end(commit(less, confirmed(300)));
+    client.end(Command::Flush(Flush::Rules));
+    assert_eq!(entries(&mut client), 3);
+    seat.running.stop();
+}
+
+/// Nobody changes rules which the start may still replace.
+#[test]
+fn nothing_changes_before_the_start_has_decided() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    seat.control.begin_starting();
+    for early in [load("pass\n"), commit("pass\n", confirmed(5)), Command::Flush(Flush::Rules)] {
+        let said = refused(client.end(early));
+        assert!(said.contains("not decided yet"), "{said}");
+    }
+    seat.control.end_starting();
+    assert_eq!(client.end(load("pass\n")), done(1));
     seat.running.stop();
 }
 
@@ -221,7 +292,12 @@ fn a_start_undoes_what_was_never_confirmed() {
     let next = restarted(again);
     assert!(matches!(next.control.end_left_over(), Found::Nothing));
     assert_eq!(next.control.was_undone(&file("block\n")), Some(2));
+    assert_eq!(next.control.was_undone(&file("# as it was\nblock drop\n")), Some(2));
     assert_eq!(next.control.was_undone(&file("block in\n")), None);
+    // What is kept since of something else does not make it any better.
+    let into = Load { anchor: "web".into(), ..file("pass\n") };
+    next.client().end(Command::Load(into));
+    assert_eq!(next.control.was_undone(&file("block\n")), Some(2));
     next.client().end(load("block\n"));
     assert_eq!(next.control.was_undone(&file("block\n")), None);
     let last = restarted(next);
