@@ -184,25 +184,40 @@ pub fn main(arguments: Arguments) -> ExitCode {
     code
 }
 
-/// Everybody who is told what happens.
-fn start_sinks(settings: &Settings) -> Result<Arc<Sinks>, String> {
+/// Everybody who is told what happens. A log that cannot be kept is no reason to cut a line off: it is
+/// done without, and loudly.
+fn start_sinks(settings: &Settings) -> Arc<Sinks> {
     let log = &settings.log;
     let file = match &log.packets {
         Packets::Nowhere => None,
         Packets::Stderr => Some(None),
         Packets::File(path) => Some(Some(path.as_path())),
     };
-    let packet_log = file.map(log::open).transpose().map_err(|error| {
-        let path = file.flatten().unwrap_or(Path::new("standard error"));
-        format!("{}: {error}", path.display())
-    })?;
+    let packet_log = file.and_then(|path| {
+        let opened = log::open(path).or_else(|error| {
+            let name = path.unwrap_or(Path::new("standard error")).display();
+            error!(target: events::LOG_FILE, "{name}: {error}; packets are logged to standard error");
+            log::open(None)
+        });
+        opened.ok()
+    });
     let pflog = log.pflog.as_deref().map(|path| {
         let size = u64::from(log.pflog_size) << 20;
         Pflog::start(path, size, log.pflog_files)
             .map_err(|error| format!("{}: {error}", path.display()))
     });
-    let servers = log.syslog.iter().map(LogServer::start).collect::<Result<_, _>>()?;
-    Ok(Arc::new(Sinks::new(packet_log, pflog.transpose()?, servers)))
+    let pflog = pflog.and_then(|pflog: Result<_, String>| {
+        pflog
+            .inspect_err(|text| error!(target: events::LOG_FILE, "{text}; no pflog is written"))
+            .ok()
+    });
+    let server = |settings| {
+        LogServer::start(settings)
+            .inspect_err(|text| error!(target: events::LOG_SERVER_DOWN, "log server {text}"))
+            .ok()
+    };
+    let servers = log.syslog.iter().filter_map(server).collect();
+    Arc::new(Sinks::new(packet_log, pflog, servers))
 }
 
 fn run(
@@ -214,7 +229,7 @@ fn run(
     let (events, happened) = unbounded();
     watch_signals(events.clone())?;
     let server = Server::bind(&settings.socket).map_err(|error| error.to_string())?;
-    let sinks = start_sinks(settings)?;
+    let sinks = start_sinks(settings);
     // Only once in a process.
     let _ = told.set(Arc::clone(&sinks));
     info!(target: events::START, "weir {} starts", env!("CARGO_PKG_VERSION"));

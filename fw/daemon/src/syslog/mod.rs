@@ -13,7 +13,7 @@ mod transport;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 use weir_config::settings::{Format, Server, Syslog};
@@ -27,6 +27,11 @@ use crate::log::outlet::{Outlet, Queue};
 /// Between two attempts to reach a server: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long a server that was away must take messages before it is said to hear again.
+const STEADY: Duration = Duration::from_secs(5);
+/// How long a server that was away may take to hang up on a new connection, as those do that do not like
+/// our certificate: in TLS 1.3 they say so when our handshake is long over.
+const SECOND_THOUGHTS: Duration = Duration::from_millis(500);
 
 /// A log server.
 #[derive(Debug)]
@@ -63,6 +68,8 @@ impl LogServer {
             health: Arc::clone(&health),
             connection: None,
             down: false,
+            pause: FIRST_PAUSE,
+            hears_since: None,
         };
         let outlet =
             Outlet::start("weir-syslog", settings.queue as usize, move |queue| sender.serve(queue))
@@ -133,6 +140,10 @@ struct Sender {
     connection: Option<Connection>,
     /// It was told that the server cannot be reached.
     down: bool,
+    /// Before the next attempt, if this one fails.
+    pause: Duration,
+    /// Since when every message was taken.
+    hears_since: Option<Instant>,
 }
 
 impl Sender {
@@ -158,7 +169,6 @@ impl Sender {
 
     /// Sends a message, however long it takes.
     fn send(&mut self, message: &[u8], queue: &Queue<Arc<Message>>) {
-        let mut pause = FIRST_PAUSE;
         loop {
             let failed = match self.try_send(message) {
                 Ok(()) => {
@@ -171,30 +181,45 @@ impl Sender {
                 queue.lose(1);
                 return;
             }
-            self.connection = None;
+            if matches!(self.connection, Some(Connection::Udp(_)))
+                && failed.kind() == io::ErrorKind::ConnectionRefused
+            {
+                // That is what became of the message before.
+                self.health.sent.fetch_sub(1, Ordering::Relaxed);
+                queue.lose(1);
+            }
+            (self.connection, self.hears_since) = (None, None);
             self.health.connected.store(false, Ordering::Relaxed);
             if !std::mem::replace(&mut self.down, true) {
                 let name = &self.name;
                 warn!(target: events::LOG_SERVER_DOWN, "log server {name}: {failed}; messages wait");
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            std::thread::sleep(self.pause);
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     fn try_send(&mut self, message: &[u8]) -> io::Result<()> {
-        // A server that has hung up would take what we send to it and throw it away.
-        if self.connection.as_mut().is_some_and(Connection::has_ended) {
-            self.connection = None;
-        }
+        let is_new = self.connection.is_none();
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(self.transport.connect()?),
         };
+        if is_new && self.down {
+            connection.wait_for_end(SECOND_THOUGHTS);
+        }
+        // It would take what we send to it and throw it away.
+        if connection.has_ended() {
+            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "it has hung up"));
+        }
         connection.send(message)?;
         self.health.connected.store(true, Ordering::Relaxed);
-        if std::mem::replace(&mut self.down, false) {
-            info!(target: events::LOG_SERVER_UP, "log server {}: it hears again", self.name);
+        // One message that was taken says little: UDP tells of it with the next.
+        if self.hears_since.get_or_insert_with(Instant::now).elapsed() >= STEADY {
+            self.pause = FIRST_PAUSE;
+            if std::mem::replace(&mut self.down, false) {
+                info!(target: events::LOG_SERVER_UP, "log server {}: it hears again", self.name);
+            }
         }
         Ok(())
     }

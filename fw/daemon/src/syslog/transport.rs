@@ -104,15 +104,25 @@ impl Connection {
         }
     }
 
+    /// Waits until the other end says something, if it is one that could hang up.
+    pub(super) fn wait_for_end(&self, patience: Duration) {
+        match self {
+            Self::Unix(_) | Self::Udp(_) => {}
+            Self::Tcp(stream) => drop(is_readable(stream, patience)),
+            Self::Tls(stream) => drop(is_readable(&stream.sock, patience)),
+        }
+    }
+
     /// Whether the other end has hung up.
     pub(super) fn has_ended(&mut self) -> bool {
         match self {
             Self::Unix(_) | Self::Udp(_) => false,
             Self::Tcp(stream) => {
                 // A log server has nothing to say.
-                is_readable(stream) && !matches!(stream.read(&mut [0; 512]), Ok(1..))
+                is_readable(stream, Duration::ZERO)
+                    && !matches!(stream.read(&mut [0; 512]), Ok(1..))
             }
-            Self::Tls(stream) => is_readable(&stream.sock) && !receives(stream),
+            Self::Tls(stream) => is_readable(&stream.sock, Duration::ZERO) && !receives(stream),
         }
     }
 }
@@ -124,9 +134,13 @@ fn receives(stream: &mut TlsStream) -> bool {
         && conn.process_new_packets().is_ok_and(|state| !state.peer_has_closed())
 }
 
-fn is_readable(stream: &TcpStream) -> bool {
+fn is_readable(stream: &TcpStream, patience: Duration) -> bool {
     let mut waiting = [PollFd::new(stream, PollFlags::IN)];
-    poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    let timeout = Timespec {
+        tv_sec: patience.as_secs().cast_signed(),
+        tv_nsec: patience.subsec_nanos().into(),
+    };
+    poll(&mut waiting, Some(&timeout)).is_ok_and(|ready| ready > 0)
 }
 
 /// A message with its length before it.
