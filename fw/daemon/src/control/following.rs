@@ -231,7 +231,7 @@ mod tests {
             ("rule", "`rule` of what?"),
             ("severity loud", "`loud` is no severity: these are emerg"),
             ("proto nonsense", "filter:1:13:"),
-            ("keep state", "is no part of a filter"),
+            ("keep state", "filter:1:7: `keep state` only goes with pass rules"),
         ] {
             let said = filter(text).expect_err(text);
             assert!(said.contains(error), "{text}: {said}");

@@ -89,7 +89,7 @@ mod tests {
         let wrong = set("wan", Some("eth0")).unwrap_err();
         assert_eq!(wrong, "`wan` belongs to the section ports: write `ports.wan`");
         assert!(set("ports.wam", Some("x")).unwrap_err().contains("no key"));
-        let setting = Setting { key: "log".into(), value: None };
+        let setting = Setting { key: "rules".into(), value: None };
         assert!(changed("[ports\n", &setting).unwrap_err().contains("repair"));
         assert!(changed("ports = 1\n", &Setting { key: "ports.lan".into(), value: None }).is_err());
     }

@@ -150,11 +150,11 @@ fn bytes_that_are_no_text_are_refused_where_they_stand() {
 
 #[test]
 fn what_cannot_be_put_in_force_is_printed_and_refused() {
-    let rules = "pass in proto tcp to from any os Linux to port 80\npass out\n";
+    let rules = "pass in proto tcp from any os Linux to port 80\npass out\n";
     let output = weir(&["ctl", "-nvf", "-"], rules);
     assert_eq!(
         text(&output.stdout),
-        "pass in proto tcp from any os Linux to any port = 80 flags S/SA\n\
+        "pass in proto tcp from any os \"Linux\" to any port = 80 flags S/SA\n\
          pass out all flags S/SA\n"
     );
     let errors = text(&output.stderr);
