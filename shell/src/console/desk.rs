@@ -12,7 +12,7 @@ use super::child::Interrupts;
 use super::editor::{self, Desk, Note, Written};
 use super::lock;
 use super::own::{self, Refusal};
-use super::terminal::Terminal;
+use super::terminal::{Manner, Terminal};
 use crate::protocol::{Files, OwnFile, Setting};
 
 /// Edits the rule file.
@@ -28,7 +28,8 @@ pub(super) fn edit_rules(
     };
     let text = file.text.clone();
     let mut desk = Rules { socket, terminal, file, idle };
-    holds.store(true, Ordering::Release);
+    // The editor of lines waits for its next line without a limit: the guard stays awake.
+    holds.store(terminal.manner != Manner::Dumb, Ordering::Release);
     let edited = editor::edit(terminal, interrupts, &text, &mut desk);
     holds.store(false, Ordering::Release);
     edited.map(Ok)

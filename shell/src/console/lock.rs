@@ -59,8 +59,8 @@ impl Lock {
         Self { watched: Watched::default(), seat: None, past, guarded: false }
     }
 
-    /// Makes sure that whoever sits here may; `false` if the terminal is gone. A daemon that cannot be
-    /// reached can neither be asked nor harmed: the question is put off.
+    /// Makes sure that whoever sits here may; `false` if the terminal is gone. While the daemon cannot be
+    /// asked nobody is known ([`Lock::knows`]).
     pub(crate) fn check(
         &mut self,
         socket: &Path,
@@ -76,6 +76,11 @@ impl Lock {
         }
         self.renew(socket, terminal)?;
         Ok(true)
+    }
+
+    /// Whether it is known that whoever sits here may.
+    pub(crate) const fn knows(&self) -> bool {
+        self.seat.is_some()
     }
 
     /// Learns what was just changed; whoever changed it may stay.

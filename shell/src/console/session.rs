@@ -23,7 +23,11 @@ use crate::protocol::Files;
 /// Names that a line of pfctl's flags may begin with.
 const PFCTL: [&str; 3] = ["pfctl", "weirctl", "ctl"];
 
-/// What is wrong with a line that ends inside of one.
+/// Why a command has to wait.
+const UNKNOWN: &str =
+    "weir cannot be asked whether a password is needed: only `help` and `exit` work until it can";
+
+/// What is wrong with a line that ends inside of a quotation.
 const UNCLOSED: &str = "a quotation mark is not closed";
 
 /// How a command went.
@@ -118,10 +122,22 @@ impl Session {
             {
                 edited.keep(&line);
             }
+            if !self.is_open_to(&words) {
+                complain(UNKNOWN);
+                continue;
+            }
             if self.act(&words)? == Done::Exit {
                 return Ok(ExitCode::SUCCESS);
             }
         }
+    }
+
+    /// Whether a line is for anybody, or whoever sits here is known to be allowed what he types.
+    fn is_open_to(&self, words: &[String]) -> bool {
+        let found = resolve(Tree::get(), words.iter().map(String::as_str));
+        let harmless = found
+            .is_ok_and(|found| matches!(found.entry.action, Action::Own(Own::Help | Own::Exit)));
+        harmless || self.console.as_ref().is_none_or(|console| console.lock.knows())
     }
 
     /// Whether whoever sits here may; `false` if nobody does.
@@ -214,6 +230,10 @@ impl Session {
             Action::Sure(question, line) => {
                 if !self.confirms(question)? {
                     return Ok(Done::Badly(1));
+                }
+                // The daemon may have come back while the question stood there.
+                if !self.may_go_on()? {
+                    return Ok(Done::Exit);
                 }
                 (line, true, 1)
             }

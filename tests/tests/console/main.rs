@@ -369,6 +369,24 @@ fn settings_are_changed_one_at_a_time() {
     );
     assert_eq!(fs::read_to_string(&path).expect("the settings"), text);
     assert!(once(weir.socket(), "show settings").expect_success().contains("wan = \"eth9\""));
+    // What root opens is not for a client to choose.
+    for key in ["rules", "state_dir", "socket", "log.packets"] {
+        let refused = once(weir.socket(), &format!("set {key} /etc/shadow"));
+        assert!(refused.stderr.contains("by hand"), "{key}: {}", refused.stderr);
+    }
+    assert_eq!(fs::read_to_string(&path).expect("the settings"), text);
+}
+
+#[test]
+fn nobody_is_believed_while_weir_cannot_be_asked() {
+    let (lab, mut weir) = house();
+    let socket = weir.socket().to_owned();
+    weir.kill();
+    let mut shell = Sitting::begin(&seat("vt100", &lab), &socket);
+    shell.prompt();
+    shell.line("flush rules");
+    shell.see("cannot be asked");
+    shell.prompt();
 }
 
 /// What an example needs that is not there, and what it says then.

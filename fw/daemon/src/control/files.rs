@@ -92,8 +92,17 @@ impl Control {
     }
 }
 
+/// Keys that name what the daemon opens with its own rights: no client may choose that.
+const NAME_FILES: [&str; 7] =
+    ["rules", "state_dir", "socket", "log.packets", "log.pflog", "log.syslog", "metrics.listen"];
+
 /// Changes a key of the settings file.
 fn set(own: &OwnFiles, setting: &Setting, uid: u32) -> Result<(), Refused> {
+    if NAME_FILES.contains(&&*setting.key) {
+        let (key, file) = (&setting.key, own.settings.display());
+        let text = format!("`{key}` names what weir opens as root: change it in {file} by hand");
+        return Err(Refused::Error(text));
+    }
     let _writing = own.writing.lock();
     let before = own_file(&own.settings)?;
     let text = changed(&before.text, setting).map_err(Refused::Error)?;
