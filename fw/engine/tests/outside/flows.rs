@@ -13,7 +13,7 @@ type Host = ([u8; 4], u16);
 const CLIENT: Host = ([192, 0, 2, 1], 40_000);
 const SERVER: Host = ([198, 51, 100, 2], 53);
 
-const RULES: &str = "set timeout { udp.first 5, udp.multiple 5, tcp.closed 10 }\nblock\n\
+const RULES: &str = "set timeout { udp.first 5, udp.single 5, udp.multiple 5, tcp.first 10, tcp.closed 10 }\nblock\n\
                      pass in on lan proto { tcp udp } keep state (pflow)\n\
                      pass in on wan proto { tcp udp }\npass out\n";
 
@@ -57,7 +57,8 @@ fn a_connection_is_told_when_it_ends_with_both_directions() {
 fn why_a_connection_is_over_is_told() {
     let mut bridge = Bridge::new(RULES);
     let segment = |bridge: &mut Bridge, flags| {
-        let frame = build::tcp(CLIENT, SERVER, flags).frame();
+        let seq = u32::from(flags & SYN == 0);
+        let frame = build::tcp(CLIENT, SERVER, flags).seq(seq).frame();
         assert_eq!(bridge.send(LAN, &frame), PASSES);
     };
     segment(&mut bridge, SYN);
