@@ -163,9 +163,12 @@ pub fn main(arguments: Arguments) -> ExitCode {
         .with(events::Layer::new(Arc::clone(&sinks)))
         .init();
     // In builds that unwind, a panicking worker would leave the others forwarding.
-    let last_words = own_log.clone();
+    let (last_words, others) = (own_log.clone(), Arc::clone(&sinks));
     std::panic::set_hook(Box::new(move |panic| {
         error!("{panic}");
+        if let Some(sinks) = others.get() {
+            sinks.drain(LAST_WORDS);
+        }
         last_words.drain(LAST_WORDS);
         std::process::abort();
     }));
@@ -177,10 +180,11 @@ pub fn main(arguments: Arguments) -> ExitCode {
         text.lines().for_each(|line| error!("{line}"));
         ExitCode::FAILURE
     });
-    own_log.drain(LAST_WORDS);
-    if let Some(sinks) = sinks.get() {
-        sinks.drain(LAST_WORDS);
+    let late = sinks.get().map(|sinks| sinks.drain(LAST_WORDS)).unwrap_or_default();
+    for name in late {
+        warn!(target: events::LOG_LOST, "what waits for {name} is lost: it was not taken in time");
     }
+    own_log.drain(LAST_WORDS);
     code
 }
 
@@ -276,7 +280,7 @@ fn run(
         },
         rate: settings.log.rate,
     };
-    let writer = writer.start(Arc::clone(&stop)).map_err(|error| error.to_string())?;
+    let writer = writer.start().map_err(|error| error.to_string())?;
     let forwarding = format!(
         "weir: forwarding lan={} wan={} io={io} workers={}",
         seats.names[0], seats.names[1], settings.workers

@@ -19,7 +19,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use weir_engine::Engine;
 
 use crate::bench::flows::{LENGTH, PARTS};
-use crate::bench::report::{Line, Run, grouped};
+use crate::bench::report::{Line, Run};
+use crate::log::grouped;
 
 /// UDP flows, and places of the table that is filled.
 const MANY: u32 = 1_000_000;

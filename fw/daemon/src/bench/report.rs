@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::log::grouped;
+
 /// One run: so many frames in so much time of the worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
@@ -86,19 +88,6 @@ impl fmt::Display for Stall {
     }
 }
 
-/// A number with commas, as in the headings.
-pub(super) fn grouped(number: u32) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,11 +108,5 @@ mod tests {
         assert!(text.ends_with("10.00 M/s (5.00 to 20.00)    100.0 ns each"), "{text}");
         let line = Line::new("x".into(), &[run(100), run(50)]);
         assert!(line.to_string().ends_with(" 75.0 ns each"), "{line}");
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        let texts = [0, 999, 1000, 100_000, 10_000_000].map(grouped);
-        assert_eq!(texts, ["0", "999", "1,000", "100,000", "10,000,000"]);
     }
 }

@@ -8,9 +8,10 @@ use weir_shell::protocol::MAX_FILTER;
 
 use super::captures::packets;
 use super::{Control, Refused};
+use crate::log::action_name;
 use crate::log::fields::{packet_of, place_of};
 use crate::log::hub::Follower;
-use crate::log::message::{LoggedPacket, Message, Subject};
+use crate::log::message::{Event, Kind, LoggedPacket, Message, Subject};
 
 /// What of the log is wanted: everything that fits all that is said.
 #[derive(Debug, Default)]
@@ -104,16 +105,31 @@ impl LogFilter {
         }
         match &message.subject {
             Subject::Packet(packet) => self.packets != Some(false) && self.matches_packet(packet),
-            // Nothing that only packets have.
-            Subject::Event(_) => {
-                self.packets != Some(true)
-                    && self.action.is_none()
-                    && self.rule.is_none()
-                    && self.label.is_none()
-                    && self.reason.is_none()
-                    && self.criteria.is_none()
-            }
+            Subject::Event(event) => self.matches_event(event),
         }
+    }
+
+    /// What an event says may be what is wanted: how many more a rule has logged.
+    fn matches_event(&self, Event { kind, fields, .. }: &Event) -> bool {
+        let action = self.action.map(action_name);
+        let wanted = [
+            ("action", action),
+            ("rule", self.rule.as_deref()),
+            ("label", self.label.as_deref()),
+            ("reason", self.reason.as_deref()),
+        ];
+        let says = |(name, value): (&str, &str)| {
+            fields.iter().any(|(known, said)| *known == name && said == value)
+        };
+        let is_of_kind = match self.packets {
+            Some(true) => *kind != Kind::Events,
+            Some(false) => *kind != Kind::Packets,
+            None => true,
+        };
+        is_of_kind
+            && wanted.into_iter().filter_map(|(name, value)| Some((name, value?))).all(says)
+            // Nothing that only packets have.
+            && self.criteria.is_none()
     }
 
     fn matches_packet(&self, LoggedPacket { record, rule, .. }: &LoggedPacket) -> bool {
@@ -150,7 +166,7 @@ mod tests {
     use weir_engine::{Instant, LogRecord, PortName, Reason};
 
     use super::*;
-    use crate::log::message::{Event, Severity};
+    use crate::log::message::Severity;
     use crate::log::{Teller, events};
 
     fn filter(text: &str) -> Result<LogFilter, String> {
@@ -198,6 +214,7 @@ mod tests {
                 0,
                 Event {
                     name: events::LINK,
+                    kind: Kind::Events,
                     severity: Severity::Warning,
                     text: String::new(),
                     fields: Vec::new(),

@@ -12,13 +12,13 @@ use tracing::field::{Field, Visit};
 use tracing::{Event as Tracing, Level, Subscriber};
 use tracing_subscriber::layer::Context;
 
-use super::message::{Event, Message, Severity};
+use super::message::{Event, Kind, Message, Severity};
 use super::sinks::Sinks;
 
-/// Declares names, so that a new one is one line.
+/// Declares names, so that a new one is one line. The compiler complains of one that nobody uses.
 macro_rules! events {
     ($($constant:ident, $name:literal, $text:literal;)+) => {
-        $(#[doc = $text] pub const $constant: &str = $name;)+
+        $(#[doc = $text] pub(crate) const $constant: &str = $name;)+
 
         /// Every name, and when such a message is written.
         pub const ALL: &[(&str, &str)] = &[$(($name, $text),)+];
@@ -27,7 +27,7 @@ macro_rules! events {
 
 events! {
     PACKET, "packet", "A packet that a rule with log matched.";
-    MORE, "more", "How many more such packets a rule has logged than its rate lets through.";
+    MORE, "more", "How many more such packets or messages there were than their rate lets through.";
     LOG_LOST, "log-lost", "Messages were lost: a queue was full, or what should have taken them did not.";
     LOG_SERVER_DOWN, "log-server-down", "A log server cannot be reached; what is sent to it waits.";
     LOG_SERVER_UP, "log-server-up", "A log server can be reached again.";
@@ -79,7 +79,9 @@ impl<S: Subscriber> tracing_subscriber::Layer<S> for Layer {
         let Some(sinks) = self.sinks.get() else { return };
         let metadata = event.metadata();
         let name = ALL.iter().find(|(name, _)| *name == metadata.target());
+        let name = name.map_or("-", |(name, _)| name);
         let severity = match *metadata.level() {
+            _ if [CLOSED, RULES_NONE, FILTER_DISABLED].contains(&name) => Severity::Critical,
             Level::ERROR => Severity::Error,
             Level::WARN => Severity::Warning,
             Level::INFO => Severity::Info,
@@ -89,12 +91,8 @@ impl<S: Subscriber> tracing_subscriber::Layer<S> for Layer {
         event.record(&mut words);
         // A clock before 1970 tells 1970.
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let event = Event {
-            name: name.map_or("-", |(name, _)| name),
-            severity,
-            text: words.text,
-            fields: Vec::new(),
-        };
+        let event =
+            Event { name, kind: Kind::Events, severity, text: words.text, fields: Vec::new() };
         sinks.tell_event(Message::event(time.as_nanos() as u64, event));
     }
 }

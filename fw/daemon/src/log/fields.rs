@@ -9,32 +9,24 @@ use weir_engine::{Checksum, LogRecord, Meta};
 
 use super::message::LoggedPacket;
 use super::teller;
+use crate::rules::RuleName;
 
 /// A name and its value.
 pub type Field = (&'static str, String);
 
-/// Every name that a logged packet may have, in this order.
-pub const NAMES: [&str; 26] = [
+/// Every name that a logged packet may have, in this order; then those that messages have which sum up.
+pub const NAMES: [&str; 28] = [
     "rule", "label", "reason", "action", "dir", "on", "log", "vlan", "proto", "src", "sport",
     "dst", "dport", "flags", "seq", "ack", "win", "type", "code", "id", "frag", "len", "payload",
-    "ttl", "tos", "state",
+    "ttl", "tos", "state", "of", "count",
 ];
 
 /// The fields of a packet. What it does not have is left out.
 pub fn of_packet(logged: &LoggedPacket) -> Vec<Field> {
     let LoggedPacket { record, rule, .. } = logged;
-    let mut fields = Vec::with_capacity(20);
+    let mut fields = of_judgement(record, rule.as_ref(), logged.role());
+    fields.reserve(16);
     let mut put = |name, value: String| fields.push((name, value));
-    put("rule", rule.as_ref().map_or_else(|| "none".to_owned(), |rule| rule.number.clone()));
-    if let Some(label) = rule.as_ref().and_then(|rule| rule.label.clone()) {
-        put("label", label);
-    }
-    if let Some(reason) = record.reason {
-        put("reason", reason.to_string());
-    }
-    put("action", teller::action(record).to_owned());
-    put("dir", teller::direction(record).to_owned());
-    put("on", logged.role().to_owned());
     if let Some(to) = rule.as_ref().map(|rule| rule.log_to).filter(|&to| to != 0) {
         put("log", format!("pflog{to}"));
     }
@@ -85,6 +77,22 @@ pub fn of_packet(logged: &LoggedPacket) -> Vec<Field> {
         let [initiator, responder] = &state.peers;
         put("state", format!("{}:{}", responder.state, initiator.state));
     }
+    fields
+}
+
+/// What packets have in common that a rule treats alike.
+pub(super) fn of_judgement(record: &LogRecord, rule: Option<&RuleName>, role: &str) -> Vec<Field> {
+    let number = rule.map_or_else(|| "none".to_owned(), |rule| rule.number.clone());
+    let mut fields = vec![("rule", number)];
+    if let Some(label) = rule.and_then(|rule| rule.label.clone()) {
+        fields.push(("label", label));
+    }
+    if let Some(reason) = record.reason {
+        fields.push(("reason", reason.to_string()));
+    }
+    fields.push(("action", teller::action_name(record.action).to_owned()));
+    fields.push(("dir", teller::direction(record).to_owned()));
+    fields.push(("on", role.to_owned()));
     fields
 }
 

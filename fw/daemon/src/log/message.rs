@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use weir_engine::{LogAction, LogRecord};
 
+use super::events;
 use super::fields::{self, Field};
 use super::teller::{self, Teller};
 use crate::rules::RuleName;
@@ -63,11 +64,25 @@ pub struct LoggedPacket {
     text: OnceLock<String>,
 }
 
+/// Which of the two kinds of things that weir tells something belongs to: who wants only one of them
+/// does not get the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Logged packets, and what is said about them.
+    Packets,
+    /// What happens to weir itself.
+    Events,
+    /// Who wants either wants this.
+    Both,
+}
+
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// One of [`events::ALL`](super::events::ALL), or `-` for what has no name.
     pub name: &'static str,
+    /// Whom it is for.
+    pub kind: Kind,
     /// How grave.
     pub severity: Severity,
     /// In words; anything may be in it.
@@ -103,8 +118,16 @@ impl Message {
     /// The name of its kind: MSGID of RFC 5424.
     pub const fn name(&self) -> &'static str {
         match &self.subject {
-            Subject::Packet(_) => "packet",
+            Subject::Packet(_) => events::PACKET,
             Subject::Event(event) => event.name,
+        }
+    }
+
+    /// Whom it is for.
+    pub const fn kind(&self) -> Kind {
+        match &self.subject {
+            Subject::Packet(_) => Kind::Packets,
+            Subject::Event(event) => event.kind,
         }
     }
 

@@ -21,9 +21,9 @@ mod sinks;
 mod teller;
 mod writer;
 
-pub use message::{Message, Severity};
+pub use message::{Kind, Message, Severity};
 pub use outlet::Outlet;
 pub use ring::{RecordReceiver, RecordSender, ring};
 pub use sinks::{Sinks, open};
-pub use teller::{Teller, escape};
+pub use teller::{Teller, action_name, escape, grouped};
 pub use writer::{Writer, Writing};

@@ -5,9 +5,9 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines of weir's own log that wait at most.
@@ -104,6 +104,16 @@ impl<T: Send + 'static> Outlet<T> {
         }
     }
 
+    /// As [`Outlet::put`] for things that come in floods: these leave an eighth of the room to others.
+    pub fn put_crowd(&self, item: T) {
+        let room = self.entries.capacity().unwrap_or(usize::MAX);
+        if self.entries.len() < room - room / 8 {
+            self.put(item);
+        } else {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// How many things were lost.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
@@ -114,13 +124,35 @@ impl<T: Send + 'static> Outlet<T> {
         self.entries.len()
     }
 
-    /// Waits until everything is written that was put in before, but no longer than `patience`.
-    pub fn drain(&self, patience: Duration) {
+    /// Begins to wait until everything is written that was put in before.
+    pub fn begin_drain(&self) -> Drain<T> {
         let (mark, passed) = bounded(0);
-        if self.entries.send_timeout(Entry::Mark(mark), patience).is_ok() {
-            // Ends with an error in any case: the mark is dropped, or it takes too long.
-            let _ = passed.recv_timeout(patience);
-        }
+        let mark = self.entries.try_send(Entry::Mark(mark)).err().map(TrySendError::into_inner);
+        Drain { entries: self.entries.clone(), mark, passed }
+    }
+
+    /// Waits until everything is written that was put in before, but no longer than `patience`; tells
+    /// whether it is.
+    pub fn drain(&self, patience: Duration) -> bool {
+        self.begin_drain().finish(Instant::now() + patience)
+    }
+}
+
+/// Somebody who waits for an [`Outlet`] to be empty.
+#[derive(Debug)]
+pub struct Drain<T> {
+    entries: Sender<Entry<T>>,
+    /// What found no room yet.
+    mark: Option<Entry<T>>,
+    passed: Receiver<()>,
+}
+
+impl<T> Drain<T> {
+    /// Waits, but no longer than that; tells whether everything is written.
+    pub fn finish(self, deadline: Instant) -> bool {
+        let put = self.mark.is_none_or(|mark| self.entries.send_deadline(mark, deadline).is_ok());
+        // Nothing is ever sent: the mark is dropped.
+        put && self.passed.recv_deadline(deadline) == Err(RecvTimeoutError::Disconnected)
     }
 }
 
@@ -149,8 +181,8 @@ impl OwnLog {
     }
 
     /// As [`Outlet::drain`].
-    pub(crate) fn drain(&self, patience: Duration) {
-        self.0.drain(patience);
+    pub(crate) fn drain(&self, patience: Duration) -> bool {
+        self.0.drain(patience)
     }
 }
 

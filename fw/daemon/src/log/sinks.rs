@@ -8,10 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
+use super::events;
 use super::hub::Hub;
-use super::message::{Message, Subject};
+use super::message::{Event, Kind, Message, Severity, Subject};
 use super::outlet::{Outlet, Queue};
-use super::teller::escape;
+use super::pace::EventPace;
+use super::teller::{escape, grouped};
 use crate::clock::Date;
 use crate::pflog::Pflog;
 use crate::syslog::LogServer;
@@ -26,6 +30,8 @@ pub struct Sinks {
     pflog: Option<Pflog>,
     servers: Vec<LogServer>,
     hub: Hub,
+    /// Of weir's own messages.
+    events: Mutex<EventPace>,
     held_back: AtomicU64,
 }
 
@@ -54,14 +60,34 @@ impl Sinks {
     /// Tells of a logged packet, or of those that are not told.
     pub(super) fn tell(&self, message: &Arc<Message>) {
         if let Some(packet_log) = &self.packet_log {
-            packet_log.put(Arc::clone(message));
+            let put = match message.subject {
+                Subject::Packet(_) => Outlet::put_crowd,
+                Subject::Event(_) => Outlet::put,
+            };
+            put(packet_log, Arc::clone(message));
         }
         self.tell_others(message);
     }
 
-    /// Tells what weir has said on standard error.
+    /// Tells what weir has said on standard error, unless it says the same all the time.
     pub(super) fn tell_event(&self, message: Message) {
-        self.tell_others(&Arc::new(message));
+        if self.events.lock().admits(message.name(), Instant::now()) {
+            self.tell_others(&Arc::new(message));
+        } else {
+            self.hold_back();
+        }
+    }
+
+    /// Tells how many of weir's own messages were held back in seconds that are over.
+    pub(super) fn tell_more_events(&self, time: u64, now: Instant) {
+        let more = self.events.lock().take(now);
+        for (name, count) in more {
+            let text = format!("{} more messages like this: {name}", grouped(count));
+            let fields = vec![("of", name.to_owned()), ("count", count.to_string())];
+            let (kind, severity) = (Kind::Events, Severity::Notice);
+            let event = Event { name: events::MORE, kind, severity, text, fields };
+            self.tell_others(&Arc::new(Message::event(time, event)));
+        }
     }
 
     fn tell_others(&self, message: &Arc<Message>) {
@@ -86,7 +112,7 @@ impl Sinks {
         self.held_back.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Records that nobody was told of because of a rate.
+    /// Records and messages that nobody was told of because of a rate.
     pub fn held_back(&self) -> u64 {
         self.held_back.load(Ordering::Relaxed)
     }
@@ -97,18 +123,18 @@ impl Sinks {
     }
 
     /// Waits until everything is written that was told before, but no longer than `patience` in all.
-    pub fn drain(&self, patience: Duration) {
+    /// Tells who has not written everything.
+    pub fn drain(&self, patience: Duration) -> Vec<&str> {
+        let packet_log = self.packet_log.iter().map(|log| ("the packet log", log.begin_drain()));
+        let pflog = self.pflog.iter().map(|pflog| ("pflog", pflog.begin_drain()));
+        let servers = self.servers.iter().map(|server| (server.name(), server.begin_drain()));
+        // All have begun before the first is waited for.
+        let drains: Vec<_> = packet_log.chain(pflog).chain(servers).collect();
         let deadline = Instant::now() + patience;
-        let left = || deadline.saturating_duration_since(Instant::now());
-        if let Some(packet_log) = &self.packet_log {
-            packet_log.drain(left());
-        }
-        if let Some(pflog) = &self.pflog {
-            pflog.drain(left());
-        }
-        for server in &self.servers {
-            server.drain(left());
-        }
+        let late = drains
+            .into_iter()
+            .filter_map(|(name, drain)| (!drain.finish(deadline)).then_some(name));
+        late.collect()
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) fn tell_head(
     if let Some(reason) = record.reason {
         let _ = write!(line, "/{reason}");
     }
-    let _ = write!(line, ": {} {} on {role}:", action(record), direction(record));
+    let _ = write!(line, ": {} {} on {role}:", action_name(record.action), direction(record));
 }
 
 fn tell_rule(rule: Option<&RuleName>, line: &mut String) {
@@ -81,9 +81,22 @@ fn tell_rule(rule: Option<&RuleName>, line: &mut String) {
     }
 }
 
+/// `1,204`.
+pub fn grouped(count: impl Into<u64>) -> String {
+    let digits = count.into().to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// What became of a logged packet, in a word.
-pub(super) const fn action(record: &LogRecord) -> &'static str {
-    match record.action {
+pub const fn action_name(action: LogAction) -> &'static str {
+    match action {
         LogAction::Pass => "pass",
         LogAction::Block => "block",
         LogAction::Match => "match",

@@ -16,11 +16,12 @@ use tracing::info;
 use weir_engine::LogRecord;
 
 use super::events;
-use super::message::{Event, LoggedPacket, Message, Severity};
-use super::pace::{More, Pace, RATE, RulePace};
+use super::fields;
+use super::message::{Event, Kind, LoggedPacket, Message, Severity};
+use super::pace::{More, Pace, RATE, RulePace, SECOND};
 use super::ring::{RING, RecordReceiver};
 use super::sinks::Sinks;
-use super::teller::{self, Teller};
+use super::teller::{self, Teller, grouped};
 use crate::clock::Clock;
 
 /// How long the writer rests when there is nothing to tell.
@@ -48,28 +49,31 @@ struct Paces {
 }
 
 impl Writer {
-    /// Tells on a thread of its own until `stop`, then what is left.
+    /// Tells on a thread of its own until [`Writing::finish`].
     ///
     /// # Errors
     /// When the kernel gives no thread.
-    pub fn start(mut self, stop: Arc<AtomicBool>) -> io::Result<Writing> {
+    pub fn start(mut self) -> io::Result<Writing> {
         let (alive, ended) = bounded(0);
-        let sinks = Arc::clone(&self.sinks);
+        let stop: Arc<AtomicBool> = Arc::default();
+        let told_to_stop = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("weir-log".into()).spawn(move || {
             let _alive: Sender<()> = alive;
             let mut paces = self.paces(Instant::now());
-            loop {
-                let last = stop.load(Ordering::Relaxed);
-                let told = self.tell_waiting(&mut paces, Instant::now());
-                if last {
-                    break;
-                }
-                if !told {
+            while !told_to_stop.load(Ordering::Relaxed) {
+                if !self.tell_waiting(&mut paces, Instant::now()) {
                     std::thread::park_timeout(REST);
                 }
             }
+            self.tell_rest(&mut paces, Instant::now());
         })?;
-        Ok(Writing { thread, ended, sinks })
+        Ok(Writing { thread, ended, stop })
+    }
+
+    /// Tells all that is left, and all that would be told when the second is over.
+    fn tell_rest(&mut self, paces: &mut Paces, now: Instant) {
+        self.tell_waiting(paces, now);
+        self.tell_waiting(paces, now + 2 * SECOND);
     }
 
     fn paces(&self, now: Instant) -> Paces {
@@ -79,6 +83,7 @@ impl Writer {
     /// Tells what waits; returns whether there was something.
     fn tell_waiting(&mut self, paces: &mut Paces, now: Instant) -> bool {
         let mut taken = false;
+        self.sinks.tell_more_events(self.clock.since_epoch(self.clock.now()), now);
         for more in paces.rules.take(now) {
             self.tell_more(&more);
         }
@@ -93,16 +98,14 @@ impl Writer {
             let lost = ring.unreported();
             if lost > 0 && paces.all.may_report(now) {
                 ring.report(lost);
-                self.notice(
-                    events::LOG_LOST,
-                    Severity::Warning,
-                    format!("{lost} log records of worker {i} lost: its ring was full"),
-                );
+                let text = format!("{lost} log records of worker {i} lost: its ring was full");
+                self.tell_lost(text);
             }
         }
         if let Some(count) = paces.all.take_held_back(now) {
-            let text = format!("{count} more log records not written: more than {RATE} a second");
-            self.notice(events::LOG_LOST, Severity::Warning, text);
+            self.tell_lost(format!(
+                "{count} more log records not written: more than {RATE} a second"
+            ));
         }
         taken
     }
@@ -135,36 +138,33 @@ impl Writer {
     /// One line for all that a rule has logged beyond its rate.
     fn tell_more(&self, more: &More) {
         let mut text = String::new();
+        let mut fields = Vec::new();
         match &more.last {
             Some(last) => {
                 let rule = self.teller.rule_of(last);
-                teller::tell_head(last, rule.as_ref(), self.teller.role(last.at), &mut text);
+                let role = self.teller.role(last.at);
+                teller::tell_head(last, rule.as_ref(), role, &mut text);
+                fields = fields::of_judgement(last, rule.as_ref(), role);
             }
             None => text.push_str("many rules:"),
         }
         let _ = write!(text, " {} more like this", grouped(more.count));
-        self.notice(events::MORE, Severity::Notice, text);
+        fields.push(("count", more.count.to_string()));
+        let (kind, severity) = (Kind::Packets, Severity::Notice);
+        self.notice(Event { name: events::MORE, kind, severity, text, fields });
+    }
+
+    /// Who wants anything is told that something is missing.
+    fn tell_lost(&self, text: String) {
+        let (kind, severity) = (Kind::Both, Severity::Warning);
+        self.notice(Event { name: events::LOG_LOST, kind, severity, text, fields: Vec::new() });
     }
 
     /// Something that belongs among the logged packets.
-    fn notice(&self, name: &'static str, severity: Severity, text: String) {
+    fn notice(&self, event: Event) {
         let time = self.clock.since_epoch(self.clock.now());
-        let event = Event { name, severity, text, fields: Vec::new() };
         self.sinks.tell(&Arc::new(Message::event(time, event)));
     }
-}
-
-/// `1,204`.
-fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A [`Writer`] on its thread.
@@ -173,16 +173,15 @@ pub struct Writing {
     thread: JoinHandle<()>,
     /// Disconnected when the thread ends.
     ended: Receiver<()>,
-    sinks: Arc<Sinks>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Writing {
-    /// After `stop` was set: waits until everything is written, but no longer than `patience` for those
-    /// who write, since whoever reads may be stuck.
+    /// When the workers have ended: waits until everything is told, but no longer than `patience`.
     pub fn finish(self, patience: Duration) {
+        self.stop.store(true, Ordering::Relaxed);
         self.thread.thread().unpark();
         let _ = self.ended.recv_timeout(patience);
-        self.sinks.drain(patience);
     }
 }
 
@@ -203,8 +202,8 @@ mod tests {
 
     use super::super::ring::{RecordSender, ring};
     use super::super::sinks::{self, Sinks};
-    use super::super::teller::escape;
-    use super::{RATE, RING, Teller, Writer, grouped};
+    use super::super::teller::{escape, grouped};
+    use super::{RATE, RING, Teller, Writer};
     use crate::clock::Clock;
     use crate::rules::{Places, Programs};
 
@@ -389,6 +388,22 @@ mod tests {
     }
 
     #[test]
+    fn the_end_tells_what_the_next_second_would_have_told() {
+        let (mut sender, mut writer, paper) = writer();
+        writer.rate = Some(3);
+        let now = Moment::now();
+        let mut paces = writer.paces(now);
+        writer.tell_waiting(&mut paces, now);
+        for _ in 0..RING + 5 {
+            sender.send(&record(1, 2));
+        }
+        writer.tell_rest(&mut paces, now);
+        let text = paper.take(&writer);
+        assert!(text.contains(&format!(" {} more like this", grouped(RING as u64 - 3))), "{text}");
+        assert!(text.contains("weir: 5 log records of worker 0 lost"), "{text}");
+    }
+
+    #[test]
     fn a_log_that_cannot_be_written_stops_nothing() {
         struct Full;
         impl Write for Full {
@@ -435,9 +450,7 @@ mod tests {
         // Nothing is told twice, and rules that are quiet are forgotten.
         writer.tell_waiting(&mut paces, later + Duration::from_secs(5));
         assert_eq!(paper.take(&writer), "");
-        assert_eq!(
-            (grouped(7), grouped(100), grouped(1_234_567)),
-            ("7".into(), "100".into(), "1,234,567".into())
-        );
+        let numbers = [0_u32, 999, 1000, 100_000, 10_000_000].map(grouped);
+        assert_eq!(numbers, ["0", "999", "1,000", "100,000", "10,000,000"]);
     }
 }

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -17,7 +16,7 @@ use self::files::Rotated;
 use self::header::head;
 use crate::log::events;
 use crate::log::message::{LoggedPacket, Message, Subject};
-use crate::log::outlet::{Outlet, Queue};
+use crate::log::outlet::{Drain, Outlet, Queue};
 
 /// Packets that wait to be written at most.
 const WAITING: usize = 8192;
@@ -51,9 +50,9 @@ impl Pflog {
         self.outlet.lost()
     }
 
-    /// Waits until everything is written, but no longer than `patience`.
-    pub fn drain(&self, patience: Duration) {
-        self.outlet.drain(patience);
+    /// Begins to wait until everything is written.
+    pub fn begin_drain(&self) -> Drain<Arc<Message>> {
+        self.outlet.begin_drain()
     }
 }
 

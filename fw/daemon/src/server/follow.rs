@@ -45,14 +45,11 @@ impl Session {
                 self.connection.shut_down()?;
                 return Ok(None);
             }
-            let mut next = follower.next(REST);
-            // What was lost came before what comes after it: the queue was full of what is sent first.
-            let lost = follower.take_lost();
-            while let Some(message) = next {
+            let (messages, lost) = follower.take(REST);
+            for message in messages {
                 if filter.matches(&message) {
                     self.connection.send(&Reply::Log(line(&message)))?;
                 }
-                next = follower.next(Duration::ZERO);
                 if self.connection.has_ended()? {
                     self.connection.shut_down()?;
                     return Ok(None);

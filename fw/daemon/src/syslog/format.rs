@@ -133,7 +133,7 @@ mod tests {
     use weir_config::settings::{self, Settings};
 
     use super::*;
-    use crate::log::message::Event;
+    use crate::log::message::{Event, Kind};
 
     fn formatter(more: &str) -> Formatter {
         let text = format!("[[log.syslog]]\nto = \"unix:/x\"\nhostname = \"fw\"\n{more}");
@@ -142,7 +142,13 @@ mod tests {
     }
 
     fn message(text: &str, fields: Vec<(&'static str, String)>) -> Message {
-        let event = Event { name: "start", severity: Severity::Warning, text: text.into(), fields };
+        let event = Event {
+            name: "start",
+            kind: Kind::Events,
+            severity: Severity::Warning,
+            text: text.into(),
+            fields,
+        };
         Message::event(1_709_251_199_000_001_000, event)
     }
 

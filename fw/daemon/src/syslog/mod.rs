@@ -21,8 +21,8 @@ use weir_config::settings::{Format, Server, Syslog};
 use self::format::Formatter;
 use self::transport::{Connection, Transport};
 use crate::log::events;
-use crate::log::message::{Event, Message, Severity, Subject};
-use crate::log::outlet::{Outlet, Queue};
+use crate::log::message::{Event, Kind, Message, Severity, Subject};
+use crate::log::outlet::{Drain, Outlet, Queue};
 
 /// Between two attempts to reach a server: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -80,13 +80,17 @@ impl LogServer {
 
     /// Sends a message, if it is one that the server is to get. Never waits.
     pub fn tell(&self, message: &Arc<Message>) {
-        let wanted = match &message.subject {
-            Subject::Packet(_) => self.packets,
-            // What belongs among the packets goes with them.
-            Subject::Event(event) => self.events || self.packets && event.name == events::MORE,
+        let wanted = match message.kind() {
+            Kind::Packets => self.packets,
+            Kind::Events => self.events,
+            Kind::Both => true,
         };
-        if wanted && message.severity() as u8 <= self.severity {
-            self.outlet.put(Arc::clone(message));
+        if !wanted || message.severity() as u8 > self.severity {
+            return;
+        }
+        match message.subject {
+            Subject::Packet(_) => self.outlet.put_crowd(Arc::clone(message)),
+            Subject::Event(_) => self.outlet.put(Arc::clone(message)),
         }
     }
 
@@ -115,9 +119,9 @@ impl LogServer {
         self.health.connected.load(Ordering::Relaxed)
     }
 
-    /// Waits until all messages are sent, but no longer than `patience`.
-    pub fn drain(&self, patience: Duration) {
-        self.outlet.drain(patience);
+    /// Begins to wait until all messages are sent.
+    pub fn begin_drain(&self) -> Drain<Arc<Message>> {
+        self.outlet.begin_drain()
     }
 }
 
@@ -157,6 +161,7 @@ impl Sender {
                 let text = format!("{lost} messages for this log server were lost");
                 let event = Event {
                     name: events::LOG_LOST,
+                    kind: Kind::Both,
                     severity: Severity::Warning,
                     text,
                     fields: Vec::new(),
