@@ -1,17 +1,19 @@
 //! The client's end of the control protocol.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use weir_config::PortPrefixes;
 
+use crate::console;
 use crate::dial;
 use crate::protocol::{Access, Command, MAX_REQUEST, Reply, Request, VERSION};
 
 /// How long the daemon may take for a line. Loading rules takes the longest.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longest first line of the daemon's, in bytes.
 const LONGEST_HELLO: u64 = 4096;
@@ -21,6 +23,8 @@ const LONGEST_HELLO: u64 = 4096;
 pub struct Client {
     stream: BufReader<UnixStream>,
     access: Access,
+    /// Waiting ends when it can be read.
+    interrupt: Option<OwnedFd>,
 }
 
 /// The first line of a connection, of whatever version.
@@ -45,8 +49,22 @@ impl Client {
     /// # Errors
     /// When nobody listens there, or not to us, or it is a daemon of another version.
     pub fn connect_within(socket: &Path, patience: Duration) -> io::Result<Self> {
+        Self::connect_until(socket, patience, None)
+    }
+
+    /// Connects; no line of the daemon's may take longer than `patience`, and none is waited for any
+    /// longer when `interrupt` can be read.
+    ///
+    /// # Errors
+    /// When nobody listens there, or not to us, or it is a daemon of another version, and when it is
+    /// interrupted.
+    pub(crate) fn connect_until(
+        socket: &Path,
+        patience: Duration,
+        interrupt: Option<OwnedFd>,
+    ) -> io::Result<Self> {
         let connect = || {
-            let stream = dial::connect(socket)?;
+            let stream = dial::connect(socket, patience)?;
             stream.set_read_timeout(Some(patience))?;
             stream.set_write_timeout(Some(patience))?;
             Ok(stream)
@@ -55,18 +73,19 @@ impl Client {
             let text = format!("cannot reach `weir run` at {}: {error}", socket.display());
             io::Error::new(error.kind(), text)
         })?;
-        Self::greeted(stream)
+        Self::greeted(stream, interrupt)
     }
 
     /// Reads the daemon's first line.
-    fn greeted(stream: UnixStream) -> io::Result<Self> {
+    fn greeted(stream: UnixStream, interrupt: Option<OwnedFd>) -> io::Result<Self> {
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
+        wait(&stream, interrupt.as_ref())?;
         (&mut stream).take(LONGEST_HELLO).read_until(b'\n', &mut line).map_err(unanswered)?;
         match serde_json::from_slice(&line) {
             Ok(Greeting::Hello { version: VERSION, access, .. }) => {
                 let access = serde_json::from_value(access).map_err(io::Error::other)?;
-                Ok(Self { stream, access })
+                Ok(Self { stream, access, interrupt })
             }
             Ok(Greeting::Hello { version, weir, .. }) => Err(io::Error::other(format!(
                 "the daemon is weir {weir} and speaks version {version} of the control protocol, this \
@@ -148,6 +167,7 @@ impl Client {
         };
         loop {
             line.clear();
+            wait(&self.stream, self.interrupt.as_ref())?;
             match self.stream.read_until(b'\n', &mut line) {
                 Ok(_) if line.ends_with(b"\n") => {}
                 // With half a line before it, or none.
@@ -168,6 +188,19 @@ impl Client {
     }
 }
 
+/// Waits until there is something to read, for as long as the stream waits.
+fn wait(stream: &BufReader<UnixStream>, interrupt: Option<&OwnedFd>) -> io::Result<()> {
+    let Some(interrupt) = interrupt.filter(|_| stream.buffer().is_empty()) else { return Ok(()) };
+    let patience = stream.get_ref().read_timeout()?;
+    let on = [stream.get_ref().as_fd(), interrupt.as_fd()];
+    match console::wait(on, patience)? {
+        [true, _] => Ok(()),
+        // Not of the kind that those who read try again.
+        [false, true] => Err(io::Error::other("interrupted")),
+        [false, false] => Err(unanswered(io::ErrorKind::WouldBlock.into())),
+    }
+}
+
 /// Says what a time-out means.
 fn unanswered(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock {
@@ -185,7 +218,7 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().expect("sockets");
         theirs.write_all(line.as_bytes()).expect("it fits");
         drop(theirs);
-        Client::greeted(ours).map(|client| client.access()).map_err(|error| error.to_string())
+        Client::greeted(ours, None).map(|client| client.access()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -210,10 +243,21 @@ mod tests {
     fn a_daemon_that_is_gone_is_no_broken_pipe() {
         let (ours, theirs) = UnixStream::pair().expect("sockets");
         drop(theirs);
-        let mut client = Client { stream: BufReader::new(ours), access: Access::Write };
+        let mut client =
+            Client { stream: BufReader::new(ours), access: Access::Write, interrupt: None };
         let error = client.ask(Command::Interfaces, |_| Ok(())).expect_err("nobody answers");
         assert_eq!(error.kind(), io::ErrorKind::Other, "{error}");
         assert!(error.to_string().starts_with("the daemon hung up"), "{error}");
+    }
+
+    #[test]
+    fn whoever_waits_may_be_interrupted() {
+        let (ours, _theirs) = UnixStream::pair().expect("sockets");
+        let (interrupt, mut key) = UnixStream::pair().expect("sockets");
+        key.write_all(b"x").expect("it fits");
+        // No time-out: this would wait for ever.
+        let error = Client::greeted(ours, Some(interrupt.into())).expect_err("nobody answers");
+        assert_eq!(error.to_string(), "interrupted");
     }
 
     #[test]
@@ -221,7 +265,8 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().expect("sockets");
         theirs.write_all(b"{\"states\":[{\"id\":").expect("it fits");
         theirs.shutdown(std::net::Shutdown::Write).expect("ours");
-        let mut client = Client { stream: BufReader::new(ours), access: Access::Write };
+        let mut client =
+            Client { stream: BufReader::new(ours), access: Access::Write, interrupt: None };
         let error = client.ask(Command::Interfaces, |_| Ok(())).expect_err("no answer");
         assert_eq!(error.to_string(), "the daemon hung up");
     }

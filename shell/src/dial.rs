@@ -5,6 +5,10 @@
 //! The shell leaves its end of the connection to the keeper to the commands that it starts, and
 //! names its descriptor in [`KEEPER`]. A request is one byte that carries one end of a socket pair;
 //! over the other end comes the connection to the daemon, or the error number of the attempt.
+//!
+//! Whoever holds that descriptor can ask the keeper. So the shell and its commands are not dumpable
+//! while they do: no other process of their user can trace them, take their descriptors (ptrace(2),
+//! pidfd_getfd(2)), or find in a core file what was typed.
 
 use std::env;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -15,58 +19,119 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg,
+    socket_with,
 };
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use rustix::process::{
+    DumpableBehavior, PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open,
+    set_dumpable_behavior,
+};
 
 /// The environment variable that names the descriptor of the keeper.
 pub(crate) const KEEPER: &str = "WEIR_KEEPER";
 
-/// How long the keeper may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the daemon may take to accept a connection, however long its answers take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
-static KEPT: OnceLock<Option<OwnedFd>> = OnceLock::new();
+static KEPT: OnceLock<Option<Left>> = OnceLock::new();
+
+/// A descriptor, and the number by which processes that are started inherit it.
+#[derive(Debug)]
+pub(crate) struct Left {
+    /// Ours, closed when another program takes the place of this one.
+    pub(crate) descriptor: OwnedFd,
+    /// The same, open in children.
+    pub(crate) number: i32,
+}
 
 /// Has every connection of this process come from a keeper.
 pub(crate) fn use_keeper(socket: OwnedFd) {
+    let number = socket.as_raw_fd();
     // There is one shell in a process.
-    let _ = KEPT.set(Some(socket));
+    let _ = KEPT.set(Some(Left { descriptor: socket, number }));
 }
 
-/// Connects to the daemon.
+/// Connects to the daemon, which may take so long to accept.
 ///
 /// # Errors
 /// Those of connect(2), and when there is a keeper and it does not answer.
-pub(crate) fn connect(socket: &Path) -> io::Result<UnixStream> {
-    keeper().map_or_else(|| UnixStream::connect(socket), ask)
+pub(crate) fn connect(socket: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let patience = patience.min(PATIENCE);
+    match keeper() {
+        Some(keeper) => ask(keeper, patience),
+        None => reach(socket, patience),
+    }
 }
 
-/// The descriptor of the keeper's connection, which this process has made or was left.
+/// Connects to a socket.
+///
+/// # Errors
+/// Those of connect(2).
+pub(crate) fn reach(socket: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC;
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    set_socket_timeout(&stream, Timeout::Send, Some(patience))?;
+    rustix::net::connect(&stream, &SocketAddrUnix::new(socket)?).map_err(|error| match error {
+        // What connect(2) says when the time is over.
+        Errno::AGAIN => io::Error::new(io::ErrorKind::TimedOut, "it accepts no connection"),
+        error => error.into(),
+    })?;
+    set_socket_timeout(&stream, Timeout::Send, None)?;
+    Ok(stream.into())
+}
+
+/// The number of the keeper's connection, which this process has made or was left.
 pub(crate) fn number() -> Option<i32> {
-    keeper().map(|keeper| keeper.as_raw_fd())
+    left().map(|left| left.number)
 }
 
 /// The connection to the keeper.
 pub(crate) fn keeper() -> Option<BorrowedFd<'static>> {
-    KEPT.get_or_init(|| inherited(KEEPER)).as_ref().map(AsFd::as_fd)
+    left().map(|left| left.descriptor.as_fd())
+}
+
+fn left() -> Option<&'static Left> {
+    let find = || {
+        let found = inherited(KEEPER);
+        if found.is_some() {
+            hide();
+        }
+        found
+    };
+    KEPT.get_or_init(find).as_ref()
+}
+
+/// Keeps other processes of the same user out of this one.
+pub(crate) fn hide() {
+    // It is refused to nobody (prctl(2)).
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// A descriptor that whoever has started us has left us, and named in a variable.
-pub(crate) fn inherited(variable: &str) -> Option<OwnedFd> {
+pub(crate) fn inherited(variable: &str) -> Option<Left> {
     let number = env::var(variable).ok()?.parse().ok()?;
     let ourselves = pidfd_open(getpid(), PidfdFlags::empty()).ok()?;
-    pidfd_getfd(ourselves, number, PidfdGetfdFlags::empty()).ok()
+    let descriptor = pidfd_getfd(ourselves, number, PidfdGetfdFlags::empty()).ok()?;
+    Some(Left { descriptor, number })
 }
 
-fn ask(keeper: BorrowedFd<'_>) -> io::Result<UnixStream> {
+fn ask(keeper: BorrowedFd<'_>, patience: Duration) -> io::Result<UnixStream> {
     let (ours, theirs) = UnixStream::pair()?;
-    ours.set_read_timeout(Some(PATIENCE))?;
+    ours.set_read_timeout(Some(patience))?;
     send(keeper, &[0], Some(theirs.as_fd()))?;
     drop(theirs);
     let mut answer = [0; 4];
-    match receive(ours.as_fd(), &mut answer)? {
+    let answered = receive(ours.as_fd(), &mut answer).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            io::Error::new(io::ErrorKind::TimedOut, "it accepts no connection")
+        }
+        _ => error,
+    })?;
+    match answered {
         (_, Some(connection)) => Ok(connection.into()),
         (4, None) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(answer))),
         _ => Err(io::Error::other("the shell's keeper is gone: leave the shell and begin anew")),

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use weir_config::{Files, MAX_TABLE_TEXT, MAX_TEXT, Parsed, PortPrefixes, SourceFile};
 
 use crate::check;
-use crate::protocol::{Load, Source};
+use crate::client::Client;
+use crate::protocol::{self, Command, Load, Reply, Source};
 
 /// A rule file with everything that reading it has read.
 #[derive(Debug)]
@@ -31,12 +33,70 @@ pub fn gather(file: &OsStr, terms: Load, prefixes: &[PortPrefixes]) -> io::Resul
         Ok(main) => main,
         Err(found) => return Ok(Gathered { load: terms, checked: Parsed::refused(*found) }),
     };
-    let checked = check::read(&main, &mut Disk, &terms, prefixes).map_err(io::Error::other)?;
+    gather_text(&main, terms, prefixes)
+}
+
+/// The same of a rule file that was read already.
+///
+/// # Errors
+/// When a `-D` is no definition.
+pub fn gather_text(
+    main: &SourceFile,
+    terms: Load,
+    prefixes: &[PortPrefixes],
+) -> io::Result<Gathered> {
+    let checked = check::read(main, &mut Disk, &terms, prefixes).map_err(io::Error::other)?;
+    Ok(Gathered { load: Load { sources: sent(&checked.sources), ..terms }, checked })
+}
+
+/// The daemon's rule file as the daemon has it, whoever may read it here, and what it is for.
+#[derive(Debug)]
+pub struct Live {
+    /// By its path.
+    pub rules: SourceFile,
+    /// Role and interface of each port.
+    pub ports: Vec<(String, String)>,
+    /// What is behind them.
+    pub prefixes: Vec<PortPrefixes>,
+}
+
+/// Asks the daemon behind a socket for its rule file.
+///
+/// # Errors
+/// When it cannot be asked, or there is none.
+pub fn live(socket: &Path) -> io::Result<Live> {
+    let refused = |end| match end {
+        Reply::Error(text) => Err(io::Error::other(text)),
+        _ => Ok(()),
+    };
+    let mut rules = None;
+    let end = Client::connect(socket)?.ask(Command::Files(protocol::Files::Rules), |reply| {
+        if let Reply::File(file) = reply {
+            rules = Some(SourceFile::new(file.path, file.text));
+        }
+        Ok(())
+    })?;
+    refused(end)?;
+    let rules = rules.ok_or_else(|| io::Error::other("the daemon has sent no file"))?;
+    if rules.text.is_empty() {
+        return Err(io::Error::other(format!("{} is not there, or empty", rules.name)));
+    }
+    let mut ports = Vec::new();
+    let end = Client::connect(socket)?.ask(Command::Interfaces, |reply| {
+        if let Reply::Interfaces(found) = reply {
+            ports.extend(found.into_iter().map(|port| (port.role, port.name)));
+        }
+        Ok(())
+    })?;
+    refused(end)?;
+    Ok(Live { rules, ports, prefixes: Client::connect(socket)?.prefixes()? })
+}
+
+/// The files of a load as they are sent: each once.
+pub(crate) fn sent(files: &[SourceFile]) -> Vec<Source> {
     let mut known = HashSet::new();
-    let once = checked.sources.iter().filter(|file| known.insert(&*file.name));
-    let sources =
-        once.map(|file| Source { name: file.name.clone(), text: file.text.clone() }).collect();
-    Ok(Gathered { load: Load { sources, ..terms }, checked })
+    let once = files.iter().filter(|file| known.insert(&*file.name));
+    once.map(|file| Source { name: file.name.clone(), text: file.text.clone() }).collect()
 }
 
 /// Reads a file of text, `-` for standard input.

@@ -3,7 +3,7 @@
 //!
 //! The process is in the shell's process group: Ctrl-C ends it and only interrupts the shell.
 
-use std::io::{self, PipeReader, Read, pipe};
+use std::io::{self, Read, pipe};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTSTP};
 
 use super::pager::{Flow, Pager};
+use super::spool::{Spool, Taken};
 use super::terminal::{Terminal, wait, write};
 use crate::dial;
 
@@ -58,9 +59,9 @@ impl Interrupts {
     }
 
     /// Whether there was one since it was last asked.
-    pub(crate) fn take(&mut self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         let mut some = false;
-        while matches!(self.0.read(&mut [0; 64]), Ok(1..)) {
+        while matches!((&self.0).read(&mut [0; 64]), Ok(1..)) {
             some = true;
         }
         some
@@ -77,7 +78,7 @@ impl Interrupts {
 pub(crate) fn show(
     mut command: Command,
     terminal: &Terminal,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
     watched: &AtomicI32,
     stops: bool,
 ) -> io::Result<Option<ExitStatus>> {
@@ -89,7 +90,8 @@ pub(crate) fn show(
     // It holds the writing ends.
     drop(command);
     let mut stopped = false;
-    let flow = copy(output, terminal, interrupts, stops, &mut stopped);
+    let spool = Spool::start(output, stops);
+    let flow = spool.and_then(|spool| copy(&spool, terminal, interrupts, stops, &mut stopped));
     let ended = match flow {
         Ok(Flow::More) => child.wait().map(|status| (!stopped).then_some(status)),
         Ok(Flow::Enough) => end(&mut child).map(|()| None),
@@ -101,21 +103,21 @@ pub(crate) fn show(
 }
 
 fn copy(
-    mut output: PipeReader,
+    output: &Spool,
     terminal: &Terminal,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
     stops: bool,
     stopped: &mut bool,
 ) -> io::Result<Flow> {
     let mut pager = Pager::new(terminal, stops);
-    let mut chunk = [0; 16 << 10];
     let mut deadline: Option<Instant> = None;
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(Flow::Enough);
         }
-        let [readable, interrupted] = wait([output.as_fd(), interrupts.descriptor()], left)?;
+        let on = [output.descriptor(), interrupts.descriptor()];
+        let [readable, interrupted] = wait(on, left)?;
         if interrupted && interrupts.take() {
             if stops {
                 write("^C\r\n")?;
@@ -128,12 +130,16 @@ fn copy(
         if !readable {
             continue;
         }
-        let length = match output.read(&mut chunk) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            length => length?,
-        };
-        let flow = if length == 0 { pager.finish()? } else { pager.feed(&chunk[..length])? };
-        if length == 0 || flow == Flow::Enough {
+        let Taken { bytes, ended, cut } = output.take();
+        let flow = pager.feed(&bytes)?;
+        if flow == Flow::Enough {
+            return Ok(flow);
+        }
+        if ended {
+            let flow = pager.finish()?;
+            if cut {
+                write("(there is more than a screen is made for: ask for less)\r\n")?;
+            }
             return Ok(flow);
         }
     }

@@ -2,7 +2,6 @@
 //! changed.
 
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,23 +10,23 @@ use weir_config::{Diagnostic, Diagnostics};
 use super::child::Interrupts;
 use super::editor::{self, Desk, Note, Written};
 use super::lock;
-use super::own::{self, Refusal};
+use super::own::{Daemon, Refusal};
 use super::terminal::{Manner, Terminal};
 use crate::protocol::{Files, OwnFile, Setting};
 
 /// Edits the rule file.
 pub(super) fn edit_rules(
-    socket: &Path,
+    daemon: &Daemon,
     terminal: &Terminal,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
     (holds, idle): (&AtomicBool, Option<Duration>),
 ) -> io::Result<Result<(), String>> {
-    let file = match own::file(socket, Files::Rules) {
+    let file = match daemon.file(Files::Rules) {
         Ok(file) => file,
-        Err(refusal) => return Ok(Err(words(&refusal))),
+        Err(refusal) => return Ok(Err(refusal.to_string())),
     };
     let text = file.text.clone();
-    let mut desk = Rules { socket, terminal, file, idle };
+    let mut desk = Rules { daemon, interrupts, terminal, file, idle };
     // The editor of lines waits for its next line without a limit: the guard stays awake.
     holds.store(terminal.manner != Manner::Dumb, Ordering::Release);
     let edited = editor::edit(terminal, interrupts, &text, &mut desk);
@@ -37,7 +36,8 @@ pub(super) fn edit_rules(
 
 /// The rule file on the desk.
 struct Rules<'s> {
-    socket: &'s Path,
+    daemon: &'s Daemon,
+    interrupts: &'s Interrupts,
     terminal: &'s Terminal,
     /// As the daemon has it.
     file: OwnFile,
@@ -50,12 +50,12 @@ impl Desk for Rules<'_> {
     }
 
     fn write(&mut self, text: &str) -> Written {
-        match own::store_rules(self.socket, &self.file, text) {
+        match self.daemon.store_rules(&self.file, text) {
             Ok(warnings) => {
                 let mut notes = self.notes(&warnings);
-                match own::file(self.socket, Files::Rules) {
+                match self.daemon.file(Files::Rules) {
                     Ok(file) => self.file = file,
-                    Err(refusal) => notes.push(about_all(words(&refusal))),
+                    Err(refusal) => notes.push(about_all(refusal.to_string())),
                 }
                 Written { kept: true, notes }
             }
@@ -69,8 +69,7 @@ impl Desk for Rules<'_> {
     }
 
     fn lock(&mut self) -> io::Result<()> {
-        let mut interrupts = Interrupts::catch()?;
-        if lock::unlock(self.socket, self.terminal, &mut interrupts)? {
+        if lock::unlock(self.daemon, self.terminal, self.interrupts)? {
             Ok(())
         } else {
             Err(io::ErrorKind::UnexpectedEof.into())
@@ -102,8 +101,8 @@ fn about_all(message: String) -> Note {
 }
 
 /// The settings file.
-pub(super) fn settings(socket: &Path) -> Result<String, String> {
-    let file = own::file(socket, Files::Settings).map_err(|refusal| words(&refusal))?;
+pub(super) fn settings(daemon: &Daemon) -> Result<String, String> {
+    let file = daemon.file(Files::Settings).map_err(|refusal| refusal.to_string())?;
     if file.text.is_empty() {
         return Ok(format!("{} is not there, or empty: all defaults hold.\n", file.path));
     }
@@ -111,24 +110,16 @@ pub(super) fn settings(socket: &Path) -> Result<String, String> {
 }
 
 /// Changes a key; tells what comes of it.
-pub(super) fn set(socket: &Path, key: &str, value: Option<String>) -> Result<&'static str, String> {
+pub(super) fn set(
+    daemon: &Daemon,
+    key: &str,
+    value: Option<String>,
+) -> Result<&'static str, String> {
     let setting = Setting { key: key.to_owned(), value };
-    own::change(socket, Files::Set(setting)).map_err(|refusal| words(&refusal))?;
+    daemon.change(Files::Set(setting)).map_err(|refusal| refusal.to_string())?;
     Ok(match key {
-        // It is asked for when a shell begins.
-        "shell.idle_lock" => "written; shells that begin from now on go by it\n",
+        // It is asked for before each command.
+        "shell.idle_lock" => "written; shells go by it from their next command on\n",
         _ => "written; weir goes by it when it is started again\n",
     })
-}
-
-/// The path of a file of the daemon's.
-pub(super) fn path(socket: &Path, which: Files) -> Result<String, String> {
-    own::file(socket, which).map(|file| file.path).map_err(|refusal| words(&refusal))
-}
-
-fn words(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Faults(found) => found.to_string().trim_end().to_owned(),
-        Refusal::Other(text) => text.clone(),
-    }
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use rustix::process::{Gid, Uid, geteuid};
+use rustix::process::{Gid, Resource, Rlimit, Uid, geteuid, setrlimit};
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::dial;
@@ -46,12 +46,11 @@ pub(super) fn part(socket: &Path) -> io::Result<Option<i32>> {
         }
     }
     set_no_new_privs(true)?;
-    // What a shell has left that has begun anew is left on.
-    let number = dial::number();
-    if let Some(keeper) = dial::keeper() {
-        fcntl_setfd(keeper, FdFlags::empty())?;
-    }
-    Ok(number)
+    // What is typed, passwords too, is nobody else's and left in no core file.
+    dial::hide();
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    // What a shell has left that has begun anew is left on, by the number that it had.
+    Ok(dial::number())
 }
 
 /// Starts the keeper; what is returned stays open in commands that the shell starts.
@@ -68,6 +67,8 @@ fn start(socket: &Path) -> io::Result<OwnedFd> {
         // What is typed at the terminal does not concern it.
         .process_group(0);
     drop(command.spawn()?);
+    // Left open in the commands that the shell starts.
+    fcntl_setfd(&ours, FdFlags::empty())?;
     Ok(ours.into())
 }
 
@@ -86,7 +87,7 @@ pub(super) fn main(socket: &Path) -> ExitCode {
         };
         let Some(back) = back else { continue };
         // Whoever asked may be gone.
-        let _ = match UnixStream::connect(socket) {
+        let _ = match dial::reach(socket, dial::PATIENCE) {
             Ok(connection) => dial::send(back.as_fd(), &[0], Some(connection.as_fd())),
             Err(error) => {
                 let number = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());

@@ -65,14 +65,9 @@ impl<'t> Keys<'t> {
 
     fn byte(&mut self, limit: Option<Duration>) -> io::Result<Option<u8>> {
         if self.pending.is_empty() {
-            loop {
-                let [ready] = wait([self.terminal.input()], limit)?;
-                if ready {
-                    break;
-                }
-                if limit.is_some() {
-                    return Ok(None);
-                }
+            let [ready] = wait([self.terminal.input()], limit)?;
+            if !ready {
+                return Ok(None);
             }
             let mut chunk = [0; 256];
             let length = rustix::io::read(self.terminal.input(), &mut chunk)?;
@@ -87,6 +82,11 @@ impl<'t> Keys<'t> {
         let mut parameters = Vec::new();
         loop {
             match self.byte(Some(REST))? {
+                // The Linux console's F1 to F5: one more letter belongs to it.
+                Some(b'[') if kind == b'[' && parameters.is_empty() => {
+                    self.byte(Some(REST))?;
+                    return Ok(Key::Other);
+                }
                 Some(byte @ 0x20..=0x3f) if kind == b'[' && parameters.len() < 16 => {
                     parameters.push(byte);
                 }

@@ -8,12 +8,11 @@
 
 use std::env;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::fstat;
@@ -22,11 +21,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{OptionalActions, tcsetattr};
 
 use super::child::Interrupts;
-use super::own::{self, Refusal};
+use super::own::Daemon;
 use super::past;
 use super::prompt::{Line, plain};
 use super::terminal::{Manner, Terminal, write};
-use crate::dial;
+use crate::dial::{self, Left};
 use crate::protocol::{Seat, SeatRequest};
 
 /// How often the guard looks.
@@ -39,42 +38,43 @@ pub(crate) struct Watched {
     pub(crate) holds: Arc<AtomicBool>,
     /// The process that runs; 0 if there is none.
     pub(crate) child: Arc<AtomicI32>,
+    /// Seconds that nobody may touch a key; 0: any number.
+    idle: Arc<AtomicU32>,
 }
 
 /// The lock.
 #[derive(Debug)]
 pub(crate) struct Lock {
     pub(crate) watched: Watched,
-    /// What the daemon has said once it could be asked.
+    /// What the daemon has said when it could be asked last.
     seat: Option<Seat>,
-    /// The descriptor of the kept lines, for a shell that begins anew.
-    past: Option<OwnedFd>,
+    /// The kept lines, for a shell that begins anew.
+    past: Option<Left>,
     /// The guard watches.
     guarded: bool,
 }
 
 impl Lock {
     /// Open until the daemon can be asked.
-    pub(crate) fn new(past: Option<OwnedFd>) -> Self {
-        Self { watched: Watched::default(), seat: None, past, guarded: false }
+    pub(crate) const fn new(watched: Watched, past: Option<Left>) -> Self {
+        Self { watched, seat: None, past, guarded: false }
     }
 
-    /// Makes sure that whoever sits here may; `false` if the terminal is gone. While the daemon cannot be
-    /// asked nobody is known ([`Lock::knows`]).
+    /// Makes sure that whoever sits here may; `false` if the terminal is gone. Whoever was let in before
+    /// the password was set, or another one was, is asked for it. While the daemon cannot be asked nobody
+    /// new is known ([`Lock::knows`]).
     pub(crate) fn check(
         &mut self,
-        socket: &Path,
+        daemon: &Daemon,
         terminal: &Terminal,
-        interrupts: &mut Interrupts,
+        interrupts: &Interrupts,
     ) -> io::Result<bool> {
-        if self.seat.is_some() {
-            return Ok(true);
-        }
-        let Ok(seat) = own::seat(socket) else { return Ok(true) };
-        if seat.password && !unlock(socket, terminal, interrupts)? {
+        let Ok(seat) = daemon.seat() else { return Ok(true) };
+        let trusted = self.seat.as_ref().is_some_and(|known| known.version == seat.version);
+        if seat.password && !trusted && !unlock(daemon, terminal, interrupts)? {
             return Ok(false);
         }
-        self.renew(socket, terminal)?;
+        self.learn(seat, terminal)?;
         Ok(true)
     }
 
@@ -84,18 +84,19 @@ impl Lock {
     }
 
     /// Learns what was just changed; whoever changed it may stay.
-    pub(crate) fn renew(&mut self, socket: &Path, terminal: &Terminal) -> io::Result<()> {
-        let Ok(seat) = own::seat(socket) else { return Ok(()) };
-        self.seat = Some(seat);
-        if seat.password && seat.idle > 0 && !self.guarded {
-            self.guarded = self.guard(terminal, Duration::from_secs(seat.idle.into()))?;
-        }
-        Ok(())
+    pub(crate) fn renew(&mut self, daemon: &Daemon, terminal: &Terminal) -> io::Result<()> {
+        daemon.seat().map_or(Ok(()), |seat| self.learn(seat, terminal))
     }
 
-    /// Whether a password is asked for.
-    pub(crate) fn has_password(socket: &Path) -> bool {
-        own::seat(socket).is_ok_and(|seat| seat.password)
+    fn learn(&mut self, seat: Seat, terminal: &Terminal) -> io::Result<()> {
+        let idle = if seat.password { seat.idle } else { 0 };
+        self.watched.idle.store(idle, Ordering::Release);
+        self.seat = Some(seat);
+        if idle > 0 && !self.guarded {
+            self.guard(terminal)?;
+            self.guarded = true;
+        }
+        Ok(())
     }
 
     /// Forgets who sits here.
@@ -105,18 +106,18 @@ impl Lock {
 
     /// How long nobody may touch a key.
     pub(crate) fn idle(&self) -> Option<Duration> {
-        let seat = self.seat.filter(|seat| seat.password && seat.idle > 0)?;
-        Some(Duration::from_secs(seat.idle.into()))
+        let idle = self.watched.idle.load(Ordering::Acquire);
+        (idle > 0).then(|| Duration::from_secs(idle.into()))
     }
 
     /// Starts the guard.
-    fn guard(&self, terminal: &Terminal, idle: Duration) -> io::Result<bool> {
+    fn guard(&mut self, terminal: &Terminal) -> io::Result<()> {
         let input = terminal.input().try_clone_to_owned()?;
-        let past = self.past.as_ref().map(OwnedFd::try_clone).transpose()?;
+        let past = self.past.take();
         let (watched, manner, before) =
             (self.watched.clone(), terminal.manner, terminal.settings());
         let watch = move || {
-            wait_until_idle(&input, idle, &watched.holds);
+            wait_until_idle(&input, &watched);
             let child = watched.child.load(Ordering::Acquire);
             if let Some(pid) = Pid::from_raw(child).filter(|_| child > 0) {
                 let _ = kill_process(pid, Signal::KILL);
@@ -130,47 +131,48 @@ impl Lock {
             std::process::exit(1);
         };
         std::thread::Builder::new().name("weir-guard".into()).spawn(watch)?;
-        Ok(true)
+        Ok(())
     }
 }
 
 /// Returns when nothing was read from a terminal for a time. The kernel says when it last was, to eight
-/// seconds.
-fn wait_until_idle(input: &OwnedFd, idle: Duration, holds: &AtomicBool) {
+/// seconds (`tty_update_time`).
+fn wait_until_idle(input: &OwnedFd, watched: &Watched) {
     let touched = || fstat(input).map(|found| found.st_atime).unwrap_or_default();
     let (mut last, mut since) = (touched(), Instant::now());
     loop {
         std::thread::sleep(ROUND);
         let now = touched();
-        if now != last || holds.load(Ordering::Acquire) {
+        let idle = watched.idle.load(Ordering::Acquire);
+        if now != last || idle == 0 || watched.holds.load(Ordering::Acquire) {
             (last, since) = (now, Instant::now());
         }
-        if since.elapsed() >= idle {
+        if idle > 0 && since.elapsed() >= Duration::from_secs(idle.into()) {
             return;
         }
     }
 }
 
 /// Replaces this process by a shell that has just begun.
-fn begin_anew(past: Option<&OwnedFd>) -> io::Error {
+fn begin_anew(past: Option<&Left>) -> io::Error {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("weir").args(env::args_os().skip(1));
     if let Some(number) = dial::number() {
         command.env(dial::KEEPER, number.to_string());
     }
-    if let Some(past) = past
-        && fcntl_setfd(past.as_fd(), FdFlags::empty()).is_ok()
+    if let Some(Left { descriptor, number }) = past
+        && (descriptor.as_raw_fd() != *number || fcntl_setfd(descriptor, FdFlags::empty()).is_ok())
     {
-        command.env(past::KEPT, std::os::fd::AsRawFd::as_raw_fd(past).to_string());
+        command.env(past::KEPT, number.to_string());
     }
     command.exec()
 }
 
 /// Asks for the password until it is right; `false` if the terminal is gone.
 pub(crate) fn unlock(
-    socket: &Path,
+    daemon: &Daemon,
     terminal: &Terminal,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
 ) -> io::Result<bool> {
     loop {
         let password = match read(terminal, interrupts, "Password: ")? {
@@ -179,7 +181,7 @@ pub(crate) fn unlock(
             Line::End => return Ok(false),
         };
         let request = SeatRequest::Login { password };
-        match own::password(socket, request) {
+        match daemon.password(request) {
             Ok(()) => return Ok(true),
             Err(text) => write(&format!("{text}\r\n"))?,
         }
@@ -188,14 +190,13 @@ pub(crate) fn unlock(
 
 /// Changes the password.
 pub(crate) fn change(
-    socket: &Path,
+    daemon: &Daemon,
     terminal: &Terminal,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
 ) -> io::Result<Result<(), String>> {
-    let seat = match own::seat(socket) {
+    let seat = match daemon.seat() {
         Ok(seat) => seat,
-        Err(Refusal::Other(text)) => return Ok(Err(text)),
-        Err(Refusal::Faults(found)) => return Ok(Err(found.to_string())),
+        Err(refusal) => return Ok(Err(refusal.to_string())),
     };
     let nothing = || Ok(Err("the password was not changed".into()));
     let old = if seat.password {
@@ -214,15 +215,11 @@ pub(crate) fn change(
         return Ok(Err("they differ: the password was not changed".into()));
     }
     let request = SeatRequest::Change { old, new };
-    Ok(own::password(socket, request))
+    Ok(daemon.password(request))
 }
 
 /// Reads a password; `None` if it is given up.
-fn ask(
-    terminal: &Terminal,
-    interrupts: &mut Interrupts,
-    prompt: &str,
-) -> io::Result<Option<String>> {
+fn ask(terminal: &Terminal, interrupts: &Interrupts, prompt: &str) -> io::Result<Option<String>> {
     Ok(match read(terminal, interrupts, prompt)? {
         Line::Typed(text) => Some(text),
         Line::Cancelled | Line::End => None,
@@ -230,7 +227,7 @@ fn ask(
 }
 
 /// Reads a line without showing it.
-fn read(terminal: &Terminal, interrupts: &mut Interrupts, prompt: &str) -> io::Result<Line> {
+fn read(terminal: &Terminal, interrupts: &Interrupts, prompt: &str) -> io::Result<Line> {
     let silent = terminal.silent();
     let line = plain(terminal, interrupts, prompt);
     drop(silent);

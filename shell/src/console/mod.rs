@@ -21,9 +21,11 @@ mod pager;
 mod past;
 mod pattern;
 mod prompt;
+mod question;
 mod resolve;
 mod seen;
 mod session;
+mod spool;
 mod terminal;
 mod tree;
 mod words;
@@ -37,6 +39,7 @@ use std::process::ExitCode;
 use self::options::{Options, Wish};
 use self::past::Past;
 use self::session::Session;
+pub(crate) use self::terminal::wait;
 
 /// Runs the shell; `arguments` are those behind `weir shell`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -62,7 +65,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(options: Options) -> io::Result<ExitCode> {
-    let terminal = if options.command.is_empty() { terminal::Terminal::find() } else { None };
+    let terminal = if options.command.is_empty() { terminal::Terminal::find()? } else { None };
     // Opened with the rights of whoever has started the shell, the last thing that is.
     let (past, complaint) = match terminal.as_ref().and(history_file(&options)) {
         None => (Past::default(), None),

@@ -55,6 +55,15 @@ impl<'t> Pager<'t> {
         }
     }
 
+    /// Shows a text.
+    pub(crate) fn show(terminal: &'t Terminal, text: &str) -> io::Result<()> {
+        let mut pager = Self::new(terminal, true);
+        if pager.feed(text.as_bytes())? == Flow::More {
+            pager.finish()?;
+        }
+        Ok(())
+    }
+
     /// Takes some output.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> io::Result<Flow> {
         let mut rest = bytes;
@@ -80,7 +89,8 @@ impl<'t> Pager<'t> {
 
     fn line(&mut self) -> io::Result<Flow> {
         let bytes = std::mem::take(&mut self.begun);
-        let (text, width) = printable(&String::from_utf8_lossy(&bytes));
+        let bytes = bytes.strip_suffix(b"\r").unwrap_or(&bytes);
+        let (text, width) = printable(&String::from_utf8_lossy(bytes));
         if let Some(sought) = &self.sought {
             if !text.contains(sought) {
                 return Ok(Flow::More);
@@ -196,7 +206,7 @@ impl<'t> Pager<'t> {
     }
 }
 
-/// A line without control characters, its tabs as blanks, and how many columns it takes.
+/// A line with a mark for what cannot be shown, its tabs as blanks, and how many columns it takes.
 pub(crate) fn printable(line: &str) -> (String, usize) {
     let mut text = String::with_capacity(line.len());
     let mut width = 0;
@@ -205,10 +215,11 @@ pub(crate) fn printable(line: &str) -> (String, usize) {
             let blanks = 8 - width % 8;
             text.extend(std::iter::repeat_n(' ', blanks));
             width += blanks;
-        } else if let Some(columns) = letter.width().filter(|_| !letter.is_control()) {
-            text.push(letter);
-            width += columns;
+            continue;
         }
+        let columns = letter.width().filter(|_| !letter.is_control());
+        text.push(if columns.is_some() { letter } else { '?' });
+        width += columns.unwrap_or(1);
     }
     (text, width)
 }
@@ -219,7 +230,7 @@ mod tests {
 
     #[test]
     fn nothing_that_is_shown_can_command_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\x07\u{9b}c\r"), ("a[2Jbc".into(), 6));
+        assert_eq!(printable("a\x1b[2Jb\x07\u{9b}c"), ("a?[2Jb??c".into(), 9));
         assert_eq!(printable("ab\tc"), ("ab      c".into(), 9));
         assert_eq!(printable("日本").1, 4);
     }

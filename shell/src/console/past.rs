@@ -2,11 +2,12 @@
 //!
 //! Only what was understood as a command is written to the file: a password that was typed at the
 //! wrong moment is not. A line that begins with a blank is not kept either. The file belongs to
-//! whoever started the shell, nobody else can read it, and it holds [`MOST`] lines at most.
+//! whoever started the shell, nobody else can read it, and it holds at most twice [`MOST`] lines: then,
+//! and when a shell begins, the newest [`MOST`] are left.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use rustix::fs::OFlags;
 
 use crate::dial;
 
-/// Lines that are kept.
+/// Lines that are kept, of those in the file.
 pub(crate) const MOST: usize = 500;
 
 /// Longest line that is kept, in bytes.
@@ -30,6 +31,8 @@ pub(crate) struct Past {
     file: Option<File>,
     /// In the file.
     written: usize,
+    /// The number by which a shell before us has left it.
+    left: Option<i32>,
 }
 
 /// The environment variable that names the descriptor of a file that is open already.
@@ -41,16 +44,25 @@ impl Past {
     /// # Errors
     /// When it cannot be read.
     pub(crate) fn inherited() -> io::Result<Option<Self>> {
-        let Some(file) = dial::inherited(KEPT) else { return Ok(None) };
-        Self::read(file.into()).map(Some)
+        let Some(dial::Left { descriptor, number }) = dial::inherited(KEPT) else {
+            return Ok(None);
+        };
+        let past = Self::read(descriptor.into())?;
+        Ok(Some(Self { left: Some(number), ..past }))
     }
 
-    /// Another descriptor of the file.
+    /// The file for a shell that begins anew.
     ///
     /// # Errors
-    /// When there are too many.
-    pub(crate) fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
-        self.file.as_ref().map(|file| file.try_clone().map(Into::into)).transpose()
+    /// When there are too many descriptors.
+    pub(crate) fn legacy(&self) -> io::Result<Option<dial::Left>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let descriptor = OwnedFd::from(file.try_clone()?);
+        if let Some(number) = self.left {
+            return Ok(Some(dial::Left { descriptor, number }));
+        }
+        let number = descriptor.as_raw_fd();
+        Ok(Some(dial::Left { descriptor, number }))
     }
 
     /// Opens the file, or makes it, and reads what is in it.
@@ -88,7 +100,7 @@ impl Past {
         let text = String::from_utf8_lossy(&bytes);
         let clean = |line: &&str| !line.is_empty() && !line.chars().any(char::is_control);
         let lines: Vec<_> = text.lines().filter(clean).map(str::to_owned).collect();
-        let mut past = Self { written: lines.len(), lines, file: Some(file) };
+        let mut past = Self { written: lines.len(), lines, file: Some(file), left: None };
         if past.lines.len() > MOST || length > FILE {
             past.rewrite()?;
         }

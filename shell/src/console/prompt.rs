@@ -77,7 +77,7 @@ impl Edited {
 /// Reads a line of a terminal without a cursor: the kernel's line editing is all there is.
 pub(crate) fn plain(
     terminal: &Terminal,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
     prompt: &str,
 ) -> io::Result<Line> {
     interrupts.take();

@@ -108,6 +108,8 @@ pub(crate) struct Walk {
     alive: Vec<Alive>,
     /// The last word may be several.
     unclear: Option<Mistake>,
+    /// The first word that may have been several when it was taken.
+    vague: Option<Mistake>,
 }
 
 impl Walk {
@@ -120,7 +122,7 @@ impl Walk {
             repeats: false,
             arguments: Vec::new(),
         });
-        Self { alive: alive.collect(), unclear: None }
+        Self { alive: alive.collect(), unclear: None, vague: None }
     }
 
     /// What could come next, each once, in the order of the tree.
@@ -148,6 +150,7 @@ impl Walk {
             }
             _ => None,
         };
+        self.vague = self.vague.take().or_else(|| self.unclear.clone());
         let alive = std::mem::take(&mut self.alive).into_iter();
         self.alive = alive.filter_map(|pattern| pattern.taking(word, &chosen)).collect();
         Ok(())
@@ -206,7 +209,11 @@ impl Walk {
         self.alive.retain(Alive::is_complete);
         let mut complete = self.alive.into_iter();
         match (complete.next(), complete.next()) {
-            (Some(Alive { entry, arguments, .. }), None) => Ok(Resolved { entry, arguments }),
+            (Some(Alive { entry, arguments, .. }), None) => match self.vague {
+                // What changes something is never guessed.
+                Some(mistake) if !entry.is_listing() => Err(mistake),
+                _ => Ok(Resolved { entry, arguments }),
+            },
             (None, _) => Err(Mistake::Incomplete { expected }),
             (Some(one), Some(other)) => {
                 Err(Mistake::Several { among: [one.entry.pattern, other.entry.pattern] })

@@ -1,6 +1,6 @@
 //! One sitting at the console: lines in, commands done.
 
-use std::io::{self, BufReader, Stdin};
+use std::io::{self, BufReader, Stdin, Write};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use super::act;
@@ -8,17 +8,18 @@ use super::child::{self, Interrupts, Starter};
 use super::complete::Assistant;
 use super::desk;
 use super::help;
-use super::lock::{self, Lock};
-use super::pager::{Flow, Pager};
+use super::lock::{self, Lock, Watched};
+use super::own::{Daemon, Refusal};
+use super::pager::Pager;
 use super::past::Past;
 use super::prompt::{self, Edited, Line};
+use super::question;
 use super::resolve::{Resolved, resolve};
 use super::seen::Seen;
 use super::terminal::{Manner, Terminal, write};
 use super::tree::{Action, Own, Tree};
-use super::words;
+use super::words::{Typed, Unclosed};
 use crate::options;
-use crate::protocol::Files;
 
 /// Names that a line of pfctl's flags may begin with.
 const PFCTL: [&str; 3] = ["pfctl", "weirctl", "ctl"];
@@ -44,6 +45,7 @@ pub(super) enum Done {
 /// The shell at work.
 pub(super) struct Session {
     starter: Starter,
+    daemon: Daemon,
     past: Past,
     console: Option<Console>,
 }
@@ -64,20 +66,23 @@ impl Session {
         terminal: Option<Terminal>,
         past: Past,
     ) -> io::Result<Self> {
+        let mut interrupt = None;
         let console = match terminal {
             None => None,
             Some(terminal) => {
                 let interrupts = Interrupts::catch()?;
+                interrupt = Some(interrupts.descriptor().try_clone_to_owned()?);
                 let seen = Seen::new(&starter.socket);
                 let edited = match terminal.manner {
                     Manner::Dumb => None,
                     manner => Some(Edited::new(Assistant { seen, manner }, past.lines())?),
                 };
-                let lock = Lock::new(past.descriptor()?);
+                let lock = Lock::new(Watched::default(), past.legacy()?);
                 Some(Console { terminal, interrupts, edited, lock })
             }
         };
-        Ok(Self { starter, past, console })
+        let daemon = Daemon::new(&starter.socket, interrupt);
+        Ok(Self { starter, daemon, past, console })
     }
 
     /// Does what lines say until there are no more.
@@ -87,14 +92,14 @@ impl Session {
 
     /// Does one command.
     pub(super) fn once(&mut self, words: &[String]) -> io::Result<ExitCode> {
-        Ok(match self.act(words)? {
+        Ok(match self.act(&Typed::given(words))? {
             Done::Well | Done::Exit => ExitCode::SUCCESS,
             Done::Badly(status) => ExitCode::from(status),
         })
     }
 
     fn converse(&mut self) -> io::Result<ExitCode> {
-        self.say("weir. `help` lists the commands.");
+        write("weir. `help` lists the commands.\n")?;
         loop {
             if !self.may_go_on()? {
                 return Ok(ExitCode::SUCCESS);
@@ -104,30 +109,32 @@ impl Session {
                 Line::Cancelled => continue,
                 Line::End => return Ok(ExitCode::SUCCESS),
             };
-            let Ok(words) = words::split(&line) else {
+            let Ok(typed) = Typed::read(&line) else {
                 complain(UNCLOSED);
                 continue;
             };
-            let words: Vec<_> = words.into_iter().map(|word| word.text).collect();
-            if words.is_empty() {
+            if typed.words.is_empty() {
                 continue;
             }
-            // The daemon may have come back meanwhile.
+            // The daemon may have come back meanwhile, or the password is another.
             if !self.may_go_on()? {
                 return Ok(ExitCode::SUCCESS);
             }
-            if is_understood(&words)
+            if is_understood(&typed.words)
                 && self.past.keep(&line)
                 && let Some(Console { edited: Some(edited), .. }) = &mut self.console
             {
                 edited.keep(&line);
             }
-            if !self.is_open_to(&words) {
+            if !self.is_open_to(&typed.words) {
                 complain(UNKNOWN);
                 continue;
             }
-            if self.act(&words)? == Done::Exit {
-                return Ok(ExitCode::SUCCESS);
+            match self.act(&typed) {
+                Ok(Done::Exit) => return Ok(ExitCode::SUCCESS),
+                Ok(_) => {}
+                // One command: the next may do better. If the terminal is gone, no line comes.
+                Err(error) => complain(&error.to_string()),
             }
         }
     }
@@ -145,7 +152,8 @@ impl Session {
         let Some(Console { terminal, interrupts, lock, .. }) = &mut self.console else {
             return Ok(true);
         };
-        lock.check(&self.starter.socket, terminal, interrupts)
+        interrupts.take();
+        lock.check(&self.daemon, terminal, interrupts)
     }
 
     fn read_line(&mut self) -> io::Result<Line> {
@@ -153,7 +161,7 @@ impl Session {
         console.terminal.settle();
         match &mut console.edited {
             Some(edited) => edited.read(),
-            None => prompt::plain(&console.terminal, &mut console.interrupts, "weir> "),
+            None => prompt::plain(&console.terminal, &console.interrupts, "weir> "),
         }
     }
 
@@ -165,27 +173,25 @@ impl Session {
             let Line::Typed(line) = prompt::scripted(&mut input)? else {
                 return Ok(ExitCode::SUCCESS);
             };
-            let failed = match words::split(&line) {
-                Err(words::Unclosed) => {
+            let failed = match Typed::read(&line) {
+                Err(Unclosed) => {
                     complain(UNCLOSED);
                     2
                 }
-                Ok(words) if words.is_empty() => continue,
-                Ok(words) => {
-                    let words: Vec<_> = words.into_iter().map(|word| word.text).collect();
-                    match self.act(&words)? {
-                        Done::Well => continue,
-                        Done::Exit => return Ok(ExitCode::SUCCESS),
-                        Done::Badly(status) => status,
-                    }
-                }
+                Ok(typed) if typed.words.is_empty() => continue,
+                Ok(typed) => match self.act(&typed)? {
+                    Done::Well => continue,
+                    Done::Exit => return Ok(ExitCode::SUCCESS),
+                    Done::Badly(status) => status,
+                },
             };
             complain(&format!("stopped at line {number}: {}", line.trim().escape_debug()));
             return Ok(ExitCode::from(failed));
         }
     }
 
-    fn act(&mut self, words: &[String]) -> io::Result<Done> {
+    fn act(&mut self, typed: &Typed) -> io::Result<Done> {
+        let words = &*typed.words;
         if let Some(flags) = flags(words) {
             return self.control(flags);
         }
@@ -195,7 +201,7 @@ impl Session {
             return self.tell(help::next(before).map_err(|mistake| mistake.to_string()));
         }
         match resolve(Tree::get(), words.iter().map(String::as_str)) {
-            Ok(found) => self.carry_out(&found),
+            Ok(found) => self.carry_out(&found, typed),
             Err(mistake) => {
                 complain(&mistake.to_string());
                 Ok(Done::Badly(2))
@@ -205,6 +211,10 @@ impl Session {
 
     /// pfctl's flags.
     fn control(&mut self, flags: &[String]) -> io::Result<Done> {
+        if flags.iter().any(|flag| flag.starts_with("--socket")) {
+            complain("this shell speaks to one daemon: the one that its own --socket names");
+            return Ok(Done::Badly(2));
+        }
         match options::Options::parse(flags.iter().map(Into::into)) {
             Ok(options) if options.file.as_deref() == Some("-".as_ref()) => {
                 complain("there is no standard input to read: name a file");
@@ -213,44 +223,41 @@ impl Session {
             _ => {
                 let socket = ["ctl".into(), "--socket".into(), self.socket()];
                 let words = [&socket[..], flags].concat();
-                self.run(&words, true, 1)
+                self.run_meant(&words, true, 1)
             }
         }
+    }
+
+    /// As [`Session::run`], if it is what the person means.
+    fn run_meant(&mut self, words: &[String], stops: bool, failing: i32) -> io::Result<Done> {
+        let flags = words.split_first().filter(|(first, _)| *first == "ctl");
+        let options =
+            flags.and_then(|(_, flags)| options::Options::parse(flags.iter().map(Into::into)).ok());
+        if let Some(question) = options.as_ref().and_then(question::before) {
+            if !self.confirms(question)? {
+                return Ok(Done::Badly(1));
+            }
+            // The daemon may have come back while the question stood there.
+            if !self.may_go_on()? {
+                return Ok(Done::Exit);
+            }
+        }
+        self.run(words, stops, failing)
     }
 
     fn socket(&self) -> String {
         self.starter.socket.display().to_string()
     }
 
-    fn carry_out(&mut self, found: &Resolved) -> io::Result<Done> {
+    fn carry_out(&mut self, found: &Resolved, typed: &Typed) -> io::Result<Done> {
         let (line, stops, failing) = match found.entry.action {
             Action::Run(line) => (line, true, 1),
             Action::Answer(line, most) => (line, true, most + 1),
             Action::Follow(line) => (line, false, 1),
-            Action::Sure(question, line) => {
-                if !self.confirms(question)? {
-                    return Ok(Done::Badly(1));
-                }
-                // The daemon may have come back while the question stood there.
-                if !self.may_go_on()? {
-                    return Ok(Done::Exit);
-                }
-                (line, true, 1)
-            }
-            Action::Own(own) => return self.do_own(own, found),
+            Action::Own(own) => return self.do_own(own, found, typed),
         };
-        let socket = &self.starter.socket;
-        let words = act::arguments(line, &self.socket(), found, |name| match name {
-            "rules" => desk::path(socket, Files::Rules),
-            _ => desk::path(socket, Files::Settings),
-        });
-        match words {
-            Ok(words) => self.run(&words, stops, failing),
-            Err(text) => {
-                complain(&text);
-                Ok(Done::Badly(1))
-            }
-        }
+        let words = act::arguments(line, &self.socket(), found);
+        self.run_meant(&words, stops, failing)
     }
 
     /// Runs a subcommand, its output shown by the pager, which `stops` at each page or not. It fails
@@ -267,20 +274,22 @@ impl Session {
         Ok(judge(status, failing))
     }
 
-    fn do_own(&mut self, own: Own, found: &Resolved) -> io::Result<Done> {
+    fn do_own(&mut self, own: Own, found: &Resolved, typed: &Typed) -> io::Result<Done> {
         match own {
             Own::Exit => Ok(Done::Exit),
             Own::EditRules => self.edit_rules(),
-            Own::ShowSettings => self.tell(desk::settings(&self.starter.socket)),
+            Own::Load => Ok(self.load()),
+            Own::ShowSettings => self.tell(desk::settings(&self.daemon)),
             Own::Set => {
-                let value = found.all("VALUE").collect::<Vec<_>>().join(" ");
-                self.set(found, "KEY", Some(value))
+                // As it was typed: quotation marks are part of it.
+                let value = typed.rest(typed.words.len() - found.all("VALUE").count());
+                self.set(found, Some(value.to_owned()))
             }
             Own::SetPort(key) => {
                 let nic = found.all("NIC").next().map(|name| format!("{name:?}"));
-                self.tell(desk::set(&self.starter.socket, key, nic).map(str::to_owned))
+                self.tell(desk::set(&self.daemon, key, nic).map(str::to_owned))
             }
-            Own::Unset => self.set(found, "KEY", None),
+            Own::Unset => self.set(found, None),
             Own::Password => self.change_password(),
             Own::Lock => self.lock(),
             Own::Refuse => {
@@ -297,9 +306,25 @@ impl Session {
         }
     }
 
-    fn set(&self, found: &Resolved, name: &str, value: Option<String>) -> io::Result<Done> {
-        let key = found.all(name).next().unwrap_or_default();
-        self.tell(desk::set(&self.starter.socket, key, value).map(str::to_owned))
+    fn set(&self, found: &Resolved, value: Option<String>) -> io::Result<Done> {
+        let key = found.all("KEY").next().unwrap_or_default();
+        self.tell(desk::set(&self.daemon, key, value).map(str::to_owned))
+    }
+
+    fn load(&self) -> Done {
+        match self.daemon.load_rules() {
+            Ok((warnings, note)) => {
+                for line in warnings.to_string().lines().chain(note.as_deref()) {
+                    remark(line);
+                }
+                Done::Well
+            }
+            Err(Refusal::Faults(found)) => {
+                found.to_string().lines().for_each(remark);
+                Done::Badly(1)
+            }
+            Err(Refusal::Other(text)) => finish(Err(text)),
+        }
     }
 
     fn edit_rules(&mut self) -> io::Result<Done> {
@@ -307,18 +332,18 @@ impl Session {
             return Ok(needs_terminal());
         };
         let guard = (&*lock.watched.holds, lock.idle());
-        Ok(finish(desk::edit_rules(&self.starter.socket, terminal, interrupts, guard)?))
+        Ok(finish(desk::edit_rules(&self.daemon, terminal, interrupts, guard)?))
     }
 
     fn change_password(&mut self) -> io::Result<Done> {
         let Some(Console { terminal, interrupts, lock, .. }) = &mut self.console else {
             return Ok(needs_terminal());
         };
-        let changed = lock::change(&self.starter.socket, terminal, interrupts)?;
+        let changed = lock::change(&self.daemon, terminal, interrupts)?;
         if changed.is_ok() {
             // The guard must learn of it.
-            lock.renew(&self.starter.socket, terminal)?;
-            println!("changed");
+            lock.renew(&self.daemon, terminal)?;
+            write("changed\n")?;
         }
         Ok(finish(changed))
     }
@@ -327,14 +352,23 @@ impl Session {
         let Some(Console { terminal, interrupts, lock, .. }) = &mut self.console else {
             return Ok(needs_terminal());
         };
-        if !Lock::has_password(&self.starter.socket) {
-            return Ok(finish(Err("there is no password; `password` sets one".into())));
+        match self.daemon.seat() {
+            Ok(seat) if !seat.password => {
+                return Ok(finish(Err("there is no password; `password` sets one".into())));
+            }
+            // Locked all the same: nobody is known until it can be asked.
+            Err(refusal) => {
+                lock.close();
+                complain(&refusal.to_string());
+                return Ok(finish(Err(UNKNOWN.into())));
+            }
+            Ok(_) => {}
         }
         if terminal.manner != Manner::Dumb {
             write("\x1b[H\x1b[2J")?;
         }
         lock.close();
-        let open = lock.check(&self.starter.socket, terminal, interrupts)?;
+        let open = lock.check(&self.daemon, terminal, interrupts)?;
         Ok(if open { Done::Well } else { Done::Exit })
     }
 
@@ -348,13 +382,8 @@ impl Session {
             }
         };
         match &self.console {
-            None => print!("{text}"),
-            Some(console) => {
-                let mut pager = Pager::new(&console.terminal, true);
-                if pager.feed(text.as_bytes())? == Flow::More {
-                    pager.finish()?;
-                }
-            }
+            None => write(&text)?,
+            Some(console) => Pager::show(&console.terminal, &text)?,
         }
         Ok(Done::Well)
     }
@@ -370,17 +399,17 @@ impl Session {
             matches!(answer, Line::Typed(text) if matches!(&*text.trim().to_lowercase(), "y" | "yes")),
         )
     }
-
-    fn say(&self, text: &str) {
-        if self.console.is_some() {
-            println!("{text}");
-        }
-    }
 }
 
 /// Says what is wrong.
 pub(super) fn complain(text: &str) {
-    eprintln!("weir shell: {text}");
+    remark(&format!("weir shell: {text}"));
+}
+
+/// Says something that is no listing.
+fn remark(text: &str) {
+    // Where it cannot be said nobody sits.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Whether words are a command, and so no password that was typed at the wrong moment.

@@ -4,10 +4,12 @@
 use std::env;
 use std::io::{self, Stdin, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{
-    OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, isatty,
+    tcgetattr, tcgetwinsize, tcsetattr,
 };
 
 /// What may be written to the terminal.
@@ -49,20 +51,34 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// `None` where standard input or output is none.
-    pub(crate) fn find() -> Option<Self> {
+    /// `None` where standard input is none.
+    ///
+    /// # Errors
+    /// When only standard output is none: what is typed is no script then.
+    pub(crate) fn find() -> io::Result<Option<Self>> {
         let stdin = io::stdin();
-        if !isatty(&stdin) || !isatty(io::stdout()) {
-            return None;
+        if !isatty(&stdin) {
+            return Ok(None);
         }
-        let before = tcgetattr(&stdin).ok()?;
+        if !isatty(io::stdout()) {
+            return Err(io::Error::other(
+                "commands are typed at a terminal, but what they show goes elsewhere: name one \
+                 command, as in `weir shell show states`",
+            ));
+        }
+        let before = tcgetattr(&stdin)?;
         let mut calm = before.clone();
+        // Whatever a program before us has left behind.
+        calm.input_modes.insert(InputModes::ICRNL);
+        calm.output_modes.insert(OutputModes::OPOST | OutputModes::ONLCR);
+        calm.local_modes
+            .insert(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN);
         calm.special_codes[SpecialCodeIndex::VSUSP] = 0;
         calm.special_codes[SpecialCodeIndex::VQUIT] = 0;
         let manner = Manner::of(env::var("TERM").ok().as_deref());
         let found = Self { manner, before, calm, stdin };
         found.settle();
-        Some(found)
+        Ok(Some(found))
     }
 
     /// Columns and rows.
@@ -142,14 +158,19 @@ pub(crate) fn write(text: &str) -> io::Result<()> {
 /// waits for ever.
 pub(crate) fn wait<const N: usize>(
     on: [BorrowedFd<'_>; N],
-    limit: Option<std::time::Duration>,
+    limit: Option<Duration>,
 ) -> io::Result<[bool; N]> {
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let mut polled = on.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
-    match poll(&mut polled, limit.as_ref()) {
-        Ok(_) => Ok(polled.map(|fd| !fd.revents().is_empty())),
-        Err(rustix::io::Errno::INTR) => Ok([false; N]),
-        Err(error) => Err(error.into()),
+    loop {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut polled, left.as_ref()) {
+            Ok(_) => return Ok(polled.map(|fd| !fd.revents().is_empty())),
+            // A signal is nobody's key, and no time has passed by it.
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

@@ -18,10 +18,18 @@ pub(crate) struct Entry {
     pub(crate) action: Action,
 }
 
+impl Entry {
+    /// It shows something and changes nothing.
+    pub(crate) fn is_listing(&self) -> bool {
+        let first = self.pattern.split(' ').next().unwrap_or_default();
+        matches!(first, "show" | "help" | "check" | "diff" | "explain" | "log")
+    }
+}
+
 /// How a command is done.
 ///
 /// The texts are command lines of `weir`; `@` stands for `--socket` with the daemon's, `$NAME` for an
-/// argument, `%rules` for the daemon's rule file and `%settings` for its settings file.
+/// argument. What flags of `weir ctl` few mean is asked about first ([`super::question`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// A subcommand of `weir`, its output a page at a time.
@@ -30,8 +38,6 @@ pub(crate) enum Action {
     Answer(&'static str, i32),
     /// A subcommand that shows what happens until it is stopped.
     Follow(&'static str),
-    /// As `Run`, when the question is answered with yes.
-    Sure(&'static str, &'static str),
     /// Something that the shell does itself.
     Own(Own),
 }
@@ -45,6 +51,8 @@ pub(crate) enum Own {
     Exit,
     /// Edits the rule file.
     EditRules,
+    /// Puts it in force.
+    Load,
     /// Shows the settings file.
     ShowSettings,
     /// Changes a key of it.
@@ -61,10 +69,7 @@ pub(crate) enum Own {
     Refuse,
 }
 
-use Action::{Answer, Follow, Run, Sure};
-
-/// What is asked before everything is blocked.
-const BLOCKS: &str = "Without rules EVERYTHING IS BLOCKED that no state lets pass.";
+use Action::{Answer, Follow, Run};
 
 const fn entry(
     pattern: &'static str,
@@ -232,12 +237,7 @@ const COMMANDS: &[Entry] = &[
         "kill source 192.0.2.7",
         Run("ctl @ -K $FROM"),
     ),
-    entry(
-        "flush states",
-        "remove all states",
-        "flush states",
-        Sure("All connections are cut.", "ctl @ -F states"),
-    ),
+    entry("flush states", "remove all states", "flush states", Run("ctl @ -F states")),
     entry("flush sources", "forget all sources", "flush sources", Run("ctl @ -F Sources")),
     entry(
         "flush counters",
@@ -245,28 +245,28 @@ const COMMANDS: &[Entry] = &[
         "flush counters",
         Run("ctl @ -z -F info"),
     ),
-    entry("flush rules", "block everything", "flush rules", Sure(BLOCKS, "ctl @ -F rules")),
+    entry("flush rules", "block everything", "flush rules", Run("ctl @ -F rules")),
     entry(
         "flush all",
         "remove rules, tables, states, sources and counters",
         "flush all",
-        Sure(BLOCKS, "ctl @ -F all"),
+        Run("ctl @ -F all"),
     ),
     entry(
         "disable [SECONDS]",
         "pass everything, unjudged, for a time (300 s unless said)",
         "disable 60",
-        Sure("EVERYTHING PASSES, unjudged, until the time is over.", "ctl @ -d $SECONDS"),
+        Run("ctl @ -d $SECONDS"),
     ),
     entry("enable", "judge again", "enable", Run("ctl @ -e")),
-    entry("load", "put the rule file in force", "load", Run("ctl @ -f %rules")),
+    entry("load", "put the rule file in force", "load", Action::Own(Own::Load)),
     entry(
         "load FILE",
         "put another rule file in force",
         "load /etc/weir/weir.conf",
         Run("ctl @ -f $FILE"),
     ),
-    entry("check", "look for errors and traps in the rule file", "check", Run("check %rules")),
+    entry("check", "look for errors and traps in the rule file", "check", Run("check --live @")),
     entry(
         "check FILE",
         "look for errors and traps in another rule file",
@@ -442,7 +442,7 @@ mod tests {
     #[test]
     fn every_argument_is_used_where_it_belongs() {
         for entry in COMMANDS {
-            let (Run(line) | Answer(line, _) | Follow(line) | Sure(_, line)) = entry.action else {
+            let (Run(line) | Answer(line, _) | Follow(line)) = entry.action else {
                 continue;
             };
             let used: HashSet<_> =
@@ -491,6 +491,8 @@ mod tests {
     fn what_is_wrong_is_said_with_what_was_expected() {
         for (line, message) in [
             ("sh in", "`in` may be info, interfaces"),
+            ("s log x", "`s` may be show, set, shutdown"),
+            ("co confirmed", "`co` may be commit, confirm"),
             ("sh", "`sh` may be show, shutdown"),
             ("shw", "unknown word `shw`: expected "),
             ("show", "expected all, anchors, "),

@@ -34,11 +34,14 @@ pub enum SeatRequest {
 
 /// How the seat is guarded.
 ///
-/// `{"password":true,"idle":600}`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// `{"password":true,"version":"00c0ffee","idle":600}`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seat {
     /// A password is asked for.
     pub password: bool,
+    /// Another for another password, which whoever knew the last one need not know; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
     /// Seconds without a key after which the shell locks itself; 0: never.
     pub idle: u32,
 }

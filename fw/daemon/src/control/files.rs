@@ -31,8 +31,12 @@ pub struct OwnFiles {
 }
 
 impl OwnFiles {
-    /// The rule file and the settings file; neither need be there.
-    pub const fn new(rules: PathBuf, settings: PathBuf) -> Self {
+    /// The rule file and the settings file; neither need be there. Clients are told where they are,
+    /// and may be in another folder than the daemon.
+    pub fn new(rules: PathBuf, settings: PathBuf) -> Self {
+        // It fails for an empty path, which is none.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let (rules, settings) = (absolute(rules), absolute(settings));
         Self { rules, settings, writing: Mutex::new(()) }
     }
 

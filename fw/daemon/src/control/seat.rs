@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,14 @@ impl Guard {
         }
     }
 
+    /// Which file the hash is in, and since when: nothing of what is in it.
+    fn version(&self) -> String {
+        match fs::metadata(&self.path) {
+            Ok(found) => format!("{}.{}.{}", found.mtime(), found.mtime_nsec(), found.ino()),
+            Err(_) => String::new(),
+        }
+    }
+
     /// Tries a password at a moment.
     ///
     /// # Errors
@@ -139,7 +147,9 @@ impl Control {
             SeatRequest::Ask => {
                 // One that cannot be read is asked for, too: nobody knows it then.
                 let password = !matches!(guard.hash(), Ok(None));
-                return Ok(Some(Seat { password, idle: files.settings().shell.idle_lock }));
+                let version = guard.version();
+                let idle = files.settings().shell.idle_lock;
+                return Ok(Some(Seat { password, version, idle }));
             }
             SeatRequest::Login { password } => match guard.try_password(password, now) {
                 Ok(()) => info!("login at the console (user {uid})"),
@@ -163,8 +173,6 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
 
     #[test]
@@ -180,8 +188,11 @@ mod tests {
         assert!(kept.starts_with("$argon2id$") && !kept.contains("horse"), "{kept}");
         assert_eq!(guard.try_password("correct horse", now), Ok(()));
         assert!(guard.try_password("correct hors", now).is_err());
+        let version = guard.version();
+        guard.change("battery staple").unwrap();
+        assert_ne!(guard.version(), version);
         guard.change("").unwrap();
-        assert_eq!(guard.hash(), Ok(None));
+        assert_eq!((guard.hash(), guard.version()), (Ok(None), String::new()));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use weir_config::lint::{self, Ports, Report};
 use weir_config::settings::{NicName, parse};
 use weir_config::{Diagnostic, Diagnostics, Parsed, Places, PortPrefixes, Severity};
 use weir_shell::check::refuse_unbuilt;
-use weir_shell::protocol::Load;
-use weir_shell::source;
+use weir_shell::protocol::{Load, SOCKET};
+use weir_shell::source::{self, Gathered, Live};
 
 use crate::settings;
 
@@ -22,11 +22,17 @@ use crate::settings;
 pub struct Arguments {
     /// Rule files, each checked by itself, and settings files, whose names end in .toml; - is standard
     /// input
-    #[arg(value_name = "FILE", required_unless_present_any = ["explain", "list", "settings"])]
+    #[arg(value_name = "FILE", required_unless_present_any = ["explain", "list", "settings", "live"])]
     files: Vec<PathBuf>,
     /// Check this settings file, whatever its name
     #[arg(long, value_name = "FILE")]
     settings: Vec<PathBuf>,
+    /// Check the rule file of the running firewall, for its ports
+    #[arg(long, conflicts_with_all = ["config", "lan", "wan"])]
+    live: bool,
+    /// The daemon's control socket, for --live
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    socket: PathBuf,
     /// Define a macro, as `weir ctl -D` does
     #[arg(short = 'D', value_name = "NAME=VALUE")]
     macros: Vec<String>,
@@ -131,6 +137,9 @@ fn check(arguments: &Arguments, out: &mut impl Write) -> Result<ExitCode, Failur
     if !rules.is_empty() {
         is_clean &= check_rules(&rules, arguments, out)?;
     }
+    if arguments.live {
+        is_clean &= check_live(arguments, out)?;
+    }
     out.flush()?;
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -180,6 +189,17 @@ fn check_rules(
     Ok(is_clean)
 }
 
+/// Whether there is nothing to complain of in the rule file of the running firewall.
+fn check_live(arguments: &Arguments, out: &mut impl Write) -> Result<bool, Failure> {
+    let Live { rules, ports, prefixes } = source::live(&arguments.socket)?;
+    let named =
+        |wanted| ports.iter().find(|(role, _)| role == wanted).map(|(_, name)| name.clone());
+    let ports = Ports { lan: named("lan"), wan: named("wan"), others: Vec::new() };
+    let terms = Load { macros: arguments.macros.clone(), ..Load::default() };
+    let gathered = source::gather_text(&rules, terms, &prefixes)?;
+    check_gathered(gathered, &ports, arguments, out)
+}
+
 /// What is known of the ports.
 struct Behind {
     ports: Ports,
@@ -196,9 +216,20 @@ fn check_file(
 ) -> Result<bool, Failure> {
     let terms = Load { macros: arguments.macros.clone(), ..Load::default() };
     let gathered = source::gather(path.as_os_str(), terms, &behind.prefixes);
-    let mut parsed = gathered.map_err(|error| error.to_string())?.checked;
+    let gathered = gathered.map_err(|error| error.to_string())?;
+    check_gathered(gathered, &behind.ports, arguments, out)
+}
+
+/// Whether there is nothing to complain of in what was read.
+fn check_gathered(
+    gathered: Gathered,
+    ports: &Ports,
+    arguments: &Arguments,
+    out: &mut impl Write,
+) -> Result<bool, Failure> {
+    let mut parsed = gathered.checked;
     let report = match &parsed.rules {
-        Some(rules) => lint::lint(rules, &parsed.notes, &parsed.sources, &behind.ports),
+        Some(rules) => lint::lint(rules, &parsed.notes, &parsed.sources, ports),
         None => Report::default(),
     };
     refuse_unbuilt(&mut parsed);

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 
 use super::super::child::Interrupts;
-use super::super::pager::{Flow, Pager};
+use super::super::pager::Pager;
 use super::super::prompt::{Line, plain};
 use super::super::terminal::Terminal;
 use super::text::Text;
@@ -31,11 +31,11 @@ struct Order<'l> {
 /// Edits until the author leaves.
 pub(super) fn edit(
     terminal: &Terminal,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
     mut text: Text,
     desk: &mut dyn Desk,
 ) -> io::Result<()> {
-    let say = |text: &str| show(terminal, text);
+    let say = |text: &str| Pager::show(terminal, text);
     say(&format!("{}: {} lines; h for help\n", desk.title(), text.lines().len()))?;
     loop {
         let line = match plain(terminal, interrupts, ":")? {
@@ -133,7 +133,7 @@ fn read<'l>(line: &'l str, text: &Text) -> Option<Order<'l>> {
 }
 
 /// Lines that are typed until one that is a dot; none if that is given up.
-fn typed(terminal: &Terminal, interrupts: &mut Interrupts) -> io::Result<Option<Vec<String>>> {
+fn typed(terminal: &Terminal, interrupts: &Interrupts) -> io::Result<Option<Vec<String>>> {
     let mut lines = Vec::new();
     loop {
         match plain(terminal, interrupts, "")? {
@@ -172,14 +172,6 @@ fn noted(note: &Note) -> String {
         Some(line) => format!("{line}:{}: {}\n", note.column, note.message),
         None => format!("{}\n", note.message),
     }
-}
-
-fn show(terminal: &Terminal, text: &str) -> io::Result<()> {
-    let mut pager = Pager::new(terminal, true);
-    if pager.feed(text.as_bytes())? == Flow::More {
-        pager.finish()?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub(crate) trait Desk {
 /// Edits a text until its author leaves.
 pub(crate) fn edit(
     terminal: &Terminal,
-    interrupts: &mut Interrupts,
+    interrupts: &Interrupts,
     text: &str,
     desk: &mut dyn Desk,
 ) -> io::Result<()> {

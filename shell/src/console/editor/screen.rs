@@ -7,6 +7,7 @@ use std::io;
 use unicode_width::UnicodeWidthChar;
 
 use super::super::keys::{Key, Keys};
+use super::super::pager::printable;
 use super::super::terminal::{Terminal, write};
 use super::text::Text;
 use super::{Desk, Note};
@@ -29,6 +30,8 @@ struct Screen<'t, 'd> {
     sought: String,
     /// What the rows show now.
     shown: Vec<String>,
+    /// Columns and rows of the screen that shows it.
+    size: (u16, u16),
 }
 
 /// Edits until the author leaves.
@@ -47,6 +50,7 @@ pub(super) fn edit(terminal: &Terminal, text: Text, desk: &mut dyn Desk) -> io::
         next: 0,
         sought: String::new(),
         shown: Vec::new(),
+        size: terminal.size(),
     };
     let edited = screen.run();
     let _ = write("\x1b[m\x1b[H\x1b[2J");
@@ -216,13 +220,18 @@ impl Screen<'_, '_> {
 
     /// Brings the screen up to date.
     fn draw(&mut self) -> io::Result<()> {
-        let (columns, rows) = self.terminal.size();
-        let (columns, rows) = (usize::from(columns), usize::from(rows));
+        let size = self.terminal.size();
+        if size != self.size {
+            self.size = size;
+            self.shown.clear();
+            write("\x1b[m\x1b[H\x1b[2J")?;
+        }
+        let (columns, rows) = (usize::from(size.0), usize::from(size.1));
         let height = rows - 3;
         self.top = self.top.min(self.text.row).max((self.text.row + 1).saturating_sub(height));
         let line = &self.text.lines()[self.text.row];
         let before: String = line.chars().take(self.text.column).collect();
-        let at = flat(&before).1;
+        let at = printable(&before).1;
         if at < self.left || at >= self.left + columns {
             self.left = (at + 1).saturating_sub(columns / 2);
         }
@@ -240,7 +249,8 @@ impl Screen<'_, '_> {
         let mut out = String::new();
         for (row, line) in wanted.iter().enumerate() {
             if self.shown.get(row) != Some(line) {
-                let _ = write!(out, "\x1b[{};1H{line}\x1b[K", row + 1);
+                // Erased first: behind a full row the cursor stands on its last letter.
+                let _ = write!(out, "\x1b[{};1H\x1b[K{line}", row + 1);
             }
         }
         self.shown = wanted;
@@ -250,33 +260,10 @@ impl Screen<'_, '_> {
     }
 }
 
-/// A line with blanks for tabs and a mark for what cannot be shown, and its width.
-fn flat(line: &str) -> (String, usize) {
-    let (mut text, mut width) = (String::new(), 0);
-    for letter in line.chars() {
-        match letter.width() {
-            _ if letter == '\t' => {
-                let blanks = 8 - width % 8;
-                text.extend(std::iter::repeat_n(' ', blanks));
-                width += blanks;
-            }
-            Some(columns) if !letter.is_control() => {
-                text.push(letter);
-                width += columns;
-            }
-            _ => {
-                text.push('?');
-                width += 1;
-            }
-        }
-    }
-    (text, width)
-}
-
 /// What fits of a line, from a column on.
 fn clipped(line: &str, left: usize, columns: usize) -> String {
     let (mut text, mut at) = (String::new(), 0);
-    for letter in flat(line).0.chars() {
+    for letter in printable(line).0.chars() {
         let width = letter.width().unwrap_or(0);
         if at >= left && at + width <= left + columns {
             text.push(letter);
@@ -288,13 +275,12 @@ fn clipped(line: &str, left: usize, columns: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{clipped, flat};
+    use super::clipped;
 
     #[test]
     fn lines_are_clipped_to_the_screen() {
         assert_eq!(clipped("abcdef", 2, 3), "cde");
         assert_eq!(clipped("a\tb", 0, 9), "a       b");
-        assert_eq!(flat("a\x1b[2J"), ("a?[2J".into(), 5));
         assert_eq!(clipped("日本語", 0, 5), "日本");
     }
 }
