@@ -8,7 +8,7 @@
 //!
 //! Whoever holds that descriptor can ask the keeper. So the shell and its commands are not dumpable
 //! while they do: no other process of their user can trace them, take their descriptors (ptrace(2),
-//! pidfd_getfd(2)), or find in a core file what was typed.
+//! `pidfd_getfd(2)`), or find in a core file what was typed.
 
 use std::env;
 use std::io::{self, IoSlice, IoSliceMut};

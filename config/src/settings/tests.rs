@@ -23,7 +23,7 @@ fn everything_can_be_set() {
          \"eth1\"\nwan = 'eth0'\nio = \"netmap\"\nbusy_poll = true\nworkers = 4\nlan_prefixes = [\"10.1.2.3/8\", \
          \"::1\"]\npropagate_link = false\n[threads]\nshare_cores = true\nrealtime = 7\n[nics]\ntune \
          = false\nring = 512\ninterrupt_usecs = 0\nflow_control = true\n[memory]\nstates = 1_000\n[control]\nwrite_group = \"\"\nread_group = \"staff\"\n[history]\nentries = 5\n\
-         mebibytes = 6\n[commit]\ncut_percent = 7\n[log]\npackets = \"/l\"\n[shell]\nidle_lock = 8\n",
+         mebibytes = 6\n[commit]\ncut_percent = 7\n[log]\npackets = \"/l\"\n[shell]\nidle_lock = 80\n",
     )
     .expect("valid");
     assert_eq!(
@@ -54,7 +54,7 @@ fn everything_can_be_set() {
             control: Control { write_group: String::new(), read_group: "staff".into() },
             history: History { entries: 5, mebibytes: 6 },
             commit: Commit { cut_percent: 7 },
-            shell: Shell { idle_lock: 8 },
+            shell: Shell { idle_lock: 80 },
         }
     );
 }
@@ -112,6 +112,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ("[control]\nread_group = \"a b\"", "2:14: `read_group` must be the name of a group"),
         ("[history]\nentries = 0", "2:11: `entries` must be a number from 1 to 10000"),
         ("[history]\nmegabytes = 1", "2:1: unknown key `megabytes`, did you mean `mebibytes`?"),
+        ("[shell]\nidle_lock = 15", "2:13: `idle_lock` is 0, for never, or 16 or more"),
         ("[shell]\nidle_lock = 86401", "2:13: `idle_lock` must be a number from 0 to 86400"),
         ("[commit]\ncut_percent = 101", "2:15: `cut_percent` must be a number from 0 to 100"),
         ("ports = 1", "1:1: `ports` is a section: write `[ports]`"),

@@ -7,7 +7,8 @@ use rustyline::validate::Validator;
 use rustyline::{Context, Helper, Result};
 use std::borrow::Cow;
 
-use super::pattern::Place;
+use super::criteria::{self, Next};
+use super::pattern::{Argument, Kind, Place};
 use super::resolve::Walk;
 use super::seen::Seen;
 use super::terminal::Manner;
@@ -42,20 +43,46 @@ fn look(line: &str) -> Option<At> {
     Some(At { walk, begun, start })
 }
 
-/// What the word at the cursor may become.
-fn candidates(at: &At, seen: &Seen) -> Vec<String> {
-    let expected = at.walk.expected();
-    let mut found: Vec<String> = Vec::new();
-    for place in &expected {
-        if let Place::Word(word) = place
-            && word.starts_with(&at.begun)
-        {
-            found.push((*word).to_owned());
+/// What may stand at the cursor.
+enum Candidate {
+    Word(&'static str),
+    /// An argument, as it is named.
+    Argument(Kind, String),
+}
+
+/// What may stand at the cursor, words first.
+fn expected(at: &At) -> Vec<Candidate> {
+    let (mut words, mut arguments) = (Vec::new(), Vec::new());
+    for place in at.walk.expected() {
+        match place {
+            Place::Word(word) => words.push(Candidate::Word(word)),
+            Place::Argument(Argument {
+                name, kind: kind @ (Kind::Which | Kind::Whose), ..
+            }) => match criteria::after(&at.walk.given(name), kind) {
+                Next::Words(known) => words.extend(known.into_iter().map(Candidate::Word)),
+                Next::Named(kind) => {
+                    let name = format!("{kind:?}").to_uppercase();
+                    arguments.push(Candidate::Argument(kind, name));
+                }
+                Next::Free => {}
+            },
+            Place::Argument(argument) => {
+                arguments.push(Candidate::Argument(argument.kind, place.to_string()));
+            }
         }
     }
-    for place in &expected {
-        if let Place::Argument(argument) = place {
-            found.extend(seen.names(argument.kind, &at.begun));
+    words.extend(arguments);
+    words
+}
+
+/// What the word at the cursor may become.
+fn candidates(at: &At, seen: &Seen) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for candidate in expected(at) {
+        match candidate {
+            Candidate::Word(word) if word.starts_with(&at.begun) => found.push(word.to_owned()),
+            Candidate::Word(_) => {}
+            Candidate::Argument(kind, _) => found.extend(seen.names(kind, &at.begun)),
         }
     }
     found
@@ -98,19 +125,22 @@ fn hint(line: &str) -> Option<Shown> {
         return None;
     }
     let at = look(line)?;
-    let expected = at.walk.expected();
+    let expected = expected(&at);
     if at.begun.is_empty() && at.start == line.len() {
         let mut text = String::new();
-        for place in expected.iter().take(8) {
+        for candidate in expected.iter().take(8) {
             text += if text.is_empty() { "" } else { " | " };
-            text += &place.to_string();
+            text += match candidate {
+                Candidate::Word(word) => word,
+                Candidate::Argument(_, name) => name,
+            };
         }
         text += if expected.len() > 8 { " | ..." } else { "" };
         return (!text.is_empty()).then_some(Shown { text, rest: None });
     }
-    let mut words = expected.iter().filter_map(|place| match place {
-        Place::Word(word) => word.strip_prefix(&*at.begun),
-        Place::Argument(_) => None,
+    let mut words = expected.iter().filter_map(|candidate| match candidate {
+        Candidate::Word(word) => word.strip_prefix(&*at.begun),
+        Candidate::Argument(..) => None,
     });
     match (words.next(), words.next()) {
         (Some(rest), None) if !rest.is_empty() => {
@@ -163,6 +193,10 @@ mod tests {
         assert_eq!(offered("table bad fl").1, ["flush"]);
         assert_eq!(offered("help tab").1, ["table"]);
         assert_eq!(offered("capture on ").1, ["lan", "wan"], "known without the daemon");
+        assert_eq!(offered("show states h").1, ["host"]);
+        assert_eq!(offered("sh st detail not state EST").1, ["ESTABLISHED"]);
+        assert_eq!(offered("show sources sort con").1, ["connections"]);
+        assert_eq!(offered("log fo").1, ["follow"]);
         assert!(look("nonsense here").is_none() && look("show \"sta").is_none());
     }
 
@@ -175,6 +209,8 @@ mod tests {
         assert_eq!(shown("table bad add ").as_deref(), Some("ADDRESS..."));
         assert_eq!(shown("kill 192.0.2.1 ").as_deref(), Some("to"));
         assert_eq!(shown("sh in"), None, "two words begin like that");
+        assert_eq!(shown("show states host ").as_deref(), Some("ADDRESS"));
+        assert_eq!(shown("show states sort byt").as_deref(), Some("es"));
         assert_eq!(shown("show states"), None);
         assert_eq!(shown(""), None);
         assert!(shown("show ").unwrap().ends_with(" | ..."));

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::pattern::Place;
+use super::criteria;
+use super::pattern::{Argument, Kind, Place};
 use super::resolve::{Mistake, Walk};
 use super::tree::{Entry, Tree};
 
@@ -46,22 +47,27 @@ fn is_whole(entry: &Entry, words: usize) -> bool {
 fn list(entries: &[&Entry]) -> String {
     let mut text = String::new();
     for entry in entries {
-        let mut column = 0;
-        let _ = write!(text, "  {:24}", entry.pattern);
-        if entry.pattern.len() > 24 {
-            text.push_str("\n                          ");
-        }
-        for word in entry.help.split(' ') {
-            if column + word.len() > 51 {
-                column = 0;
-                text.push_str("\n                          ");
-            }
-            let _ = write!(text, "{}{word}", if column == 0 { "  " } else { " " });
-            column += word.len() + 1;
-        }
-        text.push('\n');
+        row(&mut text, entry.pattern, entry.help);
     }
     text
+}
+
+/// A name and what it means.
+fn row(text: &mut String, name: &str, about: &str) {
+    let mut column = 0;
+    let _ = write!(text, "  {name:24}");
+    if name.len() > 24 {
+        text.push_str("\n                          ");
+    }
+    for word in about.split(' ') {
+        if column + word.len() > 51 {
+            column = 0;
+            text.push_str("\n                          ");
+        }
+        let _ = write!(text, "{}{word}", if column == 0 { "  " } else { " " });
+        column += word.len() + 1;
+    }
+    text.push('\n');
 }
 
 fn explained(entry: &Entry) -> String {
@@ -101,6 +107,12 @@ pub(crate) fn next(words: &[String]) -> Result<String, Mistake> {
             }
             Place::Argument(argument) => argument.kind.description(),
         };
+        if let Place::Argument(Argument { kind: kind @ (Kind::Which | Kind::Whose), .. }) = place {
+            for (word, behind, about) in criteria::explained(kind) {
+                row(&mut text, &format!("{word} {behind}"), about);
+            }
+            continue;
+        }
         let _ = writeln!(text, "  {:16}  {about}", place.to_string());
     }
     if let Ok(found) = walk.finish() {
@@ -144,6 +156,9 @@ mod tests {
 
     #[test]
     fn what_may_follow_is_told() {
+        let text = next(&words("show states")).unwrap();
+        assert!(text.contains("\n  proto PROTOCOL            by name or number\n"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let text = next(&words("kill 192.0.2.1")).unwrap();
         assert!(text.starts_with("  to                remove the states from one host"), "{text}");
         assert!(

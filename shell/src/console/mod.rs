@@ -9,6 +9,7 @@
 mod act;
 mod child;
 mod complete;
+mod criteria;
 mod desk;
 mod editor;
 mod help;
@@ -35,6 +36,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use rustix::termios::isatty;
 
 use self::options::{Options, Wish};
 use self::past::Past;
@@ -65,7 +68,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(options: Options) -> io::Result<ExitCode> {
-    let terminal = if options.command.is_empty() { terminal::Terminal::find()? } else { None };
+    let terminal = if options.command.is_empty() { terminal::Terminal::find() } else { None };
+    // What a person types is no script, wherever its output goes.
+    if options.command.is_empty() && terminal.is_none() && isatty(io::stdin()) {
+        let text = "commands are typed at a terminal, but what they show goes elsewhere: name one \
+                    command, as in `weir shell show states`";
+        return Err(io::Error::other(text));
+    }
     // Opened with the rights of whoever has started the shell, the last thing that is.
     let (past, complaint) = match terminal.as_ref().and(history_file(&options)) {
         None => (Past::default(), None),

@@ -36,6 +36,10 @@ pub(crate) enum Kind {
     Key,
     /// `FILE`: the path of a file.
     File,
+    /// `WHICH`: criteria of states ([`crate::query`]).
+    Which,
+    /// `WHOSE`: criteria of sources.
+    Whose,
     /// `VALUE`, `TEXT`, `PACKET`, `FILTER`, `COMMAND`: words that others read.
     Words,
 }
@@ -55,6 +59,8 @@ impl Kind {
             "A" | "B" => Self::RuleSet,
             "KEY" => Self::Key,
             "FILE" => Self::File,
+            "WHICH" => Self::Which,
+            "WHOSE" => Self::Whose,
             "VALUE" | "TEXT" | "PACKET" | "FILTER" | "COMMAND" => Self::Words,
             _ => return None,
         })
@@ -75,6 +81,8 @@ impl Kind {
             Self::RuleSet => "a load's number, running, file, or a path",
             Self::Key => "a key of the settings",
             Self::File => "a file",
+            Self::Which => "criteria (`show states ?` lists them)",
+            Self::Whose => "criteria (`show sources ?` lists them)",
             Self::Words => "words",
         }
     }
@@ -95,7 +103,7 @@ impl Kind {
             Self::Number => word.parse::<u64>().is_ok(),
             Self::Time => seconds(word).is_some(),
             Self::Id => !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            Self::Words => true,
+            Self::Words | Self::Which | Self::Whose => true,
             // None of these begins like an option of the command that takes it.
             _ => !word.is_empty() && !word.starts_with('-'),
         }

@@ -136,6 +136,17 @@ impl Walk {
         found
     }
 
+    /// What was given for an argument so far.
+    pub(crate) fn given(&self, name: &str) -> Vec<&str> {
+        let pattern = self.alive.iter().find(|pattern| {
+            pattern
+                .place()
+                .is_some_and(|place| matches!(place, Place::Argument(it) if it.name == name))
+        });
+        let arguments = pattern.map_or(&[][..], |pattern| &pattern.arguments);
+        arguments.iter().filter(|(its, _)| *its == name).map(|(_, value)| &**value).collect()
+    }
+
     /// The commands that still fit.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &'static Entry> {
         self.alive.iter().map(|pattern| pattern.entry)

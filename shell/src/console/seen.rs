@@ -90,7 +90,13 @@ impl Seen {
                 });
                 Ok(())
             }
-            Kind::Id | Kind::Number | Kind::Time | Kind::File | Kind::Words => Ok(()),
+            Kind::Id
+            | Kind::Number
+            | Kind::Time
+            | Kind::File
+            | Kind::Which
+            | Kind::Whose
+            | Kind::Words => Ok(()),
         };
         found
     }

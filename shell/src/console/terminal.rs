@@ -51,22 +51,13 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// `None` where standard input is none.
-    ///
-    /// # Errors
-    /// When only standard output is none: what is typed is no script then.
-    pub(crate) fn find() -> io::Result<Option<Self>> {
+    /// `None` where standard input or output is none.
+    pub(crate) fn find() -> Option<Self> {
         let stdin = io::stdin();
-        if !isatty(&stdin) {
-            return Ok(None);
+        if !isatty(&stdin) || !isatty(io::stdout()) {
+            return None;
         }
-        if !isatty(io::stdout()) {
-            return Err(io::Error::other(
-                "commands are typed at a terminal, but what they show goes elsewhere: name one \
-                 command, as in `weir shell show states`",
-            ));
-        }
-        let before = tcgetattr(&stdin)?;
+        let before = tcgetattr(&stdin).ok()?;
         let mut calm = before.clone();
         // Whatever a program before us has left behind.
         calm.input_modes.insert(InputModes::ICRNL);
@@ -78,7 +69,7 @@ impl Terminal {
         let manner = Manner::of(env::var("TERM").ok().as_deref());
         let found = Self { manner, before, calm, stdin };
         found.settle();
-        Ok(Some(found))
+        Some(found)
     }
 
     /// Columns and rows.

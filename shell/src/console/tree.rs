@@ -133,17 +133,22 @@ const COMMANDS: &[Entry] = &[
     ),
     entry("show settings", "the settings file", "show settings", Action::Own(Own::ShowSettings)),
     entry(
-        "show sources",
-        "the sources that rules limit",
-        "show sources",
-        Run("ctl @ -v -s Sources"),
+        "show sources [WHOSE...]",
+        "the sources that rules limit, or some of them",
+        "show sources states over 10 sort rate limit 10",
+        Run("ctl @ -v -s Sources $WHOSE"),
     ),
-    entry("show states", "the states", "show states", Run("ctl @ -s states")),
     entry(
-        "show states detail",
+        "show states [WHICH...]",
+        "the states, or some of them",
+        "show states to any port 22 sort bytes limit 10",
+        Run("ctl @ -s states $WHICH"),
+    ),
+    entry(
+        "show states detail [WHICH...]",
         "the states with windows, age, counters and ids",
-        "show states detail",
-        Run("ctl @ -vv -s states"),
+        "show states detail host 192.0.2.7 not state ESTABLISHED",
+        Run("ctl @ -vv -s states $WHICH"),
     ),
     entry(
         "show table TABLE",
@@ -356,6 +361,24 @@ const COMMANDS: &[Entry] = &[
         Answer("explain --live @ -- $PACKET", 1),
     ),
     entry(
+        "log [FILTER...]",
+        "what was logged last: packets, and what weir tells of itself",
+        "log block in on wan proto tcp to port 22",
+        Run("log @ -- $FILTER"),
+    ),
+    entry(
+        "log last N [FILTER...]",
+        "so many lines of it",
+        "log last 20 events severity warning",
+        Run("log @ -n $N -- $FILTER"),
+    ),
+    entry(
+        "log follow [FILTER...]",
+        "the last lines of the log and what is logged, until Ctrl-C",
+        "log follow packets rule 0",
+        Follow("log @ -f -n 10 -- $FILTER"),
+    ),
+    entry(
         "capture [FILTER...]",
         "show packets with their verdicts until Ctrl-C",
         "capture proto tcp to port 22",
@@ -462,7 +485,11 @@ mod tests {
     #[test]
     fn words_may_be_cut_short_as_long_as_they_are_clear() {
         for (line, pattern, arguments) in [
-            ("sh st", "show states", &[][..]),
+            ("sh st", "show states [WHICH...]", &[][..]),
+            ("sh st host ::1", "show states [WHICH...]", &["host", "::1"]),
+            ("sh st d", "show states detail [WHICH...]", &[]),
+            ("log f block", "log follow [FILTER...]", &["block"]),
+            ("log la 5", "log last N [FILTER...]", &["5"]),
             ("sh in d", "show info detail", &[]),
             ("sho rules", "show rules", &[]),
             ("sh ru d", "show rules detail", &[]),

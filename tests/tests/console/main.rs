@@ -11,7 +11,9 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
-use weir_tests::lab::{Io, Lab, Output, Weir, WeirOptions, binary, eventually};
+use weir_tests::lab::{
+    Family, Io, Lab, Output, PATIENCE, Weir, WeirOptions, binary, eventually, within,
+};
 
 use sitting::{Seat, Sitting};
 
@@ -92,6 +94,7 @@ fn a_person_sees_what_they_asked_for() {
     shell.prompt();
     shell.line("show rulez");
     shell.see("weir shell: unknown word `rulez`: expected all, ");
+    shell.prompt();
     shell.keys("\x04");
     assert!(shell.end().success());
 }
@@ -292,7 +295,7 @@ fn lines_are_kept_and_secrets_are_not() {
 #[test]
 fn a_password_locks_the_shell() {
     let (lab, weir) = house();
-    fs::write(lab.folder().join("weir.toml"), "[shell]\nidle_lock = 1 # soon\n")
+    fs::write(lab.folder().join("weir.toml"), "[shell]\nidle_lock = 16 # soon\n")
         .expect("our folder");
     let mut shell = Sitting::begin(&seat("vt100", &lab), weir.socket());
     shell.prompt();
@@ -303,7 +306,8 @@ fn a_password_locks_the_shell() {
     shell.line("correct horse");
     shell.see("changed");
     // Nobody touches a key.
-    shell.see("Password: ");
+    let asks = || String::from_utf8_lossy(&shell.bytes()).contains("Password: ");
+    assert!(within(4 * PATIENCE, asks), "the shell does not lock itself");
     shell.line("wrong");
     shell.see("wrong password; locked for 1 s");
     let count =
@@ -346,8 +350,14 @@ fn pfctls_flags_work_at_the_prompt() {
     );
     let text = script.expect_success();
     assert!(text.contains("pass out on wan") && text.contains("192.0.2.8"), "{text}");
-    let refused = once(weir.socket(), "-f -");
-    assert!(refused.stderr.contains("no standard input"), "{}", refused.stderr);
+    for (line, reason) in [
+        ("-f -", "no standard input"),
+        ("-sr --socket /tmp/other", "speaks to one daemon"),
+        ("co force", "`co` may be commit, confirm"),
+    ] {
+        let refused = once(weir.socket(), line);
+        assert!(refused.stderr.contains(reason), "{line}: {}", refused.stderr);
+    }
     assert!(weir.show(&["-s", "rules"]).contains("pass out on wan"));
 }
 
@@ -390,6 +400,66 @@ fn nobody_is_believed_while_weir_cannot_be_asked() {
     shell.prompt();
 }
 
+#[test]
+fn a_password_that_is_set_elsewhere_locks_open_shells() {
+    let (lab, weir) = house();
+    let mut open = Sitting::begin(&seat("vt100", &lab), weir.socket());
+    open.prompt();
+    let mut other = Sitting::begin(&seat("vt100", &lab), weir.socket());
+    other.prompt();
+    other.line("password");
+    for question in ["New password", "The same again"] {
+        other.see(question);
+        other.line("correct horse");
+    }
+    other.see("changed");
+    open.line("show labels");
+    let screen = open.see("Password: ");
+    assert!(!screen.contains("\nweb "), "{screen}");
+    open.line("correct horse");
+    open.see("\nweb ");
+    // Whoever has set it is known.
+    other.line("show labels");
+    other.see("\nweb ");
+}
+
+#[test]
+fn a_long_listing_waits_for_its_reader() {
+    let (lab, weir) = house();
+    let mut shell = Sitting::begin(&seat("vt100", &lab), weir.socket());
+    shell.prompt();
+    // Far more than a pipe holds.
+    let many: Vec<_> = (0..20_000).map(|n| format!("10.{}.{}.1", n / 250, n % 250)).collect();
+    let file = lab.folder().join("many");
+    fs::write(&file, many.join("\n")).expect("our folder");
+    weir.show(&["-t", "bad", "-T", "add", "-f", &file.to_string_lossy()]);
+    shell.line("show table bad");
+    shell.see("--More--");
+    // The command has said everything while nobody reads on.
+    eventually("it ends", || shell.processes("-T show").is_empty());
+    shell.keys("/10.79.249.1\r");
+    shell.until("it is found", |screen| {
+        let found = screen.lines().any(|line| line.trim() == "10.79.249.1");
+        screen.contains("...skipping") && found
+    });
+}
+
+#[test]
+fn few_mean_what_hits_everybody() {
+    let (lab, weir) = house();
+    let mut shell = Sitting::begin(&seat("vt100", &lab), weir.socket());
+    shell.prompt();
+    for line in ["flush rules", "-Fr", "pfctl -F all", "kill 0.0.0.0/0", "-d"] {
+        shell.line(line);
+        shell.until("the question", |screen| {
+            screen.trim_end().ends_with("Sure? [y/N]") && screen.contains(&format!("> {line}\n"))
+        });
+        shell.line("n");
+        shell.prompt();
+    }
+    assert!(weir.show(&["-s", "rules"]).contains("pass out on wan"), "nothing was flushed");
+}
+
 /// What an example needs that is not there, and what it says then.
 const ELSEWHERE: [(&str, &str); 8] = [
     ("edit rules", "this needs a terminal"),
@@ -416,8 +486,8 @@ fn every_example_works() {
             fs::write(lab.folder().join("weir.conf"), changed).expect("our folder");
             once(weir.socket(), "commit confirmed 5m").expect_success();
         }
-        if example.starts_with("capture") {
-            capture(&lab, &weir, example);
+        if example.starts_with("capture") || example.starts_with("log follow") {
+            shows_packets(&lab, &weir, example);
             continue;
         }
         let output = once(weir.socket(), example);
@@ -434,24 +504,52 @@ fn every_example_works() {
 }
 
 /// Runs an example that shows packets, until it has shown one.
-fn capture(lab: &Lab, weir: &Weir, example: &str) {
+fn shows_packets(lab: &Lab, weir: &Weir, example: &str) {
     let rules = lab.folder().join("open.conf");
-    fs::write(&rules, "pass\n").expect("our folder");
+    fs::write(&rules, "pass log (all)\n").expect("our folder");
     weir.show(&["-f", &rules.to_string_lossy()]);
     let mut command = Command::new(binary());
     command.args(["shell", "--socket"]).arg(weir.socket()).args(example.split(' '));
     let process = weir_tests::lab::Process::start(&mut command);
-    let server = lab.server.address(weir_tests::lab::Family::Inet);
-    let client = lab.client.address(weir_tests::lab::Family::Inet).to_string();
     eventually("a packet is shown", || {
-        lab.client.namespace.within(|| {
-            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-            let _ = socket.send_to(b"x", (server, 9));
-            drop(TcpStream::connect((server, 22)));
-        });
-        lab.server.run(&["ping", "-c", "1", "-W", "1", &client]);
+        packets(lab);
         process.lines().iter().any(|line| line.contains(" on "))
     });
+}
+
+/// Sends packets of three protocols, of which nobody need see any.
+fn packets(lab: &Lab) {
+    let server = lab.server.address(Family::Inet);
+    let client = lab.client.address(Family::Inet).to_string();
+    lab.client.namespace.within(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        let _ = socket.send_to(b"x", (server, 9));
+        drop(TcpStream::connect((server, 22)));
+    });
+    lab.server.run(&["ping", "-c", "1", "-W", "1", &client]);
+}
+
+#[test]
+fn the_log_is_followed_until_ctrl_c() {
+    let (lab, weir) = house();
+    let mut shell = Sitting::begin(&seat("vt100", &lab), weir.socket());
+    shell.prompt();
+    shell.line("log follow packets rule 0");
+    let shown = || String::from_utf8_lossy(&shell.bytes()).matches(": block in on ").count();
+    for packet in 1..3 {
+        eventually("a packet is shown", || {
+            packets(&lab);
+            shown() >= packet
+        });
+    }
+    shell.keys("\x03");
+    eventually("it ends", || shell.processes("log --socket").is_empty());
+    shell.prompt();
+    // What was shown is remembered, and other criteria choose among it.
+    shell.line("log last 5 packets label default");
+    shell.see(": block in on ");
+    shell.line("log severity nonsense");
+    shell.see("weir log: ");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::settings;
 
 /// The command line.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Arguments {
     /// Rule files, each checked by itself, and settings files, whose names end in .toml; - is standard
     /// input
