@@ -116,8 +116,8 @@ impl Daemon {
     }
 
     /// Puts the rule file in force as the daemon has it: the shell may not be allowed to read it. Tells
-    /// what is to be warned of, and what the daemon notes.
-    pub(crate) fn load_rules(&self) -> Result<(Diagnostics, Option<String>), Refusal> {
+    /// what is to be warned of, and what the daemon says.
+    pub(crate) fn load_rules(&self) -> Result<(Diagnostics, Done), Refusal> {
         let OwnFile { path, text, .. } = self.file(Files::Rules)?;
         if text.is_empty() {
             let text = format!("{path} is not there, or empty; `flush rules` blocks everything");
@@ -125,7 +125,7 @@ impl Daemon {
         }
         let Prepared { load, warnings } = self.prepare(&path, &text)?;
         let done = ask(&mut self.connect(PATIENCE)?, Command::Load(load), drop)?;
-        Ok((warnings, done.note))
+        Ok((warnings, done))
     }
 
     /// Reads rules, and the files that they name.

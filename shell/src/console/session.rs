@@ -1,16 +1,16 @@
 //! One sitting at the console: lines in, commands done.
 
+mod acts;
+
 use std::io::{self, BufReader, Stdin, Write};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use super::act;
 use super::child::{self, Interrupts, Starter};
 use super::complete::Assistant;
-use super::desk;
 use super::help;
-use super::lock::{self, Lock, Watched};
-use super::own::{Daemon, Refusal};
-use super::pager::Pager;
+use super::lock::{Lock, Watched};
+use super::own::Daemon;
 use super::past::Past;
 use super::prompt::{self, Edited, Line};
 use super::question;
@@ -19,7 +19,7 @@ use super::seen::Seen;
 use super::terminal::{Manner, Terminal, write};
 use super::tree::{Action, Own, Tree};
 use super::words::{Typed, Unclosed};
-use crate::options;
+use crate::options::{Options, Refusal};
 
 /// Names that a line of pfctl's flags may begin with.
 const PFCTL: [&str; 3] = ["pfctl", "weirctl", "ctl"];
@@ -101,7 +101,8 @@ impl Session {
     fn converse(&mut self) -> io::Result<ExitCode> {
         write("weir. `help` lists the commands.\n")?;
         loop {
-            if !self.may_go_on()? {
+            // Once somebody is known, nobody waits for a slow daemon before he may type.
+            if !self.knows() && !self.may_go_on()? {
                 return Ok(ExitCode::SUCCESS);
             }
             let line = match self.read_line()? {
@@ -119,6 +120,9 @@ impl Session {
             // The daemon may have come back meanwhile, or the password is another.
             if !self.may_go_on()? {
                 return Ok(ExitCode::SUCCESS);
+            }
+            if self.is_interrupted()? {
+                continue;
             }
             if is_understood(&typed.words)
                 && self.past.keep(&line)
@@ -144,7 +148,21 @@ impl Session {
         let found = resolve(Tree::get(), words.iter().map(String::as_str));
         let harmless = found
             .is_ok_and(|found| matches!(found.entry.action, Action::Own(Own::Help | Own::Exit)));
-        harmless || self.console.as_ref().is_none_or(|console| console.lock.knows())
+        harmless || self.knows()
+    }
+
+    /// Whether it is known that whoever sits here may.
+    fn knows(&self) -> bool {
+        self.console.as_ref().is_none_or(|console| console.lock.knows())
+    }
+
+    /// Whether there was a Ctrl-C while the daemon was asked.
+    fn is_interrupted(&self) -> io::Result<bool> {
+        let some = self.console.as_ref().is_some_and(|console| console.interrupts.take());
+        if some {
+            write("\r\n")?;
+        }
+        Ok(some)
     }
 
     /// Whether whoever sits here may; `false` if nobody does.
@@ -215,9 +233,13 @@ impl Session {
             complain("this shell speaks to one daemon: the one that its own --socket names");
             return Ok(Done::Badly(2));
         }
-        match options::Options::parse(flags.iter().map(Into::into)) {
+        match Options::parse(flags.iter().map(Into::into)) {
             Ok(options) if options.file.as_deref() == Some("-".as_ref()) => {
                 complain("there is no standard input to read: name a file");
+                Ok(Done::Badly(2))
+            }
+            Err(Refusal::Usage(text)) => {
+                complain(&format!("{text} (-h lists the flags)"));
                 Ok(Done::Badly(2))
             }
             _ => {
@@ -231,8 +253,14 @@ impl Session {
     /// As [`Session::run`], if it is what the person means.
     fn run_meant(&mut self, words: &[String], stops: bool, failing: i32) -> io::Result<Done> {
         let flags = words.split_first().filter(|(first, _)| *first == "ctl");
-        let options =
-            flags.and_then(|(_, flags)| options::Options::parse(flags.iter().map(Into::into)).ok());
+        let options = match flags.map(|(_, flags)| Options::parse(flags.iter().map(Into::into))) {
+            // Without the flags, which nobody has typed.
+            Some(Err(Refusal::Usage(text))) => {
+                complain(&text);
+                return Ok(Done::Badly(2));
+            }
+            options => options.and_then(Result::ok),
+        };
         if let Some(question) = options.as_ref().and_then(question::before) {
             if !self.confirms(question)? {
                 return Ok(Done::Badly(1));
@@ -274,120 +302,6 @@ impl Session {
         Ok(judge(status, failing))
     }
 
-    fn do_own(&mut self, own: Own, found: &Resolved, typed: &Typed) -> io::Result<Done> {
-        match own {
-            Own::Exit => Ok(Done::Exit),
-            Own::EditRules => self.edit_rules(),
-            Own::Load => Ok(self.load()),
-            Own::ShowSettings => self.tell(desk::settings(&self.daemon)),
-            Own::Set => {
-                // As it was typed: quotation marks are part of it.
-                let value = typed.rest(typed.words.len() - found.all("VALUE").count());
-                self.set(found, Some(value.to_owned()))
-            }
-            Own::SetPort(key) => {
-                let nic = found.all("NIC").next().map(|name| format!("{name:?}"));
-                self.tell(desk::set(&self.daemon, key, nic).map(str::to_owned))
-            }
-            Own::Unset => self.set(found, None),
-            Own::Password => self.change_password(),
-            Own::Lock => self.lock(),
-            Own::Refuse => {
-                complain(
-                    "weir is not what this machine was started by: stop it by the means of its \
-                     operating system",
-                );
-                Ok(Done::Badly(1))
-            }
-            Own::Help => {
-                let begin: Vec<_> = found.all("COMMAND").map(str::to_owned).collect();
-                self.tell(help::help(&begin).map_err(|mistake| mistake.to_string()))
-            }
-        }
-    }
-
-    fn set(&self, found: &Resolved, value: Option<String>) -> io::Result<Done> {
-        let key = found.all("KEY").next().unwrap_or_default();
-        self.tell(desk::set(&self.daemon, key, value).map(str::to_owned))
-    }
-
-    fn load(&self) -> Done {
-        match self.daemon.load_rules() {
-            Ok((warnings, note)) => {
-                for line in warnings.to_string().lines().chain(note.as_deref()) {
-                    remark(line);
-                }
-                Done::Well
-            }
-            Err(Refusal::Faults(found)) => {
-                found.to_string().lines().for_each(remark);
-                Done::Badly(1)
-            }
-            Err(Refusal::Other(text)) => finish(Err(text)),
-        }
-    }
-
-    fn edit_rules(&mut self) -> io::Result<Done> {
-        let Some(Console { terminal, interrupts, lock, .. }) = &mut self.console else {
-            return Ok(needs_terminal());
-        };
-        let guard = (&*lock.watched.holds, lock.idle());
-        Ok(finish(desk::edit_rules(&self.daemon, terminal, interrupts, guard)?))
-    }
-
-    fn change_password(&mut self) -> io::Result<Done> {
-        let Some(Console { terminal, interrupts, lock, .. }) = &mut self.console else {
-            return Ok(needs_terminal());
-        };
-        let changed = lock::change(&self.daemon, terminal, interrupts)?;
-        if changed.is_ok() {
-            // The guard must learn of it.
-            lock.renew(&self.daemon, terminal)?;
-            write("changed\n")?;
-        }
-        Ok(finish(changed))
-    }
-
-    fn lock(&mut self) -> io::Result<Done> {
-        let Some(Console { terminal, interrupts, lock, .. }) = &mut self.console else {
-            return Ok(needs_terminal());
-        };
-        match self.daemon.seat() {
-            Ok(seat) if !seat.password => {
-                return Ok(finish(Err("there is no password; `password` sets one".into())));
-            }
-            // Locked all the same: nobody is known until it can be asked.
-            Err(refusal) => {
-                lock.close();
-                complain(&refusal.to_string());
-                return Ok(finish(Err(UNKNOWN.into())));
-            }
-            Ok(_) => {}
-        }
-        if terminal.manner != Manner::Dumb {
-            write("\x1b[H\x1b[2J")?;
-        }
-        lock.close();
-        let open = lock.check(&self.daemon, terminal, interrupts)?;
-        Ok(if open { Done::Well } else { Done::Exit })
-    }
-
-    /// Shows a text, a page at a time.
-    fn tell(&self, text: Result<String, String>) -> io::Result<Done> {
-        let text = match text {
-            Ok(text) => text,
-            Err(complaint) => {
-                complain(&complaint);
-                return Ok(Done::Badly(2));
-            }
-        };
-        match &self.console {
-            None => write(&text)?,
-            Some(console) => Pager::show(&console.terminal, &text)?,
-        }
-        Ok(Done::Well)
-    }
-
     /// Asks a person; a script has meant what it says.
     fn confirms(&mut self, question: &str) -> io::Result<bool> {
         let Some(Console { terminal, interrupts, .. }) = &mut self.console else {
@@ -414,23 +328,8 @@ fn remark(text: &str) {
 
 /// Whether words are a command, and so no password that was typed at the wrong moment.
 fn is_understood(words: &[String]) -> bool {
-    flags(words).is_some_and(|flags| options::Options::parse(flags.iter().map(Into::into)).is_ok())
+    flags(words).is_some_and(|flags| Options::parse(flags.iter().map(Into::into)).is_ok())
         || resolve(Tree::get(), words.iter().map(String::as_str)).is_ok()
-}
-
-/// How something went that says itself what is wrong.
-fn finish(outcome: Result<(), String>) -> Done {
-    match outcome {
-        Ok(()) => Done::Well,
-        Err(text) => {
-            complain(&text);
-            Done::Badly(1)
-        }
-    }
-}
-
-fn needs_terminal() -> Done {
-    finish(Err("this needs a terminal".into()))
 }
 
 /// How a subcommand went that fails with an exit status from `failing` on.
