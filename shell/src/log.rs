@@ -40,7 +40,8 @@ pub fn begin(socket: &Path, follow: Follow) -> io::Result<Lines> {
 impl Iterator for Lines {
     type Item = io::Result<Told>;
 
-    /// The next; an error when the connection breaks, or what the daemon refuses, in words.
+    /// The next; an error when the connection breaks or is shut down, or what the daemon refuses, in
+    /// words.
     fn next(&mut self) -> Option<Self::Item> {
         self.read_told().transpose()
     }
@@ -54,7 +55,8 @@ impl Lines {
 
     fn read_told(&mut self) -> io::Result<Option<Told>> {
         match self.read()? {
-            None | Some(Reply::Done(_)) => Ok(None),
+            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon hung up")),
+            Some(Reply::Done(_)) => Ok(None),
             Some(Reply::Log(line)) => Ok(Some(Told::Line(Box::new(line)))),
             Some(Reply::LogLost(count)) => Ok(Some(Told::Lost(count))),
             Some(Reply::Error(text)) => Err(io::Error::other(text)),

@@ -4,6 +4,8 @@ use std::io;
 use std::net::Shutdown;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -53,10 +55,13 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let &Arguments { follow, last, json, ref socket, ref filter } = arguments;
     let mut lines = begin(socket, Follow { follow, last, filter: filter.join(" ") })?;
     let stream = lines.stream().try_clone()?;
+    let enough = Arc::new(AtomicBool::new(false));
+    let said = Arc::clone(&enough);
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("weir-signals".into()).spawn(move || {
         let mut signals = signals.forever();
         if signals.next().is_some() {
+            said.store(true, Ordering::Release);
             // It may have ended by itself.
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -64,5 +69,12 @@ fn run(arguments: &Arguments) -> io::Result<()> {
             std::process::exit(130);
         }
     })?;
-    print(&mut lines, json, &mut io::stdout().lock())
+    match print(&mut lines, json, &mut io::stdout().lock()) {
+        Err(error)
+            if error.kind() == io::ErrorKind::UnexpectedEof && enough.load(Ordering::Acquire) =>
+        {
+            Ok(())
+        }
+        printed => printed,
+    }
 }
