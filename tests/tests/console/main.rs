@@ -235,7 +235,11 @@ fn the_daemon_may_go_and_come_back() {
     let (lab, mut weir) = house();
     let mut shell = Sitting::begin(&seat("vt100", &lab), weir.socket());
     shell.prompt();
+    shell.line("log follow events");
+    shell.see("rules-loaded");
     weir.kill();
+    shell.see("the daemon hung up");
+    shell.prompt();
     shell.line("show labels");
     shell.see("cannot reach `weir run` at ");
     shell.prompt();
