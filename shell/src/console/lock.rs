@@ -174,6 +174,8 @@ pub(crate) fn unlock(
     terminal: &Terminal,
     interrupts: &Interrupts,
 ) -> io::Result<bool> {
+    // To the end: what is typed while a password is looked at is one, too.
+    let _silent = terminal.silent();
     loop {
         let password = match read(terminal, interrupts, "Password: ")? {
             Line::Typed(password) => password,
@@ -199,6 +201,7 @@ pub(crate) fn change(
         Err(refusal) => return Ok(Err(refusal.to_string())),
     };
     let nothing = || Ok(Err("the password was not changed".into()));
+    let _silent = terminal.silent();
     let old = if seat.password {
         match ask(terminal, interrupts, "Password until now: ")? {
             Some(old) => old,
@@ -226,11 +229,9 @@ fn ask(terminal: &Terminal, interrupts: &Interrupts, prompt: &str) -> io::Result
     })
 }
 
-/// Reads a line without showing it.
+/// Reads a line that nobody sees, and ends it.
 fn read(terminal: &Terminal, interrupts: &Interrupts, prompt: &str) -> io::Result<Line> {
-    let silent = terminal.silent();
     let line = plain(terminal, interrupts, prompt);
-    drop(silent);
     write("\r\n")?;
     line
 }

@@ -103,12 +103,13 @@ impl Terminal {
         let _ = tcsetattr(&self.stdin, OptionalActions::Drain, &raw);
     }
 
-    /// Lines without echo, until the guard is dropped.
-    pub(crate) fn silent(&self) -> Raw<'_> {
+    /// Lines without echo, until the guard is dropped; what was typed before and what nobody has read at
+    /// its end are thrown away, so that a secret is never taken for something else.
+    pub(crate) fn silent(&self) -> Silent<'_> {
         let mut silent = self.calm.clone();
         silent.local_modes.remove(rustix::termios::LocalModes::ECHO);
         let _ = tcsetattr(&self.stdin, OptionalActions::Flush, &silent);
-        Raw(self)
+        Silent(self)
     }
 
     /// As it was when the shell began, for those who replace the shell.
@@ -135,6 +136,17 @@ pub(crate) struct Raw<'t>(&'t Terminal);
 impl Drop for Raw<'_> {
     fn drop(&mut self) {
         self.0.settle();
+    }
+}
+
+/// The terminal does not echo.
+#[derive(Debug)]
+pub(crate) struct Silent<'t>(&'t Terminal);
+
+impl Drop for Silent<'_> {
+    fn drop(&mut self) {
+        let Self(terminal) = self;
+        let _ = tcsetattr(&terminal.stdin, OptionalActions::Flush, &terminal.calm);
     }
 }
 

@@ -11,8 +11,9 @@ use crate::contender::{Account, Contender, PORT, Running, received};
 
 /// Share of the rate taken without loss that the first flood has.
 const SHARE: f64 = 0.7;
-/// How long a rate is tried for, and how long what is on its way may take afterwards.
-const ATTEMPT: Duration = Duration::from_millis(250);
+/// How long a rate is tried for, many times what a port's queue holds, and how long what is on its way
+/// may take afterwards.
+const ATTEMPT: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(50);
 /// Attempts to find the rate; each halves what is not known of it.
 const ATTEMPTS: u32 = 6;

@@ -13,7 +13,7 @@ use crate::syns::Syns;
 const BURST: u16 = 32;
 /// What a sender that was kept waiting makes up for at most: more would be another flood than asked
 /// for.
-const ARREARS: Duration = Duration::from_millis(5);
+const ARREARS: Duration = Duration::from_millis(1);
 
 /// A thread that sends; it ends when this goes out of scope.
 #[derive(Debug)]
