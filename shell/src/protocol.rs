@@ -278,10 +278,15 @@ pub enum Command {
     ///
     /// `{"version":1,"command":{"commit":{"load":{"sources":[{"name":"a","text":"pass\n"}]},"terms":{"confirm":300}}}}`
     Commit(Commit),
-    /// What waits to be confirmed holds. Answer: `done` with its number; `error` if nothing does.
+    /// What waits to be confirmed holds. Answer: `done` with its number; `error` if nothing does, or
+    /// something else than was meant, or it cannot be noted.
     ///
-    /// `{"version":1,"command":"confirm"}`
-    Confirm,
+    /// `{"version":1,"command":{"confirm":{"number":13}}}`
+    Confirm {
+        /// The change that is meant; without it whichever waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u64>,
+    },
     /// Puts an earlier rule set in force, or undoes what waits to be confirmed. Answer: as for
     /// `commit`.
     ///
@@ -355,7 +360,7 @@ impl Command {
             | Self::Disable { .. }
             | Self::Capture(_)
             | Self::Commit(_)
-            | Self::Confirm
+            | Self::Confirm { .. }
             | Self::Rollback(_)
             | Self::Files(_)
             // Wrong passwords keep others waiting.

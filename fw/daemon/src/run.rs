@@ -609,13 +609,9 @@ fn first_rules(control: &Control, file: &Path) {
         Found::Pending(number) => {
             format!("change {number} WAS NEVER CONFIRMED and is undone, and {name} is not loaded")
         }
-        Found::Unreadable(error) => {
-            error!("whether a change waits to be confirmed is not known: {error}");
-            match load_first(control, file) {
-                Ok(()) => return,
-                Err(why) => why,
-            }
-        }
+        Found::Unreadable(error) => format!(
+            "whether a change waits to be confirmed IS NOT KNOWN ({error}), and {name} is not loaded"
+        ),
     };
     match control.load_last_good() {
         Ok(loaded) => {

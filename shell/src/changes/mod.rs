@@ -85,8 +85,8 @@ impl<'a> Operator<'a> {
             Action::Show { side, file } => self.show(side, file.as_deref()),
             Action::Diff { from, to } => self.diff(from, to),
             Action::Commit { file, terms } => self.commit(file.as_deref(), terms),
-            Action::Confirm => {
-                let done = self.act(Command::Confirm)?;
+            Action::Confirm { number } => {
+                let done = self.act(Command::Confirm { number: *number })?;
                 self.note(&done)?;
                 Ok(writeln!(self.out, "change {} is confirmed", done.count)?)
             }

@@ -32,8 +32,11 @@ pub enum Action {
         /// How.
         terms: Terms,
     },
-    /// `confirm`.
-    Confirm,
+    /// `confirm [N]`.
+    Confirm {
+        /// Which; whichever waits if none is named.
+        number: Option<u64>,
+    },
     /// `rollback [N] [confirmed [TIME]] [force] [comment ...]`.
     Rollback {
         /// To which; to the one before if none is named.
@@ -98,11 +101,6 @@ impl Action {
     /// In words.
     pub fn rollback(words: &[&str]) -> Result<Self, String> {
         let (plain, terms) = terms(words)?;
-        let number = |word: &str| {
-            let number = word.parse().ok().filter(|&number: &u64| number > 0);
-            number
-                .ok_or_else(|| format!("`{word}`: expected the number of a load (`weir history`)"))
-        };
         match plain[..] {
             [] => Ok(Self::Rollback { number: None, terms }),
             [word] => Ok(Self::Rollback { number: Some(number(word)?), terms }),
@@ -110,16 +108,22 @@ impl Action {
         }
     }
 
-    /// The words of `confirm`, of which there are none.
+    /// The words of `confirm`.
     ///
     /// # Errors
     /// In words.
     pub fn confirm(words: &[&str]) -> Result<Self, String> {
         match words {
-            [] => Ok(Self::Confirm),
-            [other, ..] => Err(format!("`{other}`: there is only one change to confirm")),
+            [] => Ok(Self::Confirm { number: None }),
+            [word] => Ok(Self::Confirm { number: Some(number(word)?) }),
+            [_, other, ..] => Err(format!("`{other}`: there is only one change to confirm")),
         }
     }
+}
+
+fn number(word: &str) -> Result<u64, String> {
+    let number = word.parse().ok().filter(|&number: &u64| number > 0);
+    number.ok_or_else(|| format!("`{word}`: expected the number of a load (`weir history`)"))
 }
 
 impl Side {

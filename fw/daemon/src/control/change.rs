@@ -9,6 +9,9 @@ use super::Refused;
 use super::tables::TableStore;
 use crate::history::{Author, Origin};
 
+/// How many characters of what was done are kept.
+const MAX_WHAT: usize = 256;
+
 /// A change of the rules: who makes it, and how.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -28,13 +31,19 @@ impl Change {
 
     /// What the history says of it.
     pub(super) fn origin(&self, rules: usize) -> Origin {
+        Origin { comment: self.terms.comment.clone(), ..self.origin_of(&self.what, rules) }
+    }
+
+    /// What the history says of something else that is kept on the way.
+    pub(super) fn origin_of(&self, what: &str, rules: usize) -> Origin {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Origin {
             time,
             by: self.by.name(),
             uid: self.by.uid(),
-            what: self.what.clone(),
-            comment: self.terms.comment.clone(),
+            // Names of files are in it, which may be of any length.
+            what: what.chars().take(MAX_WHAT).collect(),
+            comment: String::new(),
             rules: rules as u64,
         }
     }

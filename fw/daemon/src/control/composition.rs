@@ -239,6 +239,11 @@ impl Composition {
         rules
     }
 
+    /// How many rules that is.
+    pub(super) fn count(&self) -> usize {
+        count(&self.compose())
+    }
+
     /// Loads that make the same again, one after the other.
     pub(super) fn loads(&self) -> Vec<Load> {
         let mut loads = Vec::new();
@@ -270,6 +275,11 @@ impl Composition {
         loads.extend(of(true));
         loads
     }
+}
+
+/// How many rules there are, those of anchors included.
+pub(super) fn count(rules: &RuleSet) -> usize {
+    rules.rules.len() + rules.anchors.values().map(|anchor| anchor.rules.len()).sum::<usize>()
 }
 
 /// Whether an anchor is somewhere below another, or below the main rule set.

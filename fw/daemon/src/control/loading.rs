@@ -19,7 +19,7 @@ use weir_engine::table::{Pages, Tables};
 use weir_shell::protocol::Load;
 
 use super::change::{Change, Manner, check_terms};
-use super::composition::{Composition, Piece};
+use super::composition::{Composition, Piece, count};
 use super::pending::Pending;
 use super::tables::TableStore;
 use super::{Control, InForce, Refused};
@@ -152,7 +152,7 @@ impl Control {
                 tables: None,
                 before: &mut |rules| {
                     if terms.confirm.is_some() {
-                        begun = Some(self.begin(change, rules, loads.as_deref())?);
+                        begun = Some(self.begin(change, rules, loads.as_deref(), &before)?);
                     }
                     Ok(())
                 },
@@ -190,11 +190,26 @@ impl Control {
     }
 
     /// Notes on disk that rules are about to be put in force that have to be confirmed.
-    fn begin(&self, change: &Change, rules: usize, loads: Option<&[Load]>) -> Result<u64, Refused> {
+    fn begin(
+        &self,
+        change: &Change,
+        rules: usize,
+        loads: Option<&[Load]>,
+        before: &Composition,
+    ) -> Result<u64, Refused> {
         let no_rules = "without main rules there is nothing that could be confirmed";
         let loads = loads.ok_or_else(|| Refused::Error(no_rules.into()))?;
+        if !before.has_rules() {
+            let text =
+                "nothing was changed: without main rules in force there is nothing to go back to";
+            return Err(Refused::Error(text.into()));
+        }
         let history = self.history()?;
-        history.begin(change.origin(rules), loads).map_err(|error| {
+        let begun = history
+            // A crash goes back to what was kept last, which has to be what is in force now.
+            .ensure_good(change.origin_of("in force before", before.count()), &before.loads())
+            .and_then(|()| history.begin(change.origin(rules), loads));
+        begun.map_err(|error| {
             Refused::Error(format!(
                 "nothing was changed: that this has to be confirmed cannot be noted, so that it would \
                  not be undone after a crash: {error}"
@@ -258,8 +273,7 @@ impl Control {
         let tails = self.room_for_tails(&rules, previous.as_deref())?;
         let now = self.parts.clock.now();
         let mut warnings = Vec::new();
-        let in_anchors = rules.anchors.values().map(|anchor| anchor.rules.len());
-        let count = rules.rules.len() + in_anchors.sum::<usize>();
+        let count = count(&rules);
         let named = program.as_ref().or(previous.as_ref()).map_or(&[][..], |next| next.tables());
         let mut unchanged = unchanged;
         if let Some(may_cut) = manner.may_cut

@@ -151,6 +151,8 @@ struct InForce {
     starting: bool,
     /// What has to be confirmed.
     pending: Option<Pending>,
+    /// The number of a change that was confirmed, which could not be noted.
+    unnoted: Option<u64>,
     cleared: Instant,
 }
 

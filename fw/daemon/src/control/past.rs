@@ -17,7 +17,8 @@ pub enum Found {
     Nothing,
     /// A change was never confirmed: it is undone now.
     Pending(u64),
-    /// The history cannot be read: whether a change is pending is not known.
+    /// The history cannot be read: whether a change is pending is not known, which counts as if
+    /// one were.
     Unreadable(String),
 }
 

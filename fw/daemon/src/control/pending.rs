@@ -57,23 +57,49 @@ pub struct Undone {
 }
 
 impl Control {
-    /// What is pending holds from now on. Returns its number, and what has to be said about it.
+    /// What is pending, which must be the change of that number if one is given, holds from now on.
+    /// Returns its number.
     ///
     /// # Errors
-    /// When nothing is pending.
-    pub fn confirm(&self) -> Result<(u64, Option<String>), Refused> {
+    /// When nothing is pending, or another change is, or its time is over. When it cannot be noted:
+    /// the rules hold until the next start then, and to confirm them again tries again.
+    pub fn confirm(&self, number: Option<u64>) -> Result<u64, Refused> {
         let _loading = self.loading.lock();
-        let Some(pending) = self.in_force.lock().pending.take() else {
+        let (waiting, late) = {
+            let in_force = self.in_force.lock();
+            let now = self.parts.clock.now();
+            let pending = in_force.pending.as_ref();
+            (
+                pending.map(|pending| pending.number).or(in_force.unnoted),
+                pending.is_some_and(|pending| pending.until <= now),
+            )
+        };
+        let Some(waiting) = waiting else {
             return Err(Refused::Error("nothing waits to be confirmed".into()));
         };
+        if number.is_some_and(|number| number != waiting) {
+            return Err(Refused::Error(format!(
+                "it is change {waiting} that waits to be confirmed"
+            )));
+        }
+        if late {
+            return Err(Refused::Error(format!(
+                "the time of change {waiting} is over: it is about to be undone"
+            )));
+        }
+        let noted = self.history()?.confirm(waiting);
+        {
+            let mut in_force = self.in_force.lock();
+            in_force.pending = None;
+            in_force.unnoted = noted.is_err().then_some(waiting);
+        }
         self.pending_changed.notify_all();
-        let noted = self.history()?.confirm(pending.number);
-        let warning = noted.err().map(|error| {
-            format!(
-                "the rules hold, but that COULD NOT BE NOTED: the next start will undo them: {error}"
-            )
-        });
-        Ok((pending.number, warning))
+        noted.map(|()| waiting).map_err(|error| {
+            Refused::Error(format!(
+                "change {waiting} holds, but that COULD NOT BE NOTED: the next start will undo it: \
+                 {error}; `weir confirm` tries to note it again"
+            ))
+        })
     }
 
     /// Waits until the time of a pending change is over, and takes it back. One that cannot be taken
@@ -148,7 +174,11 @@ impl Control {
     }
 
     pub(super) fn await_confirmation(&self, pending: Pending) {
-        self.in_force.lock().pending = Some(pending);
+        {
+            let mut in_force = self.in_force.lock();
+            in_force.pending = Some(pending);
+            in_force.unnoted = None;
+        }
         self.pending_changed.notify_all();
     }
 

@@ -5,9 +5,11 @@
 use std::fs::File;
 use std::hash::Hasher;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use weir_shell::protocol::{Entry, Fate, Load};
@@ -16,6 +18,9 @@ use crate::clock::Date;
 
 /// The longest first line that is read; a comment of the longest, all of it escaped, fits.
 const MAX_HEADER: u64 = 64 << 10;
+
+/// The longest file that is read, which is more than a request can be.
+const MAX_FILE: u64 = 1 << 30;
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,6 +82,11 @@ impl Header {
         Self { format: 1, number, time, by, uid, what, comment, rules, length, digest }
     }
 
+    /// Whether that is what it is the header of.
+    pub(super) fn is_of(&self, body: &Body) -> bool {
+        (self.length, &self.digest) == (body.text.len() as u64, &body.digest)
+    }
+
     pub(super) fn entry(self, fate: Fate) -> Entry {
         let Self { number, time, by, uid, what, comment, rules, length: bytes, .. } = self;
         let date = Date::since_epoch(Duration::from_secs(time)).to_seconds();
@@ -112,8 +122,14 @@ pub(super) fn read(path: &Path, number: u64) -> io::Result<(Header, Vec<Load>)> 
 }
 
 fn open(path: &Path, number: u64) -> io::Result<(Header, BufReader<File>)> {
-    let file = File::open(path)?;
-    let size = file.metadata()?.len();
+    // Neither a link out of the directory nor a FIFO, which would hold the start up.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    let size = found.len();
+    if !found.is_file() || size > MAX_FILE {
+        return Err(io::Error::other("damaged: no file, or larger than any that is kept"));
+    }
     let mut rest = BufReader::new(file);
     let mut line = Vec::new();
     rest.by_ref().take(MAX_HEADER).read_until(b'\n', &mut line)?;

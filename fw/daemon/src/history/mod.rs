@@ -92,12 +92,22 @@ impl History {
     pub fn keep(&self, origin: Origin, loads: &[Load]) -> io::Result<u64> {
         let body = Body::new(loads)?;
         if let Some((last, header)) = self.last_good()
-            && (header.length, &header.digest) == (body.text.len() as u64, &body.digest)
+            && header.is_of(&body)
             && self.newest()? == Some(last)
         {
             return Ok(last.number);
         }
         self.write(origin, &body, Fate::Kept)
+    }
+
+    /// Keeps what is in force, unless it is the last good one already.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn ensure_good(&self, origin: Origin, loads: &[Load]) -> io::Result<()> {
+        let body = Body::new(loads)?;
+        let is_last = self.last_good().is_some_and(|(_, header)| header.is_of(&body));
+        if is_last { Ok(()) } else { self.write(origin, &body, Fate::Kept).map(drop) }
     }
 
     /// Keeps what is about to be put in force until it is confirmed. Returns its number.
@@ -245,7 +255,12 @@ impl History {
 
     fn end(&self, number: u64, fate: Fate) -> io::Result<()> {
         let pending = Name { number, fate: Fate::Pending };
-        fs::rename(self.path(pending), self.path(Name { number, fate }))?;
+        let ended = self.path(Name { number, fate });
+        match fs::rename(self.path(pending), &ended) {
+            // It was renamed before, and only the directory could not be synced.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && ended.is_file() => {}
+            renamed => renamed?,
+        }
         self.sync()
     }
 
@@ -311,8 +326,9 @@ impl History {
 }
 
 fn write_and_sync(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file =
-        File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // What a crash has left is not written into: it need not be a file of ours.
+    let _ = fs::remove_file(path);
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text)?;
     file.sync_all()
 }

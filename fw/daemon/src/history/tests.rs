@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::fs::{FileType, Mode};
 use tempfile::TempDir;
 use weir_shell::protocol::{Fate, Load, Source};
 
@@ -140,6 +141,15 @@ fn damage_is_named_and_skipped() {
     std::fs::write(file(3), &text[..text.len() - 10]).unwrap();
     std::fs::write(file(2), "").unwrap();
     std::fs::write(folder.path().join("state/history/README"), "not ours").unwrap();
+    // To open these would wait for a writer, or lead elsewhere.
+    let fifo = folder.path().join("state/history/00000007.undone");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    std::os::unix::fs::symlink(file(1), folder.path().join("state/history/00000008.undone"))
+        .unwrap();
+    assert_eq!(history.list().unwrap().damaged.len(), 4);
+    assert_eq!(history.undone_last(|_| true).unwrap(), None);
+    std::fs::remove_file(fifo).unwrap();
+    std::fs::remove_file(folder.path().join("state/history/00000008.undone")).unwrap();
     std::fs::write(folder.path().join("state/history/unfinished"), "half a").unwrap();
     let listing = history.list().unwrap();
     let numbers: Vec<_> = listing.entries.iter().map(|entry| entry.number).collect();

@@ -28,13 +28,10 @@ impl Session {
     }
 
     /// What is pending holds.
-    pub(super) fn confirm(&self, control: &Control) -> Result<Reply, Refused> {
-        let (number, warning) = control.confirm()?;
+    pub(super) fn confirm(&self, control: &Control, number: Option<u64>) -> Result<Reply, Refused> {
+        let number = control.confirm(number).inspect_err(|refused| warn!("{refused}"))?;
         warn!(target: events::COMMIT, "user {} confirmed change {number}", self.uid);
-        if let Some(warning) = &warning {
-            warn!("{warning}");
-        }
-        Ok(Reply::Done(Done { count: number, note: warning }))
+        Ok(Reply::Done(Done { count: number, note: None }))
     }
 
     /// Back to what was.
@@ -66,7 +63,7 @@ impl Session {
                 warn!(target: events::COMMIT, "change {number} of user {uid} is undone in {seconds} s unless confirmed");
                 lines.push(format!(
                     "change {number} is in force and UNDONE in {seconds} seconds unless it is \
-                     confirmed: `weir confirm`"
+                     confirmed: `weir confirm {number}`"
                 ));
             }
             (Some(number), None) => lines.push(format!("kept as number {number}")),

@@ -127,7 +127,7 @@ impl Session {
                 self.list(told.map(|told| (1, Reply::Explanation(Box::new(told)))))?
             }
             Command::Commit(commit) => self.commit(control, commit),
-            Command::Confirm => self.confirm(control),
+            Command::Confirm { number } => self.confirm(control, number),
             Command::Rollback(rollback) => self.roll_back(control, &rollback),
             Command::History => {
                 let past = control.past();

@@ -131,7 +131,10 @@ fn what_is_not_confirmed_in_time_is_undone() {
     assert_eq!((undone.number, undone.loaded.rules), (2, 1));
     assert_eq!(client.rules(), ["pass all flags S/SA"]);
     assert_eq!(fates(&mut client), [(1, Fate::Kept), (2, Fate::Undone)]);
-    assert_eq!(refused(client.end(Command::Confirm)), "nothing waits to be confirmed");
+    assert_eq!(
+        refused(client.end(Command::Confirm { number: None })),
+        "nothing waits to be confirmed"
+    );
     seat.running.stop();
 }
 
@@ -157,7 +160,9 @@ fn what_is_confirmed_holds() {
         let said = refused(client.end(other));
         assert!(said.contains("change 2 waits to be confirmed"), "{said}");
     }
-    assert_eq!(client.end(Command::Confirm), done(2));
+    let said = refused(client.end(Command::Confirm { number: Some(1) }));
+    assert_eq!(said, "it is change 2 that waits to be confirmed");
+    assert_eq!(client.end(Command::Confirm { number: Some(2) }), done(2));
     assert_eq!(past(&mut client).confirm_within, None);
     assert_eq!(fates(&mut client), [(1, Fate::Kept), (2, Fate::Kept)]);
     assert_eq!(client.end(load("pass in\n")), done(1));
@@ -272,7 +277,10 @@ fn flushed_rules_take_a_pending_change_back() {
     assert_eq!(client.info().status, "blocked");
     assert_eq!(past(&mut client).confirm_within, None);
     assert_eq!(fates(&mut client).last(), Some(&(2, Fate::Undone)));
-    assert_eq!(refused(client.end(Command::Confirm)), "nothing waits to be confirmed");
+    assert_eq!(
+        refused(client.end(Command::Confirm { number: None })),
+        "nothing waits to be confirmed"
+    );
     seat.running.stop();
 }
 
@@ -313,7 +321,7 @@ fn a_confirmed_change_survives_a_start() {
     let mut client = seat.client();
     client.end(load("pass\n"));
     client.end(commit("block\n", confirmed(300)));
-    client.end(Command::Confirm);
+    client.end(Command::Confirm { number: None });
     let again = restarted(seat);
     assert!(matches!(again.control.end_left_over(), Found::Nothing));
     again.control.load_last_good().unwrap();
@@ -389,12 +397,19 @@ fn a_directory_that_cannot_be_written_stops_no_load_but_one_to_be_confirmed() {
     assert_eq!(client.rules(), ["pass in all flags S/SA"]);
     std::fs::remove_dir(&in_the_way).unwrap();
     client.end(commit("pass out\n", confirmed(300)));
-    // Confirmed, and nothing can be noted: the rules hold, and it is said.
-    let kept = seat.directory.path().join("state/history/00000002.kept");
+    // What was in force, and could not be kept, is what a crash goes back to.
+    assert_eq!(fates(&mut client), [(1, Fate::Kept), (2, Fate::Kept), (3, Fate::Pending)]);
+    assert_eq!(past(&mut client).entries[1].what, "in force before");
+    // Confirmed, and nothing can be noted: the rules hold, it is said, and can be tried again.
+    let kept = seat.directory.path().join("state/history/00000003.kept");
     std::fs::create_dir(&kept).unwrap();
-    let said = note(client.end(Command::Confirm));
+    let said = refused(client.end(Command::Confirm { number: None }));
     assert!(said.contains("COULD NOT BE NOTED"), "{said}");
+    assert_eq!(past(&mut client).confirm_within, None);
     assert_eq!(client.rules(), ["pass out all flags S/SA"]);
+    std::fs::remove_dir(&kept).unwrap();
+    assert_eq!(client.end(Command::Confirm { number: Some(3) }), done(3));
+    assert_eq!(fates(&mut client).last(), Some(&(3, Fate::Kept)));
     seat.running.stop();
 }
 
