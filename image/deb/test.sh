@@ -48,6 +48,8 @@ inside dpkg -i /weir.deb
 for group in weir weir-ro; do
     inside getent group "$group" || fail "no group $group"
 done
+[ "$(inside id -gn weir)" = weir ] || fail "no user weir"
+[ "$(stat -c %a:%U:%G "$root/etc/weir/weir.conf")" = 640:root:root ] || fail "mode of the rules"
 for path in /usr/bin/weir /usr/bin/weirctl /etc/weir/weir.conf /etc/weir/weir.toml \
     /etc/weir/examples/home.conf /lib/systemd/system/weir.service /var/lib/weir /run/weir \
     /usr/share/doc/weir/copyright; do
@@ -90,8 +92,12 @@ wait "$weir" || fail "it did not end well"
 weir=
 
 echo "== remove"
+wants=$root/etc/systemd/system/multi-user.target.wants
+mkdir -p "$wants"
+ln -s /lib/systemd/system/weir.service "$wants/weir.service"
 inside dpkg -r weir
 [ ! -e "$root/usr/bin/weir" ] && [ ! -e "$root/run/weir" ] || fail "something is left"
+[ ! -L "$wants/weir.service" ] || fail "it is still wanted at boot"
 [ -e "$root/etc/weir/weir.toml" ] && [ -d "$root/var/lib/weir" ] || fail "too much is gone"
 
 echo "== purge"

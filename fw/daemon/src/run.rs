@@ -36,7 +36,7 @@ use crate::control::{self, Change, Control, Found, Guard, OwnFiles, Undone};
 use crate::crowding;
 use crate::developer::Developer;
 use crate::handover::{Bell, exchange};
-use crate::history::{Author, History};
+use crate::history::{self, Author, History};
 use crate::hold::Hold;
 use crate::ipfix::{Exporter, FlowSender};
 use crate::log::outlet::OwnLog;
@@ -232,6 +232,7 @@ fn run(
     let clock = Clock::start();
     let (events, happened) = unbounded();
     watch_signals(events.clone())?;
+    let _claimed = history::claim(&settings.state_dir)?;
     let server = Server::bind(&settings.socket).map_err(|error| error.to_string())?;
     let sinks = start_sinks(settings);
     // Only once in a process.
@@ -601,7 +602,8 @@ fn place(worker: usize, cpu: u32, realtime: Option<u8>) {
 /// put in force and not confirmed; else the last good ones, else none.
 fn first_rules(control: &Control, file: &Path) {
     let name = file.display();
-    let why = match control.end_left_over() {
+    let found = control.end_left_over();
+    let why = match &found {
         Found::Nothing => match load_first(control, file) {
             Ok(()) => return,
             Err(why) => why,
@@ -629,6 +631,10 @@ fn first_rules(control: &Control, file: &Path) {
             error!("{why}");
             for line in refused.to_string().lines() {
                 error!("last good rules: {line}");
+            }
+            // A disk that cannot be read is no reason to cut everybody off.
+            if matches!(found, Found::Unreadable(_)) && load_first(control, file).is_ok() {
+                return error!("{name} is in force after all");
             }
             error!(target: events::RULES_NONE, "NO RULES: EVERYTHING IS BLOCKED until `weir ctl -f` or SIGHUP loads good ones");
         }

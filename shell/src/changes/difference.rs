@@ -127,8 +127,13 @@ fn files(version: &Version, alone: bool) -> Vec<(String, String, String)> {
     files
 }
 
-/// The rules that came, went or moved, by anchor.
+/// The rules that came, went or moved, by anchor. What was loaded into anchors stays when a rule file
+/// is put in force, but where the file has rules for them itself.
 fn rules(old: &Version, new: &Version, alone: bool) -> Vec<RuleChange> {
+    let filled = |anchor: &str| {
+        let files = [old, new].into_iter().filter(|version| version.is_file);
+        files.flat_map(|file| &file.rules).any(|set| set.anchor == anchor && !set.rules.is_empty())
+    };
     let loaded = |anchor: &str| {
         let loads = old.loads.iter().chain(&new.loads);
         let mut others = loads.map(|load| &*load.anchor).filter(|path| !path.is_empty());
@@ -145,7 +150,7 @@ fn rules(old: &Version, new: &Version, alone: bool) -> Vec<RuleChange> {
         set.map(|set| set.rules.clone()).unwrap_or_default()
     };
     let mut changes = Vec::new();
-    for anchor in anchors.into_iter().filter(|anchor| !alone || !loaded(anchor)) {
+    for anchor in anchors.into_iter().filter(|anchor| !alone || !loaded(anchor) || filled(anchor)) {
         changes.extend(moved(anchor, &of(old, anchor), &of(new, anchor)));
     }
     changes
@@ -257,6 +262,10 @@ mod tests {
         assert!(difference.to_string().contains("no such file"), "{difference}");
         file.is_file = true;
         assert!(Difference::between(&running, &file).is_empty());
+        // Unless it has rules of its own for it.
+        file.rules.push(Expanded { anchor: "web".into(), rules: vec!["pass".into()] });
+        let difference = Difference::between(&running, &file).to_string();
+        assert!(difference.contains("\"web\":\n- @0 block\n+ @0 pass\n"), "{difference}");
     }
 
     #[test]

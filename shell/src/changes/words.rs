@@ -243,6 +243,8 @@ mod tests {
             Ok(Action::Rollback { number: Some(12), .. })
         ));
         assert!(rollback("0").is_err() && rollback("x").is_err() && rollback("1 2").is_err());
-        assert!(Action::confirm(&[]).is_ok() && Action::confirm(&["1"]).is_err());
+        assert_eq!(Action::confirm(&["1"]), Ok(Action::Confirm { number: Some(1) }));
+        assert_eq!(Action::confirm(&[]), Ok(Action::Confirm { number: None }));
+        assert!(Action::confirm(&["now"]).is_err() && Action::confirm(&["1", "2"]).is_err());
     }
 }

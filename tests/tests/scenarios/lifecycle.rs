@@ -32,6 +32,7 @@ on_every_io! {
     a_broken_reload_changes_nothing
     a_broken_rule_file_at_start_blocks_until_repaired
     a_broken_rule_file_at_start_yields_to_the_last_good_one
+    a_history_that_cannot_be_read_cuts_nobody_off
     a_port_with_an_address_is_refused
     a_port_with_a_master_is_refused
     a_host_that_routes_is_refused
@@ -197,6 +198,19 @@ fn a_broken_rule_file_at_start_yields_to_the_last_good_one(io: Io) {
     let weir = Weir::start(&lab, &WeirOptions::new(io, "pass\npsas in\n"));
     weir.wait_log("LAST GOOD");
     assert!(weir.show(&["-s", "rules"]).contains("label \"good\""));
+    eventually("pings pass", || lab.pings(Family::Inet));
+}
+
+/// A history that cannot be read might hide a change that waits to be confirmed; but with nothing else
+/// to go by, the rule file is better than a line that is cut.
+fn a_history_that_cannot_be_read_cuts_nobody_off(io: Io) {
+    let lab = Lab::new();
+    std::fs::create_dir_all(lab.folder().join("state")).expect("the folder is ours");
+    std::fs::write(lab.folder().join("state/history"), "no directory").expect("it is ours");
+    let weir = Weir::start(&lab, &WeirOptions::new(io, "pass label \"own\"\n"));
+    weir.wait_log("IS NOT KNOWN");
+    weir.wait_log("is in force after all");
+    assert!(weir.show(&["-s", "rules"]).contains("label \"own\""));
     eventually("pings pass", || lab.pings(Family::Inet));
 }
 

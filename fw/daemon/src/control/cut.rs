@@ -1,5 +1,6 @@
-//! How many of the live states new rules would not let begin: what a change would cut off if every
-//! connection began anew now.
+//! How many of the live connections new rules would not let begin: what a change would cut off if every
+//! connection began anew now. Connections of TCP and SCTP that are only beginning, or closing, are left
+//! out: a flood of SYNs must not hide that everybody else is cut off.
 //!
 //! Asked of each state is the packet that begins such a connection, made of what the state knows: tags,
 //! addresses, protocol and ports, on the port of the initiator. What it does not know is what packets
@@ -51,7 +52,7 @@ impl Control {
         }
     }
 
-    /// Asks a program, with these tables, about all states.
+    /// Asks a program, with these tables, about all connections.
     fn would_cut(
         &self,
         program: &Program,
@@ -69,6 +70,7 @@ impl Control {
             let mut cursor = Some(0);
             while let Some(at) = cursor {
                 (room, cursor) = mailbox.ask(|reply| Letter::States(at, room, reply))?;
+                room.retain(StateView::is_connected);
                 cut.states += room.len() as u64;
                 let lost =
                     room.iter().filter(|state| !begins(program, tables, now, state, floating));
@@ -80,7 +82,7 @@ impl Control {
     }
 }
 
-/// Whether the rules let a connection like this one begin; by chance is yes.
+/// Whether the rules may let a connection like this one begin.
 fn begins(
     program: &Program,
     tables: &Tables,
@@ -94,10 +96,7 @@ fn begins(
         let length = frame.len() as u32;
         let meta = Meta { port, checksum: Checksum::Unknown, gso_size: 0, length };
         // What cannot be made into a packet is not held against the rules.
-        Packet::parse(&frame, &meta).map_or(true, |packet| {
-            let decision = program.decide(&packet, None, tables, now);
-            decision.passes || decision.by_chance
-        })
+        Packet::parse(&frame, &meta).map_or(true, |packet| program.may_pass(&packet, tables, now))
     })
 }
 

@@ -11,6 +11,7 @@
 //! many, or they take too much room, the oldest are removed, but never the last good one.
 
 mod author;
+mod claim;
 mod entry;
 
 use std::fs::{self, File};
@@ -22,6 +23,7 @@ use tracing::warn;
 use weir_shell::protocol::{Entry, Fate, Load};
 
 pub use author::Author;
+pub use claim::claim;
 pub use entry::Origin;
 use entry::{Body, Header};
 

@@ -7,7 +7,7 @@ use rustix::fs::{FileType, Mode};
 use tempfile::TempDir;
 use weir_shell::protocol::{Fate, Load, Source};
 
-use super::{Bounds, History, Origin};
+use super::{Bounds, History, Origin, claim};
 
 const ROOMY: Bounds = Bounds { entries: 100, bytes: 1 << 30 };
 
@@ -181,4 +181,21 @@ fn a_directory_that_cannot_be_written_is_an_error_and_loses_nothing() {
     assert!(history.begin(origin(""), &loads("block\n")).is_err());
     assert_eq!(numbers(&history), [(1, Fate::Kept)]);
     assert_eq!(good(&history), loads("pass\n"));
+}
+
+#[test]
+fn one_daemon_has_a_state_directory_at_a_time() {
+    let folder = TempDir::new().unwrap();
+    let state = folder.path().join("a/state");
+    let claimed = claim(&state).unwrap();
+    assert!(claim(&state).unwrap_err().contains("another weir has this state directory"));
+    drop(claimed);
+    assert!(claim(&state).unwrap().is_some());
+    // Where nothing can be written, weir runs all the same.
+    assert!(claim(Path::new("/proc/state")).unwrap().is_none());
+    // Whoever may write there cannot have another file taken for it.
+    std::fs::remove_file(state.join("lock")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("elsewhere"), state.join("lock")).unwrap();
+    assert!(claim(&state).unwrap().is_none());
+    assert!(!folder.path().join("elsewhere").exists());
 }

@@ -1,8 +1,12 @@
 //! Rules that are committed, confirmed, rolled back and compared, over the socket; and what a start
 //! finds of them.
 
+use std::net::IpAddr;
+
 use tempfile::TempDir;
 use weir_daemon::control::Found;
+use weir_engine::packet::build::tcp;
+use weir_engine::packet::tcp::flags;
 use weir_shell::protocol::{
     Command, Commit, Cut, Done, Entry, Fate, Flush, History, Load, Reply, Rollback, Source,
     TableAction, TableChange, Terms, Version,
@@ -355,20 +359,34 @@ fn a_change_that_cuts_too_much_has_to_be_forced() {
     // To port 53, from 1000 on.
     seat.make_states(20);
     wait_for("the states", || client.states().len() == 20);
+    // Those that a flood of SYNs leaves behind are not counted.
+    for port in 0..30 {
+        let [from, to] = [[198, 51, 100, 7], [192, 0, 2, 100]].map(IpAddr::from);
+        let (from, to) = ((from, 2000 + port), (to, 80));
+        assert!(seat.running.house.lan.put(0, &tcp(from, to, flags::SYN).frame()));
+    }
+    wait_for("their states", || client.states().len() == 50);
     // Four of twenty are 20 %, which is not more than 20 %; five are.
     let four = "block\npass proto udp from any port >= 1004\n";
     assert_eq!(note(client.end(commit(four, Terms::default()))), "kept as number 2");
-    let five = "block\npass proto udp from any port >= 1005\n";
+    // Chance cuts nobody off for good, nor does it save those whom it does not concern.
+    let chance = "block\npass proto udp from any port >= 1003\n\
+                  block proto udp from any port >= 1003 probability 50%\n";
+    assert_eq!(note(client.end(commit(chance, Terms::default()))), "kept as number 3");
+    let chance = "block\npass proto udp from any port >= 1005\nmatch proto udp probability 50%\n";
     let cut = Reply::Cut(Cut { states: 20, cut: 5, limit: 20 });
+    assert_eq!(client.end(commit(chance, Terms::default())), cut);
+    client.end(commit(four, Terms::default()));
+    let five = "block\npass proto udp from any port >= 1005\n";
     assert_eq!(client.end(commit(five, Terms::default())), cut);
     assert_eq!(client.end(commit(five, confirmed(60))), cut);
     assert_eq!(client.rules().len(), 2);
-    assert_eq!(fates(&mut client).len(), 2, "nothing was changed");
+    assert_eq!(fates(&mut client).len(), 4, "nothing was changed");
     assert_eq!(past(&mut client).confirm_within, None);
     // `-f` only warns, and states live on in any case.
     let said = note(client.end(load(five)));
     assert!(said.starts_with("5 of 20 live states (25 %) "), "{said}");
-    assert_eq!(client.states().len(), 20);
+    assert_eq!(client.states().len(), 50);
     let forced = Terms { force: true, ..Terms::default() };
     let said = note(client.end(commit("block\n", forced)));
     assert!(said.starts_with("20 of 20 live states (100 %) "), "{said}");

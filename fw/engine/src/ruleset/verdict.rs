@@ -122,7 +122,17 @@ impl Program {
     ) -> Decision {
         let tag = link_tag.and_then(|name| self.tags.number(name)).unwrap_or(0);
         let around = Around { tables, reverse_path: &self.reverse_path, now, answers: None };
-        self.judge(packet, tag, around, &mut Findings::default(), &mut Dry { now })
+        self.judge(packet, tag, around, &mut Findings::default(), &mut Dry { now, dice: true })
+    }
+
+    /// Whether such a packet, that no layer 2 rule has tagged, may pass: it does if the dice of
+    /// `probability` fall for all rules, or if they fall for none. Nothing is counted or spent.
+    pub fn may_pass(&self, packet: &Packet, tables: &Tables, now: Instant) -> bool {
+        let around = Around { tables, reverse_path: &self.reverse_path, now, answers: None };
+        let mut findings = Findings::default();
+        [true, false].iter().any(|&dice| {
+            self.judge(packet, 0, around, &mut findings, &mut Dry { now, dice }).passes
+        })
     }
 
     /// The same, with the part of every rule in it.
@@ -140,7 +150,7 @@ impl Program {
         let path = Path::across(packet.port);
         let mut sides = Vec::with_capacity(2);
         let traces = [(path.from, Direction::In), (path.to, Direction::Out)].map(|way| {
-            let mut watcher = Recorder { dry: Dry { now }, outcomes: self.unasked() };
+            let mut watcher = Recorder { dry: Dry { now, dice: true }, outcomes: self.unasked() };
             let all = 0..self.steps.len() as u32;
             let side = self.walk(&mut subject, way, all, around, &mut findings, &mut watcher);
             sides.push(side);
@@ -277,6 +287,8 @@ impl Program {
 /// Looks on and changes nothing.
 struct Dry {
     now: Instant,
+    /// How they all fall.
+    dice: bool,
 }
 
 impl Watcher for Dry {
@@ -289,7 +301,7 @@ impl Watcher for Dry {
     }
 
     fn dice(&mut self, _: Probability) -> bool {
-        true
+        self.dice
     }
 
     fn matched(&mut self, _: u32) {}

@@ -18,7 +18,7 @@ use crate::reason::Reason;
 pub(crate) const NAMES: [&str; 5] =
     ["CLOSED", "COOKIE_WAIT", "ESTABLISHED", "SHUTDOWN_PENDING", "CLOSED"];
 const COOKIE_WAIT: u8 = 1;
-const ESTABLISHED: u8 = 2;
+pub(crate) const ESTABLISHED: u8 = 2;
 const SHUTDOWN_PENDING: u8 = 3;
 const ENDED: u8 = 4;
 

@@ -122,6 +122,17 @@ impl StateView {
         }
     }
 
+    /// Whether both ends have agreed to the connection and neither has begun to close it. Of protocols
+    /// that have no connections every state is one.
+    pub fn is_connected(&self) -> bool {
+        let connected = match self.protocol {
+            protocol::TCP => PeerState::Established.name(),
+            protocol::SCTP => sctp::NAMES[usize::from(sctp::ESTABLISHED)],
+            _ => return true,
+        };
+        self.peers.iter().all(|peer| peer.state == connected)
+    }
+
     /// The line of `pfctl -ss`, with the names of the ports.
     pub fn line<'a>(&'a self, ports: &'a PortNames) -> impl fmt::Display + 'a {
         Line { state: self, ports }
