@@ -6,41 +6,77 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use weir_engine::time::Instant;
 
-/// Counts from the moment it was made. Both clocks are read together then, so that a point in time
-/// of the engine can be printed as a date.
+/// Counts from the moment it was made. The wall's clock is compared with it, so that a point in time of
+/// the engine can be printed as a date.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     hand: Hand,
-    wall: Duration,
 }
 
-/// What moves a clock.
+/// What moves a clock. What it points to lives as long as the process, which has one clock.
 #[derive(Clone, Copy, Debug)]
 enum Hand {
     /// Time itself, since then.
-    Machine(std::time::Instant),
-    /// Somebody who plays back what has been. It lives as long as the process: a replay has one.
-    Replay(&'static AtomicU64),
+    Machine(std::time::Instant, &'static Wall),
+    /// Somebody who plays back what has been, from so long after 1970 on.
+    Replay(&'static AtomicU64, Duration),
+}
+
+/// What the wall's clock said when the engine's began, as far as is known now: it may have been set
+/// since, by hand or by NTP when the network was there at last.
+#[derive(Debug, Default)]
+struct Wall {
+    /// Nanoseconds since 1970.
+    base: AtomicU64,
+    /// When it was looked at, in nanoseconds of the engine's clock.
+    looked: AtomicU64,
+}
+
+impl Wall {
+    /// How often it is looked at.
+    const LOOK: u64 = 1_000_000_000;
+    /// Smaller differences, in nanoseconds, come of reading two clocks one after the other: points in
+    /// time must not change places for these.
+    const STEP: u64 = 10_000_000;
+
+    /// What it said at 0 of the engine's clock, which is at `now`; `read` reads it.
+    fn base(&self, now: u64, read: impl FnOnce() -> Duration) -> u64 {
+        let (known, looked) =
+            (self.base.load(Ordering::Relaxed), self.looked.load(Ordering::Relaxed));
+        if now.saturating_sub(looked) < Self::LOOK {
+            return known;
+        }
+        self.looked.store(now, Ordering::Relaxed);
+        let base = (read().as_nanos() as u64).saturating_sub(now);
+        if base.abs_diff(known) < Self::STEP {
+            return known;
+        }
+        self.base.store(base, Ordering::Relaxed);
+        base
+    }
+}
+
+/// A clock before 1970 prints dates from 1970 on.
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Clock {
     /// A clock whose base is now.
     pub fn start() -> Self {
-        Self {
-            hand: Hand::Machine(std::time::Instant::now()),
-            // A clock before 1970 prints dates from 1970 on.
-            wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        }
+        let base = AtomicU64::new(wall().as_nanos() as u64);
+        let wall = Box::leak(Box::new(Wall { base, ..Wall::default() }));
+        Self { hand: Hand::Machine(std::time::Instant::now(), wall) }
     }
 
     /// A clock that stands still until [`Clock::set`]; `wall` is its base, since 1970.
     pub fn standing(wall: Duration) -> Self {
-        Self { hand: Hand::Replay(Box::leak(Box::default())), wall }
+        Self { hand: Hand::Replay(Box::leak(Box::default()), wall) }
     }
 
     /// Moves a clock that was made by [`Clock::standing`]; others go on as they do.
     pub fn set(&self, now: Instant) {
-        if let Hand::Replay(hand) = self.hand {
+        if let Hand::Replay(hand, _) = self.hand {
             hand.store(now.0, Ordering::Relaxed);
         }
     }
@@ -48,19 +84,23 @@ impl Clock {
     /// Time since the base.
     pub fn now(&self) -> Instant {
         match self.hand {
-            Hand::Machine(base) => Instant(base.elapsed().as_nanos() as u64),
-            Hand::Replay(hand) => Instant(hand.load(Ordering::Relaxed)),
+            Hand::Machine(base, _) => Instant(base.elapsed().as_nanos() as u64),
+            Hand::Replay(hand, _) => Instant(hand.load(Ordering::Relaxed)),
         }
     }
 
-    /// A point in time in nanoseconds since 1970.
-    pub const fn since_epoch(&self, at: Instant) -> u64 {
-        (self.wall.as_nanos() as u64).saturating_add(at.0)
+    /// A point in time in nanoseconds since 1970, by what the wall's clock says now.
+    pub fn since_epoch(&self, at: Instant) -> u64 {
+        let base = match self.hand {
+            Hand::Machine(_, kept) => kept.base(self.now().0, wall),
+            Hand::Replay(_, wall) => wall.as_nanos() as u64,
+        };
+        base.saturating_add(at.0)
     }
 
-    /// The date of a point in time.
-    pub const fn date(&self, at: Instant) -> Date {
-        Date(self.wall.saturating_add(Duration::from_nanos(at.0)))
+    /// The date of a point in time, as [`Clock::since_epoch`] has it.
+    pub fn date(&self, at: Instant) -> Date {
+        Date(Duration::from_nanos(self.since_epoch(at)))
     }
 }
 
@@ -146,7 +186,7 @@ mod tests {
 
     use weir_engine::Instant;
 
-    use super::{Clock, Date};
+    use super::{Clock, Date, Wall};
 
     #[test]
     fn a_standing_clock_is_moved_by_hand() {
@@ -156,6 +196,19 @@ mod tests {
         assert_eq!(clock.now(), Instant(1_500_000_000));
         assert_eq!(clock.since_epoch(clock.now()), 951_782_401_500_000_000);
         assert_eq!(clock.date(clock.now()).to_string(), "2000-02-29T00:00:01.500000Z");
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_moves_dates_within_a_second() {
+        let (second, wall) = (1_000_000_000, Wall::default());
+        let at = |seconds, nanos| move || Duration::new(seconds, nanos);
+        // It was read 900 us later than the other: no step.
+        assert_eq!(wall.base(second, at(1, 900_000)), 0);
+        assert_eq!(wall.base(second + 5, || panic!("it was read just now")), 0);
+        // NTP sets it forward by an hour, and by hand it is set back to before the beginning.
+        assert_eq!(wall.base(2 * second, at(3602, 0)), 3600 * second);
+        assert_eq!(wall.base(2 * second + 1, || panic!("it was read just now")), 3600 * second);
+        assert_eq!(wall.base(9 * second, at(3, 0)), 0);
     }
 
     #[test]

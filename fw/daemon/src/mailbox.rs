@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use weir_engine::table::{EntryCounters, Hit, Pages, TableTally, Tables};
 use weir_engine::{
-    Counters, EtherCounters, Instant, Program, Replaced, RuleCounters, StateView, Tails,
+    Counters, EtherCounters, Instant, Phases, Program, Replaced, RuleCounters, StateView, Tails,
 };
 use weir_hw::Stats;
 
@@ -81,8 +81,10 @@ pub struct Report {
     pub rules: Vec<RuleCounters>,
     /// By `ether` rule of the program in force.
     pub ether: Vec<EtherCounters>,
-    /// States in its table.
+    /// States in its table, and of these in each phase.
     pub states: u32,
+    /// See [`Report::states`].
+    pub phases: Phases,
     /// Its queues of the ports.
     pub ports: Vec<Stats>,
     /// Rounds in which it did not receive because an output queue was more than half full.

@@ -596,6 +596,7 @@ impl Worker {
             rules: self.engine.rule_counters(),
             ether: self.engine.ether_counters().to_vec(),
             states: self.engine.state_count(),
+            phases: *self.engine.phases(),
             ports: self.port_stats(),
             back_pressure: self.back_pressure,
             log_lost: self.log.lost(),

@@ -24,6 +24,7 @@ use crate::ruleset::evaluate::Findings;
 use crate::ruleset::records::{Records, RuleCounters};
 use crate::shared::Shared;
 use crate::splice::Splices;
+use crate::state::phases::Phases;
 use crate::state::table::Table;
 use crate::state::tail::Tails;
 use crate::state::wheel::TICK_NANOS;
@@ -237,6 +238,11 @@ impl Engine {
     /// States in this worker's table.
     pub const fn state_count(&self) -> u32 {
         self.table.len()
+    }
+
+    /// How many there are in each phase.
+    pub const fn phases(&self) -> &Phases {
+        self.table.phases()
     }
 
     /// The most there ever were.

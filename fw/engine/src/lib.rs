@@ -60,12 +60,14 @@ pub use link::records::EtherCounters;
 pub use log::{LogAction, LogRecord, LogSink, StateNote};
 pub use pool::Pool;
 pub use reason::Reason;
+pub use ruleset::program::Identity as RuleIdentity;
 pub use ruleset::records::RuleCounters;
 pub use ruleset::{
     CompileError, Criterion, Decision, Filter, FilterError, Outcome, PortName, PortNames, Program,
     RulePlace, SideTrace, TableName, Trace, TraceStep,
 };
 pub use shared::Shared;
+pub use state::phases::Phases;
 pub use state::tail::Tails;
 pub use state::view::{PeerView, StateView};
 pub use steering::Steering;

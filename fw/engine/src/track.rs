@@ -362,8 +362,8 @@ impl Engine {
         protocol: u8,
         timeout: Timeout,
     ) -> bool {
-        let state = self.table.get_mut(entry);
-        state.timeout = timeout as u8;
+        self.table.set_timeout(entry, timeout);
+        let state = self.table.get(entry);
         let proven = match protocol {
             protocol::TCP => tracker::is_proven(&state.peers),
             protocol::SCTP => sctp::is_proven(&state.peers),

@@ -268,10 +268,14 @@ fn tcpdump_reads_what_pf_would_have_written() {
     let other = read("pflog1");
     assert!(other.contains("rule 1.web.0/0(match): pass in on lan: 192.0.2.1."), "{other}");
     assert!(!read("pflog").contains(".53:"), "it has a file of its own");
-    // Another one begins a new file.
+    // Another one goes on with the file.
     drop(weir);
     let _weir = self::weir(&lab, &settings);
-    assert!(read("pflog.1").contains("2001:db8::2.23: Flags [S]"));
+    assert!(connect(&lab.client, to, 24, Duration::from_millis(200)).is_err(), "it is blocked");
+    eventually("one more packet in the same file", || {
+        let text = read("pflog");
+        text.contains("2001:db8::2.23: Flags [S]") && text.contains("192.0.2.2.24: Flags [S]")
+    });
 }
 
 /// Records of connections, as Debian's nfdump reads them, and what Prometheus is told of them.

@@ -1,17 +1,21 @@
 //! The HTTP server of the metrics: one page, `GET /metrics`, a connection for each request.
 //!
-//! A client can hold one of [`MAX_CLIENTS`] threads for [`PATIENCE`], and nothing else; when all are
-//! held, those who come are sent away.
+//! A client can hold one of [`MAX_CLIENTS`] threads for [`PATIENCE`], and nothing else. When all are held,
+//! the one that has kept us waiting for its request for longest makes room for who comes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+use rustix::net::{Shutdown, shutdown};
 use tracing::{debug, warn};
 use weir_config::settings::Metrics;
 
@@ -23,11 +27,14 @@ const MAX_CLIENTS: usize = 8;
 /// How long a client may take for its request and for the answer, each.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the thread of a client that was hung up on may take to end.
+const LEAVING: Duration = Duration::from_millis(100);
+
 /// Longest head of a request, in bytes.
 const HEAD: usize = 8192;
 
 /// Makes the page anew; an error is said to the client.
-pub type Source = dyn Fn() -> Result<String, String> + Send + Sync;
+pub type Source = dyn Fn() -> Result<Arc<str>, String> + Send + Sync;
 
 /// Where clients come from.
 enum Listener {
@@ -38,15 +45,26 @@ enum Listener {
 /// A client's connection.
 trait Stream: Read + Write + Send {
     fn set_timeouts(&self, patience: Duration) -> io::Result<()>;
+
+    /// Something to hang up with while another thread reads.
+    fn handle(&self) -> io::Result<OwnedFd>;
 }
 
 impl Stream for TcpStream {
+    fn handle(&self) -> io::Result<OwnedFd> {
+        self.try_clone().map(Into::into)
+    }
+
     fn set_timeouts(&self, patience: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(patience)).and_then(|()| self.set_write_timeout(Some(patience)))
     }
 }
 
 impl Stream for UnixStream {
+    fn handle(&self) -> io::Result<OwnedFd> {
+        self.try_clone().map(Into::into)
+    }
+
     fn set_timeouts(&self, patience: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(patience)).and_then(|()| self.set_write_timeout(Some(patience)))
     }
@@ -84,10 +102,14 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Clients whose requests are not there yet, by number, and so by age.
+type Awaited = Arc<Mutex<BTreeMap<u64, OwnedFd>>>;
+
 fn accept(listener: &Listener, source: &Arc<Source>) {
     // Each client's thread holds one of these.
     let places: Arc<()> = Arc::default();
-    loop {
+    let awaited = Awaited::default();
+    for number in 0.. {
         let stream: io::Result<Box<dyn Stream>> = match listener {
             Listener::Tcp(listener) => {
                 listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Stream>)
@@ -105,26 +127,51 @@ fn accept(listener: &Listener, source: &Arc<Source>) {
                 continue;
             }
         };
-        // One that is too many is hung up on.
-        if Arc::strong_count(&places) > MAX_CLIENTS {
+        if Arc::strong_count(&places) > MAX_CLIENTS && !makes_room(&awaited, &places) {
             continue;
         }
+        match stream.handle() {
+            Ok(handle) => drop(awaited.lock().insert(number, handle)),
+            Err(error) => {
+                warn!("metrics: {error}");
+                continue;
+            }
+        }
         let (place, source) = (Arc::clone(&places), Arc::clone(source));
+        let waits = Arc::clone(&awaited);
         let spawned = std::thread::Builder::new().name("weir-metrics".into()).spawn(move || {
-            if let Err(error) = serve(stream, &*source) {
+            if let Err(error) = serve(stream, &*source, &|| drop(waits.lock().remove(&number))) {
                 debug!("metrics: {error}");
             }
             drop(place);
         });
         if let Err(error) = spawned {
+            awaited.lock().remove(&number);
             warn!("metrics: no thread for a client: {error}");
         }
     }
 }
 
-/// Answers one request.
-fn serve(mut stream: Box<dyn Stream>, source: &Source) -> io::Result<()> {
-    let head = read_head(&mut *stream)?;
+/// Hangs up on the client who was asked first and has not said what it wants; `false` if there is none,
+/// or if those who were hung up on do not go.
+fn makes_room(awaited: &Awaited, places: &Arc<()>) -> bool {
+    let Some((_, handle)) = awaited.lock().pop_first() else { return false };
+    // One that is gone already cannot be hung up on.
+    let _ = shutdown(&handle, Shutdown::Both);
+    for _ in 0..LEAVING.as_millis() {
+        if Arc::strong_count(places) <= MAX_CLIENTS {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Arc::strong_count(places) <= 2 * MAX_CLIENTS
+}
+
+/// Answers one request; `heard` is called when it is there, or will not come.
+fn serve(mut stream: Box<dyn Stream>, source: &Source, heard: &dyn Fn()) -> io::Result<()> {
+    let head = read_head(&mut *stream);
+    heard();
+    let head = head?;
     let (status, kind, body) = answer(&head, source);
     let body_is_wanted = !head.starts_with("HEAD ");
     let mut answer = format!(
@@ -153,7 +200,7 @@ fn serve(mut stream: Box<dyn Stream>, source: &Source) -> io::Result<()> {
 }
 
 /// What is answered to a request (RFC 9112, 3): status, type and body.
-fn answer(head: &str, source: &Source) -> (&'static str, &'static str, String) {
+fn answer(head: &str, source: &Source) -> (&'static str, &'static str, Arc<str>) {
     const PLAIN: &str = "text/plain; charset=utf-8";
     let mut words = head.lines().next().unwrap_or_default().split(' ');
     let (method, target, version) = (words.next(), words.next(), words.next());
@@ -163,7 +210,7 @@ fn answer(head: &str, source: &Source) -> (&'static str, &'static str, String) {
         _ if !is_http || words.next().is_some() => ("400 Bad Request", PLAIN, "HTTP/1.1\n".into()),
         (Some("GET" | "HEAD"), Some("/metrics")) => match source() {
             Ok(page) => ("200 OK", CONTENT_TYPE, page),
-            Err(text) => ("503 Service Unavailable", PLAIN, format!("{text}\n")),
+            Err(text) => ("503 Service Unavailable", PLAIN, format!("{text}\n").into()),
         },
         (Some("GET" | "HEAD"), _) => ("404 Not Found", PLAIN, "see /metrics\n".into()),
         _ => ("405 Method Not Allowed", PLAIN, "GET\n".into()),
@@ -249,11 +296,11 @@ mod tests {
         let _silent: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
         works.store(false, Ordering::Relaxed);
         assert!(fetch("GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
-        // Those who are too many are hung up on.
+        // Those who say nothing make room for those who ask, the first of them first.
         let mut many: Vec<_> =
-            (0..=MAX_CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect();
-        let last = many.last_mut().unwrap();
-        assert!(!matches!(last.read(&mut [0; 9]), Ok(1..)));
+            (0..2 * MAX_CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect();
+        assert!(fetch("GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
+        assert!(!matches!(many[0].read(&mut [0; 9]), Ok(1..)));
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/metrics.sock");

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -20,6 +21,9 @@ use crate::log::outlet::{Drain, Outlet, Queue};
 
 /// Packets that wait to be written at most.
 const WAITING: usize = 8192;
+
+/// Between two words about what was lost.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// The files, and the thread that writes them.
 #[derive(Debug)]
@@ -34,8 +38,14 @@ impl Pflog {
     /// When the kernel gives no thread. A file that cannot be written is said in weir's own log, and
     /// tried again.
     pub fn start(path: &Path, size: u64, keep: u32) -> io::Result<Self> {
-        let mut files =
-            Files { path: path.to_owned(), size, keep, open: BTreeMap::new(), broken: false };
+        let mut files = Files {
+            path: path.to_owned(),
+            size,
+            keep,
+            open: BTreeMap::new(),
+            losses: 0,
+            told: None,
+        };
         let serve = move |mut queue: Queue<Arc<Message>>| files.serve(&mut queue);
         Ok(Self { outlet: Outlet::start("weir-pflog", WAITING, serve)? })
     }
@@ -62,58 +72,59 @@ struct Files {
     size: u64,
     keep: u32,
     open: BTreeMap<u8, Rotated>,
-    /// It was said that a file cannot be written.
-    broken: bool,
+    /// Packets that were lost and not told of, and when some last were.
+    losses: u64,
+    told: Option<Instant>,
 }
 
 impl Files {
     fn serve(&mut self, queue: &mut Queue<Arc<Message>>) {
         // There from the start, so that it can be watched.
-        let begun = self.file(0).begin();
-        self.tell(begun);
+        self.file(0).begin();
+        self.tell(queue);
         while let Some(message) = queue.take() {
-            let mut count = 0;
-            let mut written = self.write(&message).map(|()| count += 1);
-            while written.is_ok()
-                && let Some(message) = queue.take_waiting()
-            {
-                written = self.write(&message).map(|()| count += 1);
+            self.write(&message);
+            while let Some(message) = queue.take_waiting() {
+                self.write(&message);
             }
-            let flushed = self.open.values_mut().try_for_each(Rotated::flush);
-            let lost = u64::from(written.is_err()) + if flushed.is_err() { count } else { 0 };
-            if lost > 0 {
-                queue.lose(lost);
-            }
-            self.tell(written.and(flushed));
+            self.open.values_mut().for_each(Rotated::flush);
+            self.tell(queue);
         }
     }
 
-    /// Says when files cannot be written any more, and when they can again.
-    fn tell(&mut self, written: io::Result<()>) {
-        let path = self.path.display();
-        match written {
-            Err(error) if !self.broken => {
-                self.broken = true;
-                warn!(target: events::LOG_FILE, "{path}: {error}; packets are lost there");
+    /// Says which files cannot be written any more, which can again, and what was lost.
+    fn tell(&mut self, queue: &mut Queue<Arc<Message>>) {
+        for file in self.open.values_mut() {
+            let news = file.take_news();
+            queue.lose(file.take_lost());
+            let path = file.path().display();
+            match news {
+                Some(Err(error)) => {
+                    warn!(target: events::LOG_FILE, "{path}: {error}; packets are lost there");
+                }
+                Some(Ok(())) => info!(target: events::LOG_FILE, "{path}: is written again"),
+                None => {}
             }
-            Ok(()) if self.broken => {
-                self.broken = false;
-                info!(target: events::LOG_FILE, "{path}: is written again");
-            }
-            _ => {}
+        }
+        self.losses += queue.newly_lost();
+        if self.losses > 0 && self.told.is_none_or(|at| at.elapsed() >= PAUSE) {
+            let lost = std::mem::take(&mut self.losses);
+            self.told = Some(Instant::now());
+            let path = self.path.display();
+            warn!(target: events::LOG_LOST, "{lost} packets are missing in {path}");
         }
     }
 
-    fn write(&mut self, message: &Message) -> io::Result<()> {
-        let Subject::Packet(packet) = &message.subject else { return Ok(()) };
-        let Some(head) = head(packet) else { return Ok(()) };
+    fn write(&mut self, message: &Message) {
+        let Subject::Packet(packet) = &message.subject else { return };
+        let Some(head) = head(packet) else { return };
         let LoggedPacket { record, rule, .. } = &**packet;
         let offset = record.network_offset;
         let captured = &record.bytes[..usize::from(record.captured).min(record.bytes.len())];
-        let Some(bytes) = captured.get(usize::from(offset)..) else { return Ok(()) };
+        let Some(bytes) = captured.get(usize::from(offset)..) else { return };
         let length = record.length.saturating_sub(offset.into());
         let file = self.file(rule.as_ref().map_or(0, |rule| rule.log_to));
-        file.write(message.time, &head, bytes, length)
+        file.write(message.time, &head, bytes, length);
     }
 
     fn file(&mut self, number: u8) -> &mut Rotated {

@@ -95,6 +95,8 @@ fn everything_is_on_the_page() {
     assert!(value("weir_limit", &[("limit", "states")]) > 0.0);
     assert!(value("weir_label_packets_total", &[("label", "x y")]) >= 0.0);
     assert_eq!(PAGE["weir_label_states"].len(), 2, "two rules have one label together");
+    assert_eq!(PAGE["weir_states_by_phase"].len(), 22);
+    assert!(value("weir_states_by_phase", &[("protocol", "sctp"), ("phase", "closed")]) < 0.5);
     assert!(value("weir_worker_busy_seconds_total", &[("worker", "1")]) >= 0.0);
     assert!(value("weir_control_round_trips_total", &[]) >= 1.0);
     assert!(value("weir_control_round_trip_seconds", &[]) > 0.0);

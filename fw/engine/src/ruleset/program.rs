@@ -234,6 +234,11 @@ impl Program {
         })
     }
 
+    /// What makes a rule the same rule after a reload; by id.
+    pub fn identity(&self, id: u32) -> Option<Identity> {
+        self.identities.get(id as usize).copied()
+    }
+
     /// What was compiled.
     pub const fn rules(&self) -> &RuleSet {
         &self.source

@@ -317,8 +317,8 @@ impl Engine {
         let state = self.table.get_mut(entry);
         tracker::reset(&mut state.peers);
         state.flags |= flag::REFUSED;
-        state.timeout = Timeout::TcpClosed as u8;
         state.touched = tick;
+        self.table.set_timeout(entry, Timeout::TcpClosed);
         let deadline = self.deadline(self.table.get(entry), program);
         self.table.reschedule(entry, deadline);
     }

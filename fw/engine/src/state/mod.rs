@@ -8,6 +8,7 @@ pub(crate) mod datagram;
 pub(crate) mod entry;
 pub(crate) mod index;
 pub(crate) mod lifetime;
+pub(crate) mod phases;
 pub(crate) mod sctp;
 pub(crate) mod table;
 pub(crate) mod tail;

@@ -1,9 +1,11 @@
 //! The state table of one worker.
 
+use weir_config::options::Timeout;
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 use super::entry::{Entry, Links, NONE, flag};
 use super::index::{Bucket, Index};
+use super::phases::Phases;
 use super::wheel::{TICKS_PER_SECOND, Wheel, is_due};
 use crate::flow::FlowKey;
 use crate::packet::protocol;
@@ -23,6 +25,7 @@ pub(crate) struct Table {
     live: u32,
     /// Unproven ones of TCP.
     half_open: u32,
+    phases: Phases,
     /// Those of them whose key leaves the ports of the bridge out.
     floating: u32,
     high_water: u32,
@@ -61,6 +64,7 @@ impl Table {
             fresh: 0,
             live: 0,
             half_open: 0,
+            phases: Phases::default(),
             floating: 0,
             high_water: 0,
             oldest: NONE,
@@ -76,6 +80,11 @@ impl Table {
     /// Connections of TCP whose handshake is not complete.
     pub(crate) const fn half_open(&self) -> u32 {
         self.half_open
+    }
+
+    /// How many there are in each phase.
+    pub(crate) const fn phases(&self) -> &Phases {
+        &self.phases
     }
 
     /// The most there ever were.
@@ -230,6 +239,7 @@ impl Table {
         self.wheel.queue(self.links, entry, deadline);
         self.append_unproven(entry);
         self.half_open += u32::from(key.protocol() == protocol::TCP);
+        self.phases.begin(key.protocol(), timeout);
         self.live += 1;
         self.floating += u32::from(key.is_floating());
         self.high_water = self.high_water.max(self.live);
@@ -242,6 +252,7 @@ impl Table {
         let state = &mut self.entries[entry as usize];
         let flow = state.key();
         let proven = state.has(flag::PROVEN);
+        self.phases.end(flow.protocol(), state.timeout);
         state.end();
         self.index.remove(hash, entry);
         if !proven {
@@ -252,6 +263,15 @@ impl Table {
         self.free = entry;
         self.live -= 1;
         self.floating -= u32::from(flow.is_floating());
+    }
+
+    /// The state is in another phase.
+    pub(crate) fn set_timeout(&mut self, entry: u32, timeout: Timeout) {
+        let state = &mut self.entries[entry as usize];
+        let protocol = state.key().protocol();
+        self.phases.end(protocol, state.timeout);
+        state.timeout = timeout as u8;
+        self.phases.begin(protocol, state.timeout);
     }
 
     /// From now on the state is not evicted.

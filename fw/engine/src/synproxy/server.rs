@@ -260,7 +260,6 @@ impl Engine {
                 },
             ],
         );
-        state.timeout = Timeout::TcpEstablished as u8;
         state.touched = round.tick;
         state.packets[1] += 1;
         state.bytes[1] += u64::from(written.length);
@@ -270,6 +269,7 @@ impl Engine {
         if let Some(place) = self.synproxy.pending.get_mut(entry as usize) {
             place.server_next = header.seq.wrapping_add(1);
         }
+        self.table.set_timeout(entry, Timeout::TcpEstablished);
         self.table.prove(entry);
         self.watch(entry, round.tick);
         let due = self.next_look(entry, round.program);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir_engine::Reason;
 use weir_engine::packet::build;
-use weir_engine::packet::tcp::flags::{ACK, SYN};
+use weir_engine::packet::tcp::flags::{ACK, FIN, SYN};
 
 use crate::bridge::{Bridge, LAN, PASSES, WAN};
 
@@ -262,4 +262,35 @@ fn an_icmp_error_finds_states_of_either_policy() {
         let error = build::icmp([198, 51, 100, 1], CLIENT.0, 3, 3).quote(&datagram).frame();
         assert_eq!(bridge.send(LAN, &error), PASSES);
     }
+}
+
+#[test]
+fn states_are_counted_by_phase_until_they_end() {
+    let phases = |bridge: &Bridge| -> Vec<_> {
+        bridge.engines[0].phases().iter().filter(|&(.., number)| number > 0).collect()
+    };
+    let mut bridge = Bridge::new("pass in on wan\n");
+    flows(&mut bridge, 3, 53);
+    let there = build::udp(CLIENT, SERVER).frame();
+    let back = build::udp(SERVER, CLIENT).frame();
+    for frame in [(WAN, &there), (LAN, &back), (WAN, &there), (WAN, &there)] {
+        assert_eq!(bridge.send(frame.0, frame.1), PASSES);
+    }
+    assert_eq!(phases(&bridge), [("udp", "first", 3), ("udp", "multiple", 1)]);
+    let segment = |from, to, flags, seq, ack| build::tcp(from, to, flags).seq(seq).ack(ack).frame();
+    for (from, frame, phase) in [
+        (WAN, segment(CLIENT, SERVER, SYN, 1000, 0), "first"),
+        (LAN, segment(SERVER, CLIENT, SYN | ACK, 5000, 1001), "opening"),
+        (WAN, segment(CLIENT, SERVER, ACK, 1001, 5001), "established"),
+        (WAN, segment(CLIENT, SERVER, FIN | ACK, 1001, 5001), "closing"),
+        (LAN, segment(SERVER, CLIENT, FIN | ACK, 5001, 1002), "finwait"),
+        (WAN, segment(CLIENT, SERVER, ACK, 1002, 5002), "closed"),
+    ] {
+        assert_eq!(bridge.send(from, &frame), PASSES, "{phase}");
+        let tcp: Vec<_> = phases(&bridge).into_iter().filter(|(name, ..)| *name == "tcp").collect();
+        assert_eq!(tcp, [("tcp", phase, 1)]);
+    }
+    seconds(&mut bridge, 3600);
+    assert_eq!(bridge.states(), []);
+    assert_eq!(phases(&bridge), []);
 }
