@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use weir_engine::packet::describe::describe;
 use weir_hw::pcap::ng::{Direction, Reader};
 use weir_shell::protocol::{Capture, SOCKET};
 
+use super::following::{end, end_on_signals};
 use crate::clock::Date;
 use crate::log::escape;
 
@@ -56,15 +55,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        // `weir capture | head` is no mistake.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("weir capture: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    end("capture", run(arguments))
 }
 
 fn run(arguments: &Arguments) -> io::Result<()> {
@@ -78,7 +69,8 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         seconds: arguments.seconds,
     };
     let (_, stream) = weir_shell::capture::begin(&arguments.socket, capture)?;
-    end_on_signals(stream.get_ref().try_clone()?)?;
+    // It ends the capture, and tells how many packets were lost.
+    end_on_signals(stream.get_ref().try_clone()?, Shutdown::Write)?;
     let printing = copy.is_none();
     let mut reader = Reader::new(Tee { stream, copy }).map_err(|error| broken(error.into()))?;
     let mut frame = Vec::new();
@@ -120,24 +112,6 @@ fn broken(error: io::Error) -> io::Error {
         io::ErrorKind::InvalidData => io::Error::other(format!("the daemon's capture: {error}")),
         _ => error,
     }
-}
-
-/// Has the daemon end the capture at a signal; at another the process ends.
-fn end_on_signals(stream: UnixStream) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    std::thread::Builder::new()
-        .name("weir-signals".into())
-        .spawn(move || {
-            let mut signals = signals.forever();
-            if signals.next().is_some() {
-                // It may have ended by itself.
-                let _ = stream.shutdown(Shutdown::Write);
-            }
-            if signals.next().is_some() {
-                std::process::exit(130);
-            }
-        })
-        .map(drop)
 }
 
 /// The stream, of which everything that is read goes into a file, too.

@@ -4,13 +4,12 @@ use std::io;
 use std::net::Shutdown;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use weir_shell::log::{begin, print};
 use weir_shell::protocol::{Follow, SOCKET};
+
+use super::following::{end, end_on_signals};
 
 /// Arguments of `weir log`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +23,7 @@ pub struct Arguments {
     /// And what comes, until interrupted
     #[arg(short, long)]
     follow: bool,
-    /// At most so many of the lines that are remembered (the last 1000)
+    /// At most so many of the lines that are remembered: 1000 of packets, 1000 others
     #[arg(short = 'n', long, value_name = "N")]
     last: Option<u64>,
     /// A JSON object a line
@@ -40,38 +39,17 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        // `weir log | head` is no mistake.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("weir log: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    end("log", run(arguments))
 }
 
 fn run(arguments: &Arguments) -> io::Result<()> {
     let &Arguments { follow, last, json, ref socket, ref filter } = arguments;
     let mut lines = begin(socket, Follow { follow, last, filter: filter.join(" ") })?;
-    let stream = lines.stream().try_clone()?;
-    let enough = Arc::new(AtomicBool::new(false));
-    let said = Arc::clone(&enough);
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    std::thread::Builder::new().name("weir-signals".into()).spawn(move || {
-        let mut signals = signals.forever();
-        if signals.next().is_some() {
-            said.store(true, Ordering::Release);
-            // It may have ended by itself.
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        if signals.next().is_some() {
-            std::process::exit(130);
-        }
-    })?;
+    let interrupted = end_on_signals(lines.stream().try_clone()?, Shutdown::Both)?;
     match print(&mut lines, json, &mut io::stdout().lock()) {
         Err(error)
-            if error.kind() == io::ErrorKind::UnexpectedEof && enough.load(Ordering::Acquire) =>
+            if error.kind() == io::ErrorKind::UnexpectedEof
+                && interrupted.load(Ordering::Acquire) =>
         {
             Ok(())
         }

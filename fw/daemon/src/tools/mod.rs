@@ -6,6 +6,7 @@ pub mod check;
 pub mod difference;
 pub mod explain;
 pub mod fate;
+mod following;
 pub mod frame;
 pub mod junit;
 pub mod log;
