@@ -251,11 +251,10 @@ fn run(
     let ports = (opened, steering);
     let ends = (&events, &news, &mut exporter);
     let crew = start_workers(settings, seats, clock, ports, &stop, ends)?;
-    if let Some(exporter) = exporter {
-        exporter
-            .start(Arc::clone(&stop))
-            .map_err(|error| format!("cannot export flows: {error}"))?;
-    }
+    let exporting = exporter
+        .map(Exporter::start)
+        .transpose()
+        .map_err(|error| format!("cannot export flows: {error}"))?;
     let stuck = events.clone();
     let keeper = keeper::Parts {
         settings: settings.clone(),
@@ -331,6 +330,9 @@ fn run(
     close(&crew.bells, crew.running, &stop, code != ExitCode::SUCCESS, (&news, &happened));
     info!(target: events::STOP, "stopped");
     writer.finish(LAST_WORDS);
+    if let Some(exporting) = exporting {
+        exporting.finish(LAST_WORDS);
+    }
     drop(server);
     Ok(code)
 }
