@@ -2,14 +2,17 @@
 //! and over the death of a server.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 
 use weir_tests::lab::{
-    Family, Io, Lab, LogServer, LogServerKind, Output, Process, Received, WebServer, Weir,
-    WeirOptions, eventually, fetched,
+    Family, Io, Lab, LogServer, LogServerKind, Output, Process, Received, SynFlood, WebServer,
+    Weir, WeirOptions, eventually, fetched,
 };
 
 use crate::{connect, curl};
@@ -278,6 +281,47 @@ fn tcpdump_reads_what_pf_would_have_written() {
     });
 }
 
+/// What happens to weir itself, under the names of the manual.
+#[test]
+fn floods_limits_and_logins_are_told_by_name() {
+    const RULES: &str = "\
+set limit { states 4000, src-nodes 1 }
+set syncookies adaptive (start 2%, end 1%)
+set timeout { tcp.first 1, tcp.opening 1 }
+pass proto tcp
+pass in on lan proto udp to port 53 keep state (source-track rule)
+pass out on wan proto udp
+";
+    let lab = Lab::new();
+    let weir = Weir::start(&lab, &WeirOptions::new(Io::Packet, RULES));
+    let is_told = |name: &str| {
+        let mut command = Command::new(weir_tests::lab::binary());
+        command.arg("log").arg("--socket").arg(weir.socket()).args(["name", name]);
+        !Output::of(&mut command).expect_success().is_empty()
+    };
+    let seat = |request: &str| {
+        let mut stream = UnixStream::connect(weir.socket()).expect("weir listens");
+        let line = format!("{{\"version\":1,\"command\":{{\"seat\":{request}}}}}\n");
+        stream.write_all(line.as_bytes()).expect("weir reads");
+        let mut lines = BufReader::new(stream).lines().map(|line| line.expect("weir answers"));
+        assert!(lines.next().is_some_and(|hello| hello.contains("version")));
+        lines.next().expect("an answer")
+    };
+    assert!(seat(r#"{"change":{"old":"","new":"correct horse"}}"#).contains("done"));
+    assert!(seat(r#"{"login":{"password":"correct horse"}}"#).contains("done"));
+    assert!(seat(r#"{"login":{"password":"wrong donkey"}}"#).contains("error"));
+    send(&lab, [53]);
+    let target = SocketAddr::new(lab.server.address(Family::Inet), 80);
+    let flood = SynFlood::start(&lab.client, lab.server.mac, target, Some(1000.0), 1);
+    eventually("the flood is told of", || is_told("attack-begin"));
+    drop(flood);
+    for name in
+        ["attack-end", "limit-reached", "password", "login", "login-refused", "start", "forwarding"]
+    {
+        eventually(name, || is_told(name));
+    }
+}
+
 /// Records of connections, as Debian's nfdump reads them, and what Prometheus is told of them.
 #[test]
 fn nfdump_reads_what_connections_were() {
@@ -309,7 +353,17 @@ pass out
     eventually("the record of the connection", || {
         metrics().contains("\nweir_flow_records_sent_total 1\n")
     });
-    assert!(metrics().contains("weir_label_states_total{label=\"web\"} 1\n"));
+    let page = metrics();
+    assert!(page.contains("weir_label_states_total{label=\"web\"} 1\n"));
+    let mut command = fetched(&lab, "usr/bin/promtool");
+    let path = lab.folder().join("page");
+    std::fs::write(&path, page).expect("the lab's folder is ours");
+    command.args(["check", "metrics"]).stdin(File::open(&path).expect("it was written"));
+    let checked = Output::of(&mut command);
+    assert!(checked.status.success() && checked.stderr.is_empty(), "{}", checked.stderr);
+    let mut command = fetched(&lab, "usr/bin/promtool");
+    let alerts = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/monitoring/alerts.yml");
+    Output::of(command.args(["check", "rules", alerts])).expect_success();
     drop(weir);
     collector.signal(rustix::process::Signal::TERM);
     let (_, said) = collector.finish(Duration::from_secs(20));

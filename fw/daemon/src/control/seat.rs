@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use weir_shell::protocol::{MAX_PASSWORD, MIN_PASSWORD, Seat, SeatRequest};
 
 use super::{Control, Refused};
+use crate::log::events;
 
 /// The longest time that a failure makes the next try wait.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -152,19 +153,22 @@ impl Control {
                 return Ok(Some(Seat { password, version, idle }));
             }
             SeatRequest::Login { password } => match guard.try_password(password, now) {
-                Ok(()) => info!("login at the console (user {uid})"),
+                Ok(()) => info!(target: events::LOGIN, "login at the console (user {uid})"),
                 Err(text) => {
-                    warn!("login at the console refused (user {uid}): {text}");
+                    warn!(target: events::LOGIN_REFUSED, "login at the console refused (user {uid}): {text}");
                     return Err(Refused::Error(text));
                 }
             },
             SeatRequest::Change { old, new } => {
                 guard.try_password(old, now).and_then(|()| guard.change(new)).map_err(|text| {
-                    warn!("the password of the console was not changed (user {uid}): {text}");
+                    warn!(
+                        target: events::LOGIN_REFUSED,
+                        "the password of the console was not changed (user {uid}): {text}"
+                    );
                     Refused::Error(text)
                 })?;
                 let what = if new.is_empty() { "taken away" } else { "changed" };
-                warn!("the password of the console was {what} (user {uid})");
+                warn!(target: events::PASSWORD, "the password of the console was {what} (user {uid})");
             }
         }
         Ok(None)

@@ -58,7 +58,9 @@ events! {
     STATES_KILLED, "states-killed", "Somebody has removed states.";
     SOURCES_KILLED, "sources-killed", "Somebody has made weir forget sources.";
     CAPTURE, "capture", "Somebody begins to capture packets, or has ended.";
-    LOGIN_REFUSED, "login-refused", "Somebody was refused at the control socket.";
+    LOGIN, "login", "Somebody has given the password of the console.";
+    LOGIN_REFUSED, "login-refused", "Somebody was refused at the control socket, or had no right password.";
+    PASSWORD, "password", "The password of the console was changed or taken away.";
 }
 
 /// Hands weir's own messages on.
