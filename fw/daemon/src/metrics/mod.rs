@@ -1,4 +1,4 @@
-//! Counters for Prometheus: a page of text that is made anew for whoever asks (`control/measuring.rs`
+//! Counters for Prometheus: a page of text that is made anew for whoever asks (`control/measuring/`
 //! fills it), and the small HTTP server that hands it out ([`server`]).
 
 pub mod page;
