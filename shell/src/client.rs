@@ -15,6 +15,9 @@ use crate::protocol::{Access, Command, MAX_REQUEST, Reply, Request, VERSION};
 /// How long the daemon may take for a line. Loading rules takes the longest.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long it may take to say what it is.
+const GREETING: Duration = Duration::from_secs(5);
+
 /// Longest first line of the daemon's, in bytes.
 const LONGEST_HELLO: u64 = 4096;
 
@@ -65,15 +68,22 @@ impl Client {
     ) -> io::Result<Self> {
         let connect = || {
             let stream = dial::connect(socket, patience)?;
-            stream.set_read_timeout(Some(patience))?;
+            stream.set_read_timeout(Some(patience.min(GREETING)))?;
             stream.set_write_timeout(Some(patience))?;
             Ok(stream)
         };
         let stream = connect().map_err(|error: io::Error| {
             let text = format!("cannot reach `weir run` at {}: {error}", socket.display());
-            io::Error::new(error.kind(), text)
+            // The pipe is the one to the keeper, not that of our output.
+            let kind = match error.kind() {
+                io::ErrorKind::BrokenPipe => io::ErrorKind::Other,
+                kind => kind,
+            };
+            io::Error::new(kind, text)
         })?;
-        Self::greeted(stream, interrupt)
+        let client = Self::greeted(stream, interrupt)?;
+        client.stream.get_ref().set_read_timeout(Some(patience))?;
+        Ok(client)
     }
 
     /// Reads the daemon's first line.

@@ -5,6 +5,7 @@ mod remove;
 pub(crate) mod show;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -40,12 +41,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match Options::parse(arguments) {
         Ok(options) => options,
         Err(Refusal::Help) => {
-            println!("{}", Refusal::Help);
+            let _ = writeln!(io::stdout(), "{}", Refusal::Help);
             return ExitCode::SUCCESS;
         }
         Err(refusal) => {
-            eprintln!("{refusal}");
-            return ExitCode::from(2);
+            complain(&refusal);
+            return ExitCode::FAILURE;
         }
     };
     let stdout = io::stdout().lock();
@@ -54,7 +55,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // `weir ctl -ss | head`
-        Err(Failure::Error(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+        Err(Failure::Error(error))
+            if error.kind() == io::ErrorKind::BrokenPipe && session.options.only_lists() =>
+        {
             ExitCode::SUCCESS
         }
         Err(Failure::NotAllMatch) => ExitCode::from(2),
@@ -62,7 +65,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             // What was listed before the failure is worth seeing.
             let _ = session.out.flush();
             if let Failure::Error(error) = failure {
-                eprintln!("weir ctl: {error}");
+                complain(&format_args!("weir ctl: {error}"));
             }
             ExitCode::FAILURE
         }
@@ -121,7 +124,7 @@ impl<W: Write> Session<W> {
     /// A message that `-q` holds back; pfctl writes them to standard error.
     pub(crate) fn say(&self, text: &str) {
         if !self.options.quiet {
-            eprintln!("{text}");
+            complain(&text);
         }
     }
 
@@ -166,7 +169,7 @@ impl<W: Write> Session<W> {
                 write!(self.out, "{}", rules.printed(&load.anchor, numbered))?;
                 for Loaded { anchor, file, echo } in &checked.loaded {
                     self.out.flush()?;
-                    eprintln!("\nLoading anchor {anchor} from {file}");
+                    complain(&format_args!("\nLoading anchor {anchor} from {file}"));
                     for line in echo {
                         writeln!(self.out, "{line}")?;
                     }
@@ -216,17 +219,22 @@ fn client<'a>(client: &'a mut Option<Client>, options: &Options) -> io::Result<&
     }
 }
 
+/// A line on standard error, if somebody is there to read it: what is to be done is done anyway.
+fn complain(line: &dyn fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// On a terminal every message is followed by its line, underlined; elsewhere a message is a line.
 fn tell(diagnostics: &Diagnostics) {
     if !io::stderr().is_terminal() {
-        eprint!("{diagnostics}");
+        let _ = write!(io::stderr(), "{diagnostics}");
         return;
     }
     for diagnostic in diagnostics {
-        eprintln!("{diagnostic}\n{}", diagnostic.underlined());
+        complain(&format_args!("{diagnostic}\n{}", diagnostic.underlined()));
     }
     if let Some(end) = diagnostics.end() {
-        eprintln!("{end}");
+        complain(&end);
     }
 }
 

@@ -12,7 +12,6 @@ use crate::protocol::{Command, Explain, Reply, State};
 
 /// The way of a packet through the rules, and what comes of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Explanation {
     /// The packet, in words or as tcpdump prints it.
     pub packet: String,
@@ -38,7 +37,6 @@ pub struct Explanation {
 
 /// One of the two evaluations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Side {
     /// `in`, arriving, or `out`, leaving.
     pub direction: String,
@@ -65,7 +63,6 @@ pub struct Side {
 
 /// One rule's part in an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Step {
     /// `@14`, or `@anchor/3` for rule 3 of an anchor.
     pub id: String,

@@ -254,6 +254,19 @@ const REFUSED: &[(char, Modifier<()>)] = &[
 ];
 
 impl Options {
+    /// Whether nothing is asked for but listings: then nothing is lost if nobody reads on.
+    pub(crate) fn only_lists(&self) -> bool {
+        self.file.is_none()
+            && self.disable.is_none()
+            && self.flush.is_none()
+            && self.debug_level.is_none()
+            && self.kill.is_empty()
+            && self.kill_sources.is_empty()
+            && !self.zero
+            && !self.enable
+            && self.table_command.is_none_or(|command| command == TableCommand::Show)
+    }
+
     /// Reads the arguments behind `weir ctl`.
     ///
     /// # Errors

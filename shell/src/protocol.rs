@@ -5,8 +5,8 @@
 //! one or many lines of a listing, then exactly one line that ends the answer ([`Reply::ends`]). Then it
 //! may send the next request on the same connection.
 //!
-//! Who may connect is decided by the credentials of the peer (unix(7)): root and the user that the daemon
-//! runs as may do everything, members of the group `weir` everything but to disable the filter and to
+//! Who may connect is decided by the credentials of the peer (unix(7)): root may do everything, the user that
+//! the daemon runs as and members of the group `weir` everything but to disable the filter and to
 //! capture, members of the group `weir-ro` may send what [`Command::changes`] nothing. `[control]` of the
 //! settings file may name other groups.
 //!

@@ -209,8 +209,11 @@ fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds, group
             refuse(stream, format!("more than {share} clients"));
             continue;
         }
-        let mut session =
-            Session::new(Connection::new(stream, bounds.of(access), &requests), peer.uid, access);
+        let mut session = Session::new(
+            Connection::new(stream, bounds.of(peer, access), &requests),
+            peer.uid,
+            access,
+        );
         let control = Arc::clone(control);
         let place = Arc::clone(&places);
         let spawned = std::thread::Builder::new().name("weir-client".into()).spawn(move || {
@@ -227,10 +230,12 @@ fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds, group
 
 impl Bounds {
     /// Those of a client that may do so much.
-    const fn of(self, access: Access) -> Self {
-        match access {
-            Access::Read => Self { request: self.question, ..self },
-            Access::Write => self,
-        }
+    const fn of(self, peer: Peer, access: Access) -> Self {
+        let request = match access {
+            Access::Read => self.question,
+            Access::Write => self.request,
+        };
+        // As with places: those who may do less leave room to those who may do more.
+        Self { request, requests: peer.share(self.requests), ..self }
     }
 }

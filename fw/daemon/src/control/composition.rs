@@ -22,6 +22,29 @@ const OPTIONS: &str = "options in force";
 /// What messages call an anchor that was emptied.
 const EMPTY: &str = "flushed";
 
+/// Longest name of a source in bytes, as of a path in Linux.
+const LONGEST_SOURCE: usize = 4096;
+
+/// Refuses what is no path of an anchor; the empty one is the main rule set's.
+pub(super) fn check_anchor(path: &str) -> Result<(), Refused> {
+    if !path.is_empty() && anchor_path(path).map_err(Refused::Error)? != path {
+        let text = "the path of an anchor begins without a slash here";
+        return Err(Refused::Error(text.into()));
+    }
+    Ok(())
+}
+
+/// Names of files come into logs, onto terminals and into the heads of the history.
+fn check_source_name(name: &str) -> Result<(), Refused> {
+    if name.len() > LONGEST_SOURCE || name.chars().any(char::is_control) {
+        let text = format!(
+            "the name of a file is at most {LONGEST_SOURCE} bytes without control characters"
+        );
+        return Err(Refused::Error(text));
+    }
+    Ok(())
+}
+
 /// A load and what was read from it.
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -40,13 +63,8 @@ impl Piece {
         if load.sources.is_empty() {
             return Err(Refused::Error("a load needs a rule file".into()));
         }
-        if !load.anchor.is_empty() {
-            let path = anchor_path(&load.anchor).map_err(Refused::Error)?;
-            if path != load.anchor {
-                let text = "the path of an anchor begins without a slash here";
-                return Err(Refused::Error(text.into()));
-            }
-        }
+        check_anchor(&load.anchor)?;
+        load.sources.iter().try_for_each(|source| check_source_name(&source.name))?;
         let mut checked = check(load, prefixes).map_err(Refused::Error)?;
         refuse_unbuilt(&mut checked);
         let warnings = checked.diagnostics.iter().map(ToString::to_string).collect();

@@ -83,8 +83,11 @@ impl Control {
         query: &StateQuery,
         mut each: impl FnMut(Vec<protocol::State>) -> io::Result<()>,
     ) -> Result<Done, Refused> {
-        let filter = self.state_filter(&query.criteria)?;
-        let places = Arc::clone(&self.in_force.lock().places);
+        let (filter, places) = {
+            let in_force = self.in_force.lock();
+            let port = |name: &str| self.parts.ports.named(name).map(|port| port as u8);
+            (in_force.state_filter(&query.criteria, port)?, Arc::clone(&in_force.places))
+        };
         let mut listing = Listing::new(query);
         let mut room = Vec::with_capacity(CHUNK);
         for (worker, mailbox) in self.parts.mailboxes.iter().enumerate() {
@@ -98,7 +101,12 @@ impl Control {
                 listing.send(&mut each)?;
             }
         }
-        Ok(listing.end(CHUNK, &mut each)?)
+        let mut done = listing.end(CHUNK, &mut each)?;
+        if !Arc::ptr_eq(&self.in_force.lock().places, &places) {
+            let text = "the rules have changed meanwhile: numbers and labels may be of either";
+            done.note = Some(done.note.map_or(text.into(), |note| format!("{note}; {text}")));
+        }
+        Ok(done)
     }
 
     pub(super) fn state(

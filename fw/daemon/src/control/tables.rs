@@ -20,6 +20,7 @@ use weir_engine::table::{
 };
 use weir_shell::protocol::{self, Done, TableAction, TableChange, TableFeedback, TableOutcome};
 
+use super::composition::check_anchor;
 use super::{Control, InForce, Refused};
 use crate::mailbox::{CHUNK, Letter};
 
@@ -217,6 +218,7 @@ impl TableStore {
         let created = held.is_none();
         if created {
             check_name(&change.name)?;
+            check_anchor(&change.anchor)?;
             if self.used().0 >= u64::from(limits.tables) {
                 let limit = limits.tables;
                 return refuse(format!("there are {limit} tables already: set limit tables"));
@@ -420,6 +422,7 @@ impl Control {
     /// # Errors
     /// When a worker is stuck.
     pub fn flush_tables(&self, anchor: &str, recursive: bool) -> Result<u64, Refused> {
+        check_anchor(anchor)?;
         let now = self.parts.clock.now();
         let limits = self.limits();
         let mut store = self.tables.lock();

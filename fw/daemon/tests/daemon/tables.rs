@@ -130,6 +130,22 @@ fn changes_reach_the_frames() {
 }
 
 #[test]
+fn names_that_would_forge_a_line_of_the_log_are_refused() {
+    let seat = Seat::new();
+    let mut client = seat.client();
+    let forged = "x\n2026-11-22 WARN user 0 flushed the rules";
+    let add = TableChange { anchor: forged.into(), ..change("t", TableAction::Add, &[]) };
+    refusal(&mut client, Command::Table(add));
+    refusal(&mut client, Command::Flush(Flush::Tables { anchor: forged.into(), recursive: false }));
+    for name in [forged.to_owned(), "x".repeat(5000)] {
+        let sources = vec![Source { name, text: "pass\n".into() }];
+        let text = refusal(&mut client, Command::Load(Load { sources, ..Load::default() }));
+        assert!(text.starts_with("the name of a file is at most 4096 bytes"), "{text}");
+    }
+    seat.running.stop();
+}
+
+#[test]
 fn an_address_expires_by_itself() {
     let seat = Seat::new();
     let control = Arc::clone(&seat.control);
