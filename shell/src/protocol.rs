@@ -45,6 +45,7 @@ mod seat;
 mod sources;
 mod states;
 mod tables;
+mod tally;
 
 use std::time::Duration;
 
@@ -77,6 +78,7 @@ pub use states::{Kill, Peer, State};
 pub use tables::{
     Feedback, Table, TableAction, TableChange, TableEntry, TableFeedback, TableOutcome,
 };
+pub use tally::{HostTally, MAX_TALLY, Phase, StateTally};
 
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u32 = 1;
@@ -185,6 +187,14 @@ pub enum Command {
     ///
     /// `{"version":1,"command":{"states":{"where":[{"to-port":[80,80]}],"sort":"bytes","limit":10}}}`
     States(StateQuery),
+    /// Sums all states up: how many are in which phase, and the hosts that have most of them, at most
+    /// [`MAX_TALLY`]. Answer: `tally`, `done`.
+    ///
+    /// `{"version":1,"command":{"tally":{"hosts":10}}}`
+    Tally {
+        /// How many sources and destinations are named.
+        hosts: u32,
+    },
     /// Status, counters and workers. Answer: `info`, `done`.
     ///
     /// `{"version":1,"command":"info"}`
@@ -336,6 +346,7 @@ impl Command {
             | Self::EtherRules
             | Self::Anchors
             | Self::States(_)
+            | Self::Tally { .. }
             | Self::Info
             | Self::Interfaces
             | Self::Timeouts
@@ -407,6 +418,8 @@ pub enum Reply {
     TableEntries(Vec<TableEntry>),
     /// Some states.
     States(Vec<State>),
+    /// All states in sum.
+    Tally(Box<StateTally>),
     /// Some sources.
     Sources(Vec<TrackedSource>),
     /// Status and counters.

@@ -1,6 +1,6 @@
 //! What can be asked of the running firewall, one file an idea: rule sets put in force (`loading`),
 //! tables changed (`tables`), the bridge held open (`opening`), states listed and killed (`states`),
-//! sources too, and put into tables (`sources`), both as a query asks (`filter`, `listing`), frames
+//! sources too, and put into tables (`sources`), both as a query asks (`filter`, `listing`) or in sum (`tally`), frames
 //! captured (`captures`), the rest listed (`listings`). What is in force is put together from its loads
 //! in `composition`; what was is kept (`past`), a change may have to be confirmed (`pending`), and may be
 //! asked what it would cut (`cut`).
@@ -30,6 +30,7 @@ mod settings;
 mod sources;
 mod states;
 mod tables;
+mod tally;
 mod watching;
 
 use std::fmt;

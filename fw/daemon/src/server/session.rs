@@ -89,6 +89,10 @@ impl Session {
             Command::States(query) => {
                 self.pieces(|send| control.states(&query, |states| send(Reply::States(states))))?
             }
+            Command::Tally { hosts } => {
+                let tally = control.tally(hosts);
+                self.list(tally.map(|tally| (1, Reply::Tally(Box::new(tally)))))?
+            }
             Command::Info => {
                 self.list(control.info().map(|info| (1, Reply::Info(Box::new(info)))))?
             }

@@ -125,3 +125,21 @@ fn criteria_without_sense_are_refused() {
     assert_eq!(ask(&mut client, query), (vec![1003], done(1)));
     seat.running.stop();
 }
+
+#[test]
+fn states_are_summed_up_by_phase_and_host() {
+    let seat = seat();
+    seat.send(3);
+    let mut client = seat.client();
+    let Reply::Tally(tally) = client.ask(Command::Tally { hosts: 2 }).swap_remove(0) else {
+        panic!("no tally");
+    };
+    assert_eq!((tally.states, tally.estimated), (12, false));
+    let [phase] = &tally.phases[..] else { panic!("{:?}", tally.phases) };
+    assert_eq!((phase.protocol, &*phase.state, phase.states), (17, "NO_TRAFFIC:SINGLE", 12));
+    let [to] = &tally.destinations[..] else { panic!("{:?}", tally.destinations) };
+    assert_eq!((to.address.to_string(), to.states, to.packets), ("192.0.2.100".into(), 12, 13));
+    let from: Vec<_> = tally.sources.iter().map(|host| host.address.to_string()).collect();
+    assert_eq!(from, ["192.0.2.0", "192.0.2.1"], "no more than were asked for");
+    seat.running.stop();
+}
