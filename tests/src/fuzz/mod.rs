@@ -1,5 +1,6 @@
 //! What the fuzz targets in `tests/fuzz/` do with their input: bytes are read as a sequence of frames
-//! and pauses, a real engine judges them, and what must hold whatever comes is asserted after each.
+//! and pauses, a real engine judges them, and what must hold whatever comes is asserted after each; or as
+//! lines of the control protocol.
 //!
 //! It is here, apart from the targets, so that stable Rust can run every seed and every input that
 //! once crashed (`tests/tests/fuzzed.rs`).
@@ -7,6 +8,7 @@
 
 mod fragments;
 mod input;
+mod request;
 mod sctp;
 mod session;
 mod stand;
@@ -19,6 +21,7 @@ use weir_engine::Program;
 use crate::bridge::{Bridge, compile};
 
 pub use self::fragments::fragments;
+pub use self::request::request;
 pub use self::sctp::sctp;
 pub use self::session::session;
 pub use self::tails::tails;
@@ -35,8 +38,13 @@ pub const MEMORY: usize = Bridge::memory_needed(WORKERS, STATES);
 pub type Target = fn(&'static mut [u8], &[u8]) -> Summary;
 
 /// Every target with its name in `tests/fuzz/`.
-pub const TARGETS: [(&str, Target); 4] =
-    [("session", session), ("fragments", fragments), ("sctp", sctp), ("tails", tails)];
+pub const TARGETS: [(&str, Target); 5] = [
+    ("session", session),
+    ("fragments", fragments),
+    ("sctp", sctp),
+    ("tails", tails),
+    ("request", request),
+];
 
 /// What came of a run, so that tests see that something did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
