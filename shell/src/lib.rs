@@ -18,3 +18,4 @@ pub mod query;
 pub mod rulesets;
 pub mod source;
 mod table;
+pub mod top;

@@ -52,7 +52,7 @@ enum Command {
     Capture(capture::Arguments),
     /// Print what the running firewall has logged, and follow what it logs
     Log(log::Arguments),
-    /// (not built yet) Live view
+    /// What the bridge does at the moment: rates, states, hosts, rules, drops
     #[command(disable_help_flag = true)]
     Top(Rest),
 }
@@ -90,11 +90,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Capture(arguments) => capture::main(&arguments),
         Command::Shell(rest) => weir_shell::console::main(rest.arguments),
         Command::Log(arguments) => log::main(&arguments),
-        Command::Top(_) => {
-            let name = matches.subcommand_name().unwrap_or_default();
-            eprintln!("weir: `weir {name}` is not built yet");
-            ExitCode::from(2)
-        }
+        Command::Top(rest) => weir_shell::top::main(rest.arguments),
     }
 }
 

@@ -14,7 +14,7 @@ mod desk;
 mod editor;
 mod help;
 mod keeper;
-mod keys;
+pub(crate) mod keys;
 mod lock;
 mod options;
 mod own;
@@ -27,7 +27,7 @@ mod resolve;
 mod seen;
 mod session;
 mod spool;
-mod terminal;
+pub(crate) mod terminal;
 mod tree;
 mod words;
 

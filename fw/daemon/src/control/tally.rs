@@ -11,7 +11,7 @@ use weir_shell::protocol::{HostTally, MAX_TALLY, Phase, StateTally};
 
 use super::best::Best;
 use super::{Control, Refused};
-use crate::mailbox::{CHUNK, Letter};
+use crate::mailbox::CHUNK;
 
 /// Addresses that are counted at a time.
 const ROOM: usize = 16_384;
@@ -30,7 +30,7 @@ impl Control {
         for mailbox in &self.parts.mailboxes {
             let mut cursor = Some(0);
             while let Some(at) = cursor {
-                (room, cursor) = mailbox.ask(|reply| Letter::States(at, room, reply))?;
+                (room, cursor) = self.piece_of_states(mailbox, at, room)?;
                 room.drain(..).for_each(|state| sum.add(&state));
             }
         }

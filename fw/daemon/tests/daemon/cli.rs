@@ -191,10 +191,16 @@ fn without_a_daemon_the_client_says_so() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_by_name() {
-    let output = weir(&["top", "--whatever", "x"], "");
-    assert_eq!(output.status.code(), Some(2));
-    assert_eq!(text(&output.stderr), "weir: `weir top` is not built yet\n");
+fn top_needs_a_terminal() {
+    let output = weir(&["top", "--socket", "/nonexistent/sock"], "");
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.starts_with("weir top: this needs a terminal"), "{said}");
+    assert_eq!(weir(&["top", "--whatever"], "").status.code(), Some(2));
+}
+
+#[test]
+fn what_is_not_there_is_refused_by_name() {
     let output = weir(&["ctl", "-S", "192.0.2.1"], "");
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
