@@ -54,7 +54,8 @@ pub(crate) fn state(out: &mut impl Write, state: &State, verbose: u8) -> io::Res
         write!(out, ", leaving rule {leaving}")?;
     }
     writeln!(out)?;
-    if verbose > 1 {
+    // A client whose handshake is awaited has no state yet.
+    if verbose > 1 && state.id.bytes().any(|digit| digit != b'0') {
         writeln!(out, "   id: {} creatorid: {:08x}", state.id, state.worker)?;
     }
     Ok(())

@@ -357,11 +357,10 @@ impl Command {
             | Self::Explain(_)
             | Self::Follow(_)
             | Self::History
-            | Self::Files(Files::Rules | Files::Settings)
             | Self::Seat(SeatRequest::Ask) => false,
             // Trying a change costs what making it does.
             Self::Table(change) => !matches!(change.action, TableAction::Test),
-            // What every load said, comments and all, only those read who may write it.
+            // What files say, comments and all, only those read who may write it.
             Self::RuleSet { .. }
             | Self::Load(_)
             | Self::KillSources { .. }

@@ -165,6 +165,9 @@ fn read<C, O: Copy>(
             }
         }
     }
+    if query.count && (query.sort.is_some() || query.limit.is_some()) {
+        return Err("`count` counts all: it has neither `sort` nor `limit`".into());
+    }
     if query.sort.is_some() && query.limit.is_some_and(|limit| limit > MAX_SORTED) {
         return Err(format!("what is sorted is limited to {MAX_SORTED}"));
     }
@@ -393,6 +396,9 @@ mod tests {
             ("sort colour", "nothing is sorted by `colour`: expected age, idle"),
             ("sort bytes limit 10001", "what is sorted is limited to 10000"),
             ("limit -1", "`-1`: "),
+            ("limit 5 count", "`count` counts all"),
+            ("count sort age", "`count` counts all"),
+            ("reverse", "`reverse` is no criterion"),
             ("not from 192.0.2.1 port 80", "`from` with `port` is two criteria"),
             ("not", "`not` needs a criterion"),
             ("id xyz", "xyz: not the id of a state"),

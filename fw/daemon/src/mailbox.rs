@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use weir_engine::table::{EntryCounters, Hit, Pages, TableTally, Tables};
 use weir_engine::{
-    Counters, EtherCounters, Instant, Phases, Program, Replaced, RuleCounters, StateView, Tails,
+    Counters, EtherCounters, Instant, Meta, Phases, Program, Replaced, RuleCounters, StateView, Tails,
 };
 use weir_hw::Stats;
 
@@ -62,6 +62,8 @@ pub enum Letter {
     ClearEtherRules(Sender<()>),
     /// List the states in [`CHUNK`] slots from a cursor on.
     States(u32, Vec<StateView>, Sender<(Vec<StateView>, Option<u32>)>),
+    /// Tell the state that a frame would be judged by.
+    StateOf(Box<[u8]>, Meta, Sender<Option<StateView>>),
     /// Copy frames for whoever watches. What comes back found no place among [`MAX_TAPS`].
     ///
     /// [`MAX_TAPS`]: crate::tap::MAX_TAPS

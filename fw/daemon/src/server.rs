@@ -31,7 +31,7 @@ use weir_shell::protocol::{
 };
 
 pub use self::access::Groups;
-use self::access::Peer;
+use self::access::{Door, Peer};
 use self::connection::Connection;
 use self::session::Session;
 use crate::control::Control;
@@ -142,19 +142,19 @@ impl Server {
     /// # Errors
     /// When the kernel gives no thread or descriptor.
     pub fn start(&self, control: Arc<Control>, bounds: Bounds, groups: Groups) -> io::Result<()> {
-        if let Err(error) = self.open_to(&groups) {
+        let mut door = Door::new(groups);
+        if let Err(error) = self.open_to(door.numbers()) {
             warn!("{}: only root may connect: {error}", self.path.display());
         }
         let listener = self.listener.try_clone()?;
         std::thread::Builder::new()
             .name("weir-control".into())
-            .spawn(move || accept(&listener, &control, bounds, &groups))
+            .spawn(move || accept(&listener, &control, bounds, door))
             .map(drop)
     }
 
     /// Lets the members of the groups connect that there are. Who else can is turned away.
-    fn open_to(&self, groups: &Groups) -> io::Result<()> {
-        let numbers = [groups.number(&groups.write), groups.number(&groups.read)];
+    fn open_to(&self, numbers: [Option<u32>; 2]) -> io::Result<()> {
         let mode = match numbers {
             [None, None] => return Ok(()),
             // A socket has one group only.
@@ -175,18 +175,14 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds, groups: &Groups) {
+fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds, mut door: Door) {
     // Each client's thread holds one of these.
     let places: Arc<()> = Arc::default();
     // Bytes of requests that are under way.
     let requests: Arc<AtomicUsize> = Arc::default();
     loop {
-        let accepted = listener.accept();
-        let (stream, peer) = match accepted.and_then(|(stream, _)| {
-            let peer = Peer::of(&stream, groups)?;
-            Ok((stream, peer))
-        }) {
-            Ok(client) => client,
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
             Err(error) => {
                 warn!("control socket: {error}");
                 // Out of descriptors, most likely: let clients finish.
@@ -198,6 +194,13 @@ fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds, group
             // It fits the socket's buffer, or is lost; nobody waits for it.
             let _ = stream.set_nonblocking(true);
             let _ = Connection::new(stream, bounds, &requests).send(&Reply::Error(text));
+        };
+        let peer = match Peer::of(&stream, &mut door) {
+            Ok(peer) => peer,
+            Err(error) => {
+                warn!("control socket: cannot tell who connects: {error}");
+                continue;
+            }
         };
         let Some(access) = peer.access else {
             warn!(target: events::LOGIN_REFUSED, "user {} was refused at the control socket", peer.uid);

@@ -564,6 +564,9 @@ impl Worker {
                 let next = self.engine.states(now, cursor, CHUNK as u32, &mut room);
                 let _ = reply.try_send((room, next));
             }
+            Letter::StateOf(head, meta, reply) => {
+                let _ = reply.try_send(self.engine.state_of(now, &head, &meta));
+            }
             Letter::Watch(tap, reply) => {
                 let unplaced = if self.taps.len() < MAX_TAPS {
                     self.taps.push(tap);

@@ -1,17 +1,23 @@
 //! The states as listings show them, and how those that are chosen from a listing are ended.
 
 use crate::engine::{Engine, tick};
-use crate::frame::PortIndex;
+use crate::flow::{FlowKey, Path};
+use crate::frame::{Meta, PortIndex};
 use crate::lifecycle::Ending;
-use crate::state::entry::{Entry, flag};
+use crate::packet::{Packet, Transport};
+use crate::state::entry::{Entry, NONE, flag};
 use crate::state::view::{Context, StateView};
-use crate::state::wheel::TICKS_PER_SECOND;
+use crate::state::wheel::{TICKS_PER_SECOND, is_due};
 use crate::time::Instant;
+
+/// Set in a cursor that is among the clients of which weir awaits the ACK of a handshake; the table has
+/// fewer places than that.
+const AWAITED: u32 = 1 << 31;
 
 impl Engine {
     /// Appends the states among the next `max` places of the table, from `cursor` on (0 at first), and
     /// behind them the clients of which weir awaits the ACK of a handshake. Returns where to go on,
-    /// `None` at the end.
+    /// `None` at the end. However the table grows between two calls, nothing comes twice.
     pub fn states(
         &self,
         now: Instant,
@@ -19,14 +25,21 @@ impl Engine {
         max: u32,
         out: &mut Vec<StateView>,
     ) -> Option<u32> {
-        let (used, now) = (self.table.used(), tick(now));
-        let places = used + self.awaited_places();
-        let end = places.min(cursor.saturating_add(max));
-        out.extend((cursor..end).filter_map(|place| match place.checked_sub(used) {
-            None => self.view(place, now),
-            Some(place) => self.awaited(place, now),
-        }));
-        (end < places).then_some(end)
+        let now = tick(now);
+        let (mut left, mut waiting) = (max, cursor & !AWAITED);
+        if cursor & AWAITED == 0 {
+            let used = self.table.used();
+            let end = used.min(cursor.saturating_add(max));
+            out.extend((cursor..end).filter_map(|entry| self.view(entry, now)));
+            if end < used {
+                return Some(end);
+            }
+            (left, waiting) = (max - end.saturating_sub(cursor), 0);
+        }
+        let places = self.awaited_places();
+        let end = places.min(waiting.saturating_add(left));
+        out.extend((waiting..end).filter_map(|place| self.awaited(place, now)));
+        (end < places).then_some(AWAITED | end)
     }
 
     /// Ends the states that `matches` among the next `max` places of the table, as far as there is room
@@ -51,6 +64,27 @@ impl Engine {
             }
         }
         (killed, (end < self.table.used()).then_some(end))
+    }
+
+    /// The state that a frame would be judged by, found by its key as [`Engine::judge`] finds it. `None`
+    /// for what quotes another packet: an ICMP error belongs to the flow of that.
+    pub fn state_of(&self, now: Instant, head: &[u8], meta: &Meta) -> Option<StateView> {
+        let (program, now) = (self.program.as_ref()?, tick(now));
+        let packet = Packet::parse(head, meta).ok()?;
+        if matches!(packet.transport, Transport::IcmpError(..) | Transport::IcmpOther(_)) {
+            return None;
+        }
+        let path = Path::across(packet.port);
+        let (key, sender_is_lower) = FlowKey::of_packet(&packet, path, program.is_floating());
+        let hash = key.hash(self.key);
+        let other = || {
+            let (key, _) = key.other_policy(sender_is_lower, path);
+            self.table.find(&key, hash, NONE)
+        };
+        let found = self.table.find(&key, hash, NONE);
+        let entry = found.or_else(|| self.table.has_other_policy(&key).then(other)?)?;
+        let is_over = is_due(self.deadline(self.table.get(entry), program), now);
+        if is_over { None } else { self.view(entry, now) }
     }
 
     fn view(&self, entry: u32, now: u32) -> Option<StateView> {

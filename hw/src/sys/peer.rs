@@ -6,6 +6,42 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// The most groups that a process can be in (`NGROUPS_MAX`).
 const MOST: usize = 65_536;
 
+/// Who the peer was when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Its user.
+    pub uid: u32,
+    /// Its own group.
+    pub gid: u32,
+}
+
+/// The user and the group of the peer (`SO_PEERCRED`). Its process id is not told: one in another PID
+/// namespace has none here.
+///
+/// # Errors
+/// When it is no connected Unix socket.
+pub fn credentials(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
+    let mut told = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = size_of_val(&told) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which is the length of the structure, and
+    // whatever it writes are integers.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut told).cast(),
+            &raw mut length,
+        )
+    };
+    match result {
+        // A socket that nobody is at the other end of has nobody's ids.
+        0 if told.uid != u32::MAX => Ok(Credentials { uid: told.uid, gid: told.gid }),
+        0 => Err(io::ErrorKind::NotConnected.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The supplementary groups that the peer was in when it connected (`SO_PEERGROUPS`, Linux 4.13). Its
 /// own group, which `SO_PEERCRED` tells, need not be among them.
 ///
@@ -44,9 +80,19 @@ pub fn groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
 
-    use super::groups;
+    use super::{Credentials, credentials, groups};
+
+    #[test]
+    fn the_peer_is_who_made_the_socket() {
+        let (ours, _theirs) = UnixStream::pair().expect("sockets");
+        let own = Credentials {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        };
+        assert_eq!(credentials(ours.as_fd()).expect("a Unix socket"), own);
+    }
 
     #[test]
     fn the_groups_are_those_of_the_process() {
@@ -65,5 +111,8 @@ mod tests {
     fn other_descriptors_have_no_peer() {
         let file = std::fs::File::open("/dev/null").expect("there");
         assert!(groups(file.as_fd()).is_err());
+        assert!(credentials(file.as_fd()).is_err());
+        let alone = UnixDatagram::unbound().expect("a socket");
+        assert!(credentials(alone.as_fd()).is_err(), "connected to nobody");
     }
 }

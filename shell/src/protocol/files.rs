@@ -1,7 +1,8 @@
 //! The two files that are the daemon's own: its rule file and its settings file.
 //!
 //! The daemon opens no file that a client names; these two it was started with. A client that may
-//! change the firewall reads and writes them through it, whatever rights on files it has itself.
+//! change the firewall reads and writes them through it, whatever rights on files it has itself; one that may
+//! only look does not read them, since they may be readable for root alone.
 
 use serde::{Deserialize, Serialize};
 

@@ -11,17 +11,19 @@ use super::{Options, parse};
 use crate::console::keys::Key;
 use crate::protocol::Rule;
 
+fn both<T>(of: impl Fn(u64) -> T, at: u64, when: impl Fn(u64) -> Instant) -> Counted<T> {
+    let (before, now) = ((when(at), of(at)), (when(at + 2), of(at + 2)));
+    Counted { before: Some(before), now: Some(now), ..Counted::default() }
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("as the daemon writes it")
+}
+
 /// Counters at second `at` of a bridge that is busy at a constant rate.
 fn model(at: u64) -> Model {
     let begin = Instant::now();
     let counted = |second: u64| begin + Duration::from_secs(second);
-    fn both<T>(of: impl Fn(u64) -> T, at: u64, when: impl Fn(u64) -> Instant) -> Counted<T> {
-        let (before, now) = ((when(at), of(at)), (when(at + 2), of(at + 2)));
-        Counted { before: Some(before), now: Some(now), ..Counted::default() }
-    }
-    fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
-        serde_json::from_value(value).expect("as the daemon writes it")
-    }
     let info = |at: u64| {
         read(json!({
             "version": "0.1.0", "status": "enabled", "uptime": 93_784, "io": "xdp", "states": 1234,

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use weir_config::options::StatePolicy;
 use weir_config::probe;
-use weir_engine::StateView;
-use weir_engine::packet::{Packet, Transport};
+use weir_engine::Meta;
 use weir_shell::explanation::Explanation;
 use weir_shell::protocol::{self, Explain};
 
 use super::{Control, Refused};
-use crate::mailbox::CHUNK;
+use crate::mailbox::Letter;
 use crate::rules::Places;
 use crate::tools::fate::Question;
 use crate::tools::frame;
@@ -50,12 +48,8 @@ impl Control {
         };
         let (mut explanation, fate) = teller.explain(probe.to_string(), &question);
         explanation.notes.extend(frame::note(program.rules(), &probe));
-        let floating = program.rules().options.state_policy == StatePolicy::Floating;
         let asked = fate.decision.is_some_and(|decision| !decision.skipped);
-        if asked
-            && let Ok(packet) = Packet::parse(&bytes, &meta)
-            && let Some(state) = self.state_of(&packet, floating, &places)?
-        {
+        if asked && let Some(state) = self.state_of(&bytes, meta, &places)? {
             explanation.passes = true;
             explanation.reason = None;
             explanation.because =
@@ -73,49 +67,19 @@ impl Control {
         Ok(explanation)
     }
 
-    /// The state that a packet belongs to.
+    /// The state that a frame would be judged by.
     fn state_of(
         &self,
-        packet: &Packet,
-        floating: bool,
+        frame: &[u8],
+        meta: Meta,
         places: &Places,
     ) -> Result<Option<protocol::State>, Refused> {
-        if matches!(packet.transport, Transport::IcmpError(..) | Transport::IcmpOther(_)) {
-            // An error belongs to the flow of the packet that it quotes, which the words do not say.
-            return Ok(None);
-        }
         for (worker, mailbox) in self.parts.mailboxes.iter().enumerate() {
-            let mut room = Vec::with_capacity(CHUNK);
-            let mut cursor = Some(0);
-            while let Some(at) = cursor {
-                (room, cursor) = self.piece_of_states(mailbox, at, room)?;
-                if let Some(state) = room.iter().find(|state| belongs(packet, state, floating)) {
-                    return Ok(Some(self.state(worker, state, places)));
-                }
-                room.clear();
+            let ask = |reply| Letter::StateOf(frame.into(), meta, reply);
+            if let Some(state) = mailbox.ask(ask)? {
+                return Ok(Some(self.state(worker, &state, places)));
             }
         }
         Ok(None)
     }
-}
-
-/// Whether a packet belongs to a state: from the initiator on the initiator's port, or from the
-/// responder on the other; with `set state-policy floating` on any.
-fn belongs(packet: &Packet, state: &StateView, floating: bool) -> bool {
-    let from = (packet.source, packet.source_port);
-    let to = (packet.destination, packet.destination_port);
-    let initiator = (state.source, state.source_port);
-    let responder = (state.destination, state.destination_port);
-    let there = (from, to) == (initiator, responder);
-    let back = (from, to) == (responder, initiator);
-    packet.network == state.network
-        && packet.protocol == state.protocol
-        && packet.tags == state.tags
-        && if floating {
-            there || back
-        } else if packet.port == state.port {
-            there
-        } else {
-            back
-        }
 }

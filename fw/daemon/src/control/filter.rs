@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use weir_engine::StateView;
 use weir_engine::source::SourceView;
+use weir_engine::{PeerView, StateView};
 use weir_shell::protocol::{
     Bound, MAX_CRITERIA, SourceCriterion, SourceOrder, StateCriterion, StateOrder,
 };
@@ -33,10 +33,10 @@ pub(super) enum StateTest {
     ToPort(u16, u16),
     Ipv4(bool),
     Proto(u8),
-    Either(String),
+    Either(&'static str),
     Both {
-        responder: String,
-        initiator: String,
+        responder: &'static str,
+        initiator: &'static str,
     },
     /// Ids, ascending.
     Rules(Vec<u32>),
@@ -82,22 +82,27 @@ impl InForce {
                 &Is::ToPort(first, last) => StateTest::ToPort(first, last),
                 Is::Ip(version) => StateTest::Ipv4(is_ipv4(*version)?),
                 Is::Proto(number) => StateTest::Proto(*number),
-                Is::State(names) => match names.to_ascii_uppercase().split_once(':') {
-                    None => StateTest::Either(names.to_ascii_uppercase()),
+                Is::State(names) => match names.split_once(':') {
+                    None => StateTest::Either(state_name(names)?),
                     Some((responder, initiator)) => StateTest::Both {
-                        responder: responder.to_owned(),
-                        initiator: initiator.to_owned(),
+                        responder: state_name(responder)?,
+                        initiator: state_name(initiator)?,
                     },
                 },
                 Is::Rule(name) => StateTest::Rules(self.rules_named(name)?),
-                Is::Label(label) => StateTest::Rules(self.rules_labelled(label)),
+                Is::Label(label) => StateTest::Rules(self.rules_labelled(label)?),
                 Is::Interface(name) => StateTest::Interface(port(name).ok_or_else(|| {
                     Refused::Error(format!("there is no port `{name}`: expected lan or wan"))
                 })?),
                 Is::Vlan(id) => StateTest::Vlan(*id),
                 Is::Id(id) => StateTest::Id(
                     u64::from_str_radix(id.trim_start_matches("0x"), 16)
-                        .map_err(|_| Refused::Error(format!("`{id}` is not the id of a state")))?,
+                        .ok()
+                        // Clients whose handshake is awaited have it; there is no state yet.
+                        .filter(|id| *id != 0)
+                        .ok_or_else(|| {
+                            Refused::Error(format!("`{id}` is not the id of a state"))
+                        })?,
                 ),
                 &Is::Age(bound) => StateTest::Measure(StateOrder::Age, bound),
                 &Is::Idle(bound) => StateTest::Measure(StateOrder::Idle, bound),
@@ -141,34 +146,64 @@ impl InForce {
     }
 
     /// The ids of the rules that have a label, ascending.
-    fn rules_labelled(&self, label: &str) -> Vec<u32> {
+    fn rules_labelled(&self, label: &str) -> Result<Vec<u32>, Refused> {
         let rules = self.program.iter().flat_map(|program| {
             let rules = program.rules();
             let inner = rules.anchors.values().flat_map(|anchor| &anchor.rules);
             rules.rules.iter().chain(inner)
         });
-        (0..)
-            .zip(rules)
-            .filter(|(_, rule)| rule.label.as_deref() == Some(label))
-            .map(|(id, _)| id)
-            .collect()
+        let labelled = (0..).zip(rules).filter(|(_, rule)| rule.label.as_deref() == Some(label));
+        let ids: Vec<u32> = labelled.map(|(id, _)| id).collect();
+        if ids.is_empty() {
+            return Err(Refused::Error(format!("no rule has the label \"{label}\"")));
+        }
+        Ok(ids)
+    }
+
+    /// Whether a criterion asks for a label that no rule has.
+    pub(super) fn is_unknown_label(&self, criterion: &StateCriterion) -> bool {
+        matches!(criterion, StateCriterion::Label(label) if self.rules_labelled(label).is_err())
     }
 
     /// The ids of a rule by its number or its name, as listings of states call it.
     fn rules_named(&self, name: &str) -> Result<Vec<u32>, Refused> {
-        let rules = self.program.as_ref().map(|program| program.rules());
-        let main = rules.map_or(0, |rules| rules.rules.len() as u32);
+        let none = || Refused::Error(format!("there is no rule `{name}`"));
         if let Ok(number) = name.parse::<u32>() {
-            return Ok(vec![number]);
+            let all = self.program.as_ref().map_or(0, |program| {
+                let rules = program.rules();
+                let inner = rules.anchors.values().map(|anchor| anchor.rules.len());
+                rules.rules.len() + inner.sum::<usize>()
+            });
+            return if (number as usize) < all { Ok(vec![number]) } else { Err(none()) };
         }
-        if !name.contains('.') {
+        // The path of an anchor may have dots of its own.
+        let Some((path, number)) = name.rsplit_once('.') else {
             let text = format!("`{name}` is no rule: expected a number, or as in 3.webfarm.0");
             return Err(Refused::Error(text));
-        }
-        let inner = rules.into_iter().flat_map(|rules| rules.anchors.values());
-        let all = main + inner.map(|anchor| anchor.rules.len() as u32).sum::<u32>();
-        Ok((main..all).filter(|&id| self.places.anchored(id).as_deref() == Some(name)).collect())
+        };
+        let number: u32 = number.parse().map_err(|_| none())?;
+        let called = path.split_once('.').filter(|(caller, _)| caller.parse::<u32>().is_ok());
+        let id =
+            [Some(path), called.map(|(_, path)| path)].into_iter().flatten().find_map(|path| {
+                let (first, rules) = self.rules_of(path).filter(|_| !path.is_empty())?;
+                let id = first + number;
+                let is_it = (number as usize) < rules.len()
+                    && self.places.anchored(id).as_deref() == Some(name);
+                is_it.then_some(id)
+            });
+        id.map(|id| vec![id]).ok_or_else(none)
     }
+}
+
+/// The word that a tracker has for what an end is in.
+fn state_name(typed: &str) -> Result<&'static str, Refused> {
+    let found = PeerView::state_names().find(|name| name.eq_ignore_ascii_case(typed));
+    found.ok_or_else(|| {
+        let mut known: Vec<_> = PeerView::state_names().collect();
+        known.sort_unstable();
+        known.dedup();
+        Refused::Error(format!("nothing is in `{typed}`: expected {}", known.join(", ")))
+    })
 }
 
 /// Takes negations off; tells whether what is left must hold. `room` is how many more criteria there
@@ -231,9 +266,9 @@ impl StateTest {
             &Self::ToPort(first, last) => within(first, last, state.destination_port),
             Self::Ipv4(ipv4) => source().is_ipv4() == *ipv4,
             Self::Proto(number) => state.protocol == *number,
-            Self::Either(name) => state.peers.iter().any(|peer| peer.state == name),
+            Self::Either(name) => state.peers.iter().any(|peer| peer.state == *name),
             Self::Both { responder, initiator } => {
-                state.peers[1].state == responder && state.peers[0].state == initiator
+                state.peers[1].state == *responder && state.peers[0].state == *initiator
             }
             Self::Rules(ids) => {
                 state.rules.iter().flatten().any(|rule| ids.binary_search(rule).is_ok())

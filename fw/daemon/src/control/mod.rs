@@ -17,7 +17,6 @@ mod explain;
 mod files;
 mod filter;
 mod following;
-mod listed;
 mod listing;
 mod listings;
 mod loading;
@@ -37,7 +36,6 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Condvar, Mutex};
 use weir_config::{Diagnostics, PortPrefixes};
@@ -131,8 +129,6 @@ pub struct Control {
     pending_changed: Condvar,
     /// Held while a worker is asked for a piece of a listing.
     walking: Mutex<()>,
-    /// Entries of tables in listings under way, of clients that may only look.
-    listed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -200,7 +196,6 @@ impl Control {
             deadline_moved: Condvar::new(),
             pending_changed: Condvar::new(),
             walking: Mutex::default(),
-            listed: AtomicU64::new(0),
         }
     }
 

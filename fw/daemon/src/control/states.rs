@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use weir_engine::StateView;
-use weir_shell::protocol::{self, Done, Kill, StateCriterion, StateQuery};
+use weir_shell::protocol::{self, Done, Kill, StateQuery};
 
-use super::filter::{Filter, StateTest, measure};
+use super::filter::measure;
 use super::listing::Listing;
 use super::{Control, Refused};
 use crate::mailbox::{CHUNK, Letter, Mailbox, Matcher};
@@ -25,14 +25,20 @@ impl Control {
         }
         // While rules do not change, their ids mean here what they mean to the workers.
         let _loading = self.loading.lock();
-        let filter = self.state_filter(&kill.criteria)?;
+        let filter = {
+            let in_force = self.in_force.lock();
+            // As for pfctl, who ends what a rule has made need not know whether it is still there.
+            if kill.criteria.iter().any(|criterion| in_force.is_unknown_label(criterion)) {
+                return Ok(0);
+            }
+            in_force.state_filter(&kill.criteria, |name| self.port_number(name))?
+        };
         let matches: Matcher = Arc::new(move |state: &StateView| filter.holds(state));
         self.kill_matching(&matches)
     }
 
-    fn state_filter(&self, criteria: &[StateCriterion]) -> Result<Filter<StateTest>, Refused> {
-        let port = |name: &str| self.parts.ports.named(name).map(|port| port as u8);
-        self.in_force.lock().state_filter(criteria, port)
+    fn port_number(&self, name: &str) -> Option<u8> {
+        self.parts.ports.named(name).map(|port| port as u8)
     }
 
     /// Removes all states; tells how many.
@@ -85,8 +91,8 @@ impl Control {
     ) -> Result<Done, Refused> {
         let (filter, places) = {
             let in_force = self.in_force.lock();
-            let port = |name: &str| self.parts.ports.named(name).map(|port| port as u8);
-            (in_force.state_filter(&query.criteria, port)?, Arc::clone(&in_force.places))
+            let filter = in_force.state_filter(&query.criteria, |name| self.port_number(name))?;
+            (filter, Arc::clone(&in_force.places))
         };
         let mut listing = Listing::new(query);
         let mut room = Vec::with_capacity(CHUNK);

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use weir_config::options::{Limit, Limits};
 use weir_config::rules::{Address, Rule, RuleSet};
 use weir_config::tables::{Table as Declaration, TableEntry};
@@ -515,25 +516,30 @@ impl Control {
     /// When a worker does not answer.
     pub fn tables(&self, anchor: &str, recursive: bool) -> Result<Vec<protocol::Table>, Refused> {
         let now = self.parts.clock.now();
-        let store = self.tables.lock();
-        let in_force = self.in_force.lock();
-        let program = in_force.program.as_ref();
-        let named = program.map_or(&[][..], |program| program.tables());
-        let tallies = self.tell(Letter::TableTallies)?;
-        let chosen = store.held.iter().filter(|((path, _), _)| is_in(path, anchor, recursive));
-        let listed = chosen.map(|((anchor, name), held)| {
-            let id = named.iter().position(|table| table.anchor == *anchor && table.name == *name);
+        // Locked until the workers have answered, so that numbers of tables mean the same to all.
+        let (chosen, program, tallies) = {
+            let store = self.tables.lock();
+            let in_force = self.in_force.lock();
+            let chosen = store.held.iter().filter(|((path, _), _)| is_in(path, anchor, recursive));
+            let chosen: Vec<_> = chosen.map(|(name, held)| (name.clone(), held.clone())).collect();
+            (chosen, in_force.program.clone(), self.tell(Letter::TableTallies)?)
+        };
+        let named = program.as_ref().map_or(&[][..], |program| program.tables());
+        let ids: BTreeMap<_, _> =
+            named.iter().map(|table| (&*table.anchor, &*table.name)).zip(0..).collect();
+        let references = program.as_ref().map(|program| References::of(program.rules()));
+        let listed = chosen.into_iter().map(|((anchor, name), held)| {
+            let id: Option<&usize> = ids.get(&(&*anchor, &*name));
             let mut sum = TableTally::default();
-            for tally in id.iter().flat_map(|&id| tallies.iter().filter_map(move |all| all.get(id)))
-            {
+            for tally in tallies.iter().filter_map(|all| all.get(*id?)) {
                 sum.merge(tally);
             }
             let (anchors, rules) =
-                program.map_or((0, 0), |program| references(program.rules(), anchor, name));
+                references.as_ref().map_or((0, 0), |references| references.to(&anchor, &name));
             let traffic = sum.tallies.map(|ops| ops.map(|tally| [tally.packets, tally.bytes]));
             protocol::Table {
-                name: name.clone(),
-                anchor: anchor.clone(),
+                name,
+                anchor,
                 persist: held.persist,
                 constant: held.constant,
                 active: held.active,
@@ -550,63 +556,72 @@ impl Control {
         Ok(listed.collect())
     }
 
-    /// Lists the entries of a table, some at a time; tells how many. All of them are in memory until the
-    /// last is taken: those whom the daemon trusts less (`bounded`) have room for
-    /// [`MAX_LISTED`](Self::MAX_LISTED) together.
+    /// Lists the entries of a table in order, some at a time; tells how many. What changes meanwhile is
+    /// listed as it is when its turn comes: nothing is held from one piece to the next.
     ///
     /// # Errors
-    /// When there is no such table, others' listings take the room, a worker does not answer, or `each`
-    /// fails.
+    /// When there is no such table (any more), a worker does not answer, or `each` fails.
     pub fn table_entries(
         &self,
         anchor: &str,
         name: &str,
-        bounded: bool,
         mut each: impl FnMut(Vec<protocol::TableEntry>) -> io::Result<()>,
     ) -> Result<Done, Refused> {
+        let name = (anchor.to_owned(), name.to_owned());
+        let (mut count, mut last) = (0, None);
+        loop {
+            let piece = self.piece_of_table(&name, last)?;
+            let Some((net, _)) = piece.last() else { return Ok(Done { count, note: None }) };
+            last = Some(*net);
+            count += piece.len() as u64;
+            each(piece.into_iter().map(|(_, entry)| entry).collect())?;
+        }
+    }
+
+    /// At most [`CHUNK`] entries of a table, those behind one of them.
+    fn piece_of_table(
+        &self,
+        name: &Name,
+        last: Option<IpNet>,
+    ) -> Result<Vec<(IpNet, protocol::TableEntry)>, Refused> {
         let now = self.parts.clock.now();
         let (editor, id) = {
             let store = self.tables.lock();
-            let held = store.held.get(&(anchor.to_owned(), name.to_owned()));
-            let Some(held) = held.filter(|held| held.active) else {
+            let Some(held) = store.held.get(name).filter(|held| held.active) else {
                 return Err(Refused::Error("Table does not exist.".into()));
             };
             let in_force = self.in_force.lock();
             let named = in_force.program.as_ref().map_or(&[][..], |program| program.tables());
-            let id = named.iter().position(|table| table.anchor == anchor && table.name == name);
+            let id =
+                named.iter().position(|table| (&table.anchor, &table.name) == (&name.0, &name.1));
             (Arc::clone(&held.editor), id)
         };
-        let _room = if bounded { Some(self.listed_room(editor.len())?) } else { None };
-        let entries = editor.table().entries(now);
-        let mut hits = Vec::with_capacity(CHUNK);
-        for piece in entries.chunks(CHUNK) {
-            let mut sums = vec![EntryCounters::default(); piece.len()];
-            if let Some(id) = id.filter(|_| editor.table().counts()) {
-                for mailbox in &self.parts.mailboxes {
-                    hits.clear();
-                    hits.extend(piece.iter().map(|entry| entry.hit));
-                    let counted;
-                    (hits, counted) = mailbox.ask(|reply| {
-                        let uid = editor.table().uid();
-                        Letter::EntryCounters(id as u32, uid, std::mem::take(&mut hits), reply)
-                    })?;
-                    for (sum, counted) in sums.iter_mut().zip(counted) {
-                        sum.merge(&counted);
-                    }
+        let table = editor.table();
+        let entries = table.entries_after(last, CHUNK, now);
+        let mut sums = vec![EntryCounters::default(); entries.len()];
+        if let Some(id) = id.filter(|_| table.counts()) {
+            let mut hits: Vec<_> = entries.iter().map(|entry| entry.hit).collect();
+            for mailbox in &self.parts.mailboxes {
+                let counted;
+                (hits, counted) = mailbox.ask(|reply| {
+                    Letter::EntryCounters(id as u32, table.uid(), std::mem::take(&mut hits), reply)
+                })?;
+                for (sum, counted) in sums.iter_mut().zip(counted) {
+                    sum.merge(&counted);
                 }
             }
-            let views = piece.iter().zip(sums).map(|(entry, sum)| protocol::TableEntry {
+        }
+        let views = entries.iter().zip(sums).map(|(entry, sum)| {
+            let counted = || sum.tallies.map(|ops| ops.map(|tally| [tally.packets, tally.bytes]));
+            let view = protocol::TableEntry {
                 address: written_entry(entry),
                 cleared: now.since(editor.cleared(entry)).as_secs(),
                 expires: entry.expires.map(|at| at.since(now).as_secs()),
-                traffic: editor
-                    .table()
-                    .counts()
-                    .then(|| sum.tallies.map(|ops| ops.map(|tally| [tally.packets, tally.bytes]))),
-            });
-            each(views.collect())?;
-        }
-        Ok(Done { count: entries.len() as u64, note: None })
+                traffic: table.counts().then(counted),
+            };
+            (entry.net, view)
+        });
+        Ok(views.collect())
     }
 }
 
@@ -616,40 +631,57 @@ pub(super) fn is_in(path: &str, anchor: &str, recursive: bool) -> bool {
     path == anchor || recursive && (anchor.is_empty() || below())
 }
 
-/// How many anchors other than its own, and how many rules in all, name a table.
-fn references(set: &RuleSet, anchor: &str, name: &str) -> (u64, u64) {
-    let mut anchors = BTreeSet::new();
-    let mut count = 0;
-    let in_anchors = set.anchors.iter().map(|(path, anchor)| (path.as_str(), &anchor.rules));
-    for (path, rules) in std::iter::once(("", &set.rules)).chain(in_anchors) {
-        // The nearest declaration counts.
-        if !is_in(path, anchor, true) || declared_between(set, path, anchor, name) {
-            continue;
-        }
-        let naming = rules.iter().filter(|rule| names(rule, name)).count() as u64;
-        count += naming;
-        if naming > 0 && path != anchor {
-            anchors.insert(path);
-        }
-    }
-    (anchors.len() as u64, count)
+/// How many anchors other than its own, and how many rules in all, name each table.
+#[derive(Default)]
+struct References<'a> {
+    /// By anchor and name.
+    counts: BTreeMap<(&'a str, &'a str), (u64, u64)>,
 }
 
-/// Whether an anchor between `path`, included, and `above`, not included, declares the table.
-fn declared_between(set: &RuleSet, mut path: &str, above: &str, name: &str) -> bool {
-    while path != above {
-        if set.anchors.get(path).is_some_and(|anchor| anchor.tables.iter().any(|t| t.name == name))
-        {
-            return true;
+impl<'a> References<'a> {
+    /// Those of a rule set. What a rule names is the table of its own anchor and of each above it, up to
+    /// the nearest that declares one.
+    fn of(set: &'a RuleSet) -> Self {
+        let mut found = Self::default();
+        let declares = |path: &str, name: &str| {
+            let anchor = set.anchors.get(path);
+            anchor.is_some_and(|anchor| anchor.tables.iter().any(|table| table.name == name))
+        };
+        let in_anchors = set.anchors.iter().map(|(path, anchor)| (path.as_str(), &anchor.rules));
+        for (path, rules) in std::iter::once(("", &set.rules)).chain(in_anchors) {
+            let mut naming: BTreeMap<&str, u64> = BTreeMap::new();
+            for name in rules.iter().flat_map(names) {
+                *naming.entry(name).or_default() += 1;
+            }
+            for (name, rules) in naming {
+                let mut above = path;
+                loop {
+                    let count = found.counts.entry((above, name)).or_default();
+                    count.0 += u64::from(above != path);
+                    count.1 += rules;
+                    if above.is_empty() || declares(above, name) {
+                        break;
+                    }
+                    above = above.rsplit_once('/').map_or("", |(parent, _)| parent);
+                }
+            }
         }
-        path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        found
     }
-    false
+
+    /// To a table.
+    fn to(&self, anchor: &'a str, name: &'a str) -> (u64, u64) {
+        self.counts.get(&(anchor, name)).copied().unwrap_or_default()
+    }
 }
 
-fn names(rule: &Rule, name: &str) -> bool {
-    let is = |address: &Address| matches!(address, Address::Table(table) if table == name);
-    is(&rule.from.address)
-        || is(&rule.to.address)
-        || rule.state_options.overload.as_ref().is_some_and(|overload| overload.table == name)
+/// The tables that a rule names, each once.
+fn names(rule: &Rule) -> impl Iterator<Item = &str> {
+    let overload = rule.state_options.overload.as_ref().map(|overload| &*overload.table);
+    let hosts = [&rule.from.address, &rule.to.address].map(|address| match address {
+        Address::Table(table) => Some(&**table),
+        _ => None,
+    });
+    let all: BTreeSet<&str> = hosts.into_iter().chain([overload]).flatten().collect();
+    all.into_iter()
 }

@@ -78,14 +78,9 @@ impl Session {
                 let tables = control.tables(&anchor, recursive);
                 self.list(tables.map(|tables| (tables.len(), Reply::Tables(tables))))?
             }
-            Command::TableEntries { anchor, name } => {
-                let bounded = self.access == Access::Read;
-                self.pieces(|send| {
-                    control.table_entries(&anchor, &name, bounded, |entries| {
-                        send(Reply::TableEntries(entries))
-                    })
-                })?
-            }
+            Command::TableEntries { anchor, name } => self.pieces(|send| {
+                control.table_entries(&anchor, &name, |entries| send(Reply::TableEntries(entries)))
+            })?,
             Command::States(query) => {
                 self.pieces(|send| control.states(&query, |states| send(Reply::States(states))))?
             }

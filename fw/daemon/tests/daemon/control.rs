@@ -469,6 +469,9 @@ fn a_packet_is_explained_by_what_is_in_force() {
     let spoofed = "in on wan proto udp from 192.0.2.5 port 1005 to 192.0.2.100 port 53";
     let spoofed = ask(spoofed, false).unwrap();
     assert_eq!((spoofed.passes, spoofed.state), (false, None));
+    // A state that began under another policy is found all the same.
+    client.end(load("set state-policy floating\nblock\n"));
+    assert!(ask(answer, false).unwrap().state.is_some());
     let wrong = ask("in on lan proto upd from 192.0.2.5 to 192.0.2.100", false).unwrap_err();
     assert_eq!(wrong.to_string(), "packet:1:17: unknown protocol `upd`, did you mean `udp`?");
     seat.running.stop();

@@ -114,7 +114,18 @@ fn criteria_without_sense_are_refused() {
     assert!(refused(vec![Is::Rule("x".into())]).contains("`x` is no rule"));
     assert!(refused(vec![Is::Interface("dmz".into())]).contains("no port `dmz`"));
     assert!(refused(vec![Is::Id("z".into())]).contains("`z` is not the id"));
+    assert!(refused(vec![Is::Id("0".into())]).contains("`0` is not the id"));
     assert!(refused(vec![Is::Ip(5)]).contains("no IP version 5"));
+    // What can never hold is a slip of the fingers, not an answer of none.
+    for state in ["ESTABLISH", "ESTABLISHED:", "SINGLE:MULTIPLY"] {
+        assert!(
+            refused(vec![Is::State(state.into())]).contains("ESTABLISHED, FIN_WAIT_2, MULTIPLE")
+        );
+    }
+    for rule in ["3", "1.a.1", "0.a.0", "a.0", "1.b.0", "1.a.x", ".0", "1..0"] {
+        assert!(refused(vec![Is::Rule(rule.into())]).contains(&format!("no rule `{rule}`")));
+    }
+    assert!(refused(vec![Is::Label("fuor".into())]).contains("no rule has the label \"fuor\""));
     let many = format!("{MAX_CRITERIA} criteria at most");
     assert!(refused(vec![Is::Vlan(1); MAX_CRITERIA + 1]).contains(&many));
     let nested = (0..MAX_CRITERIA).fold(Is::Vlan(1), |inner, _| Is::Not(Box::new(inner)));

@@ -9,10 +9,14 @@ use crate::frame::PortIndex;
 use crate::packet::{Address, Network, Tags, protocol};
 use crate::ruleset::PortNames;
 
+/// What pf calls the ends of an ICMP query.
+const QUERIES: [&str; 2] = ["0", "1"];
+
 /// A copy of a state, in words. Pairs are the initiator's value and the responder's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateView {
-    /// Unique while the process lives; what `-k id` takes.
+    /// Unique while the process lives; what `-k id` takes. 0 for a client whose handshake is awaited: there
+    /// is no state yet.
     pub id: u64,
     /// The port that the initiator is on.
     pub port: PortIndex,
@@ -64,12 +68,18 @@ pub struct PeerView {
 }
 
 impl PeerView {
+    /// Every word that [`PeerView::state`] can be, some more than once.
+    pub fn state_names() -> impl Iterator<Item = &'static str> {
+        let tcp = PeerState::ALL.into_iter().map(PeerState::name);
+        tcp.chain(sctp::NAMES).chain(datagram::NAMES).chain(QUERIES)
+    }
+
     pub(crate) fn new(peer: &Peer, protocol: u8) -> Self {
         let state = usize::from(peer.state);
         let state = match protocol {
             protocol::TCP => PeerState::ALL.get(state).map_or("?", |state| state.name()),
             protocol::SCTP => sctp::NAMES.get(state).copied().unwrap_or("?"),
-            protocol::ICMP | protocol::ICMP6 => ["0", "1"].get(state).copied().unwrap_or("?"),
+            protocol::ICMP | protocol::ICMP6 => QUERIES.get(state).copied().unwrap_or("?"),
             _ => datagram::NAMES.get(state).copied().unwrap_or("?"),
         };
         Self {

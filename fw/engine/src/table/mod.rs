@@ -151,19 +151,33 @@ impl Table {
 
     /// Entries that have not expired, IPv4 first, by address, shorter prefixes first.
     pub fn entries(&self, now: Instant) -> Vec<Entry> {
-        let mut all = Vec::with_capacity(self.len as usize);
+        self.entries_after(None, usize::MAX, now)
+    }
+
+    /// The first `most` of the [entries](Self::entries) behind one, which need not be there any more;
+    /// of all if it is `None`.
+    pub fn entries_after(&self, last: Option<IpNet>, most: usize, now: Instant) -> Vec<Entry> {
+        let mut found = Vec::with_capacity(most.min(self.len as usize));
+        let last = last.map(|net| match net {
+            IpNet::V4(net) => (0, (u128::from(u32::from(net.network())) << 96, net.prefix_len())),
+            IpNet::V6(net) => (1, (u128::from(net.network()), net.prefix_len())),
+        });
         for (family, root) in self.roots.iter().enumerate() {
-            let from = all.len();
+            let after = match last {
+                Some((of, _)) if of > family => continue,
+                Some((of, place)) if of == family => Some(place),
+                _ => None,
+            };
             if let Some(root) = root {
-                trie::visit(root, &mut |leaf| {
-                    if leaf.is_live(now) {
-                        all.push(entry(family, leaf));
+                trie::visit_after(root, after, &mut |leaf| {
+                    if found.len() < most && leaf.is_live(now) {
+                        found.push(entry(family, leaf));
                     }
+                    found.len() < most
                 });
             }
-            all[from..].sort_unstable_by_key(|entry| (entry.net.network(), entry.net.prefix_len()));
         }
-        all
+        found
     }
 
     /// How many entries there are; those that have expired count until they are swept.

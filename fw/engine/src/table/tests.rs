@@ -491,7 +491,25 @@ proptest! {
             let left: Vec<_> = left.0.iter().map(|&(net, not, _)| (net, not)).collect();
             let listed = table.entries(*then);
             let listed: Vec<_> = listed.iter().map(|entry| (entry.net, entry.not)).collect();
-            prop_assert_eq!(listed, left);
+            prop_assert_eq!(&listed, &left);
+            // In pieces they are the same, and from behind whatever prefix.
+            for most in [1, 2, 7] {
+                let (mut pieces, mut last) = (Vec::new(), None);
+                loop {
+                    let piece = table.entries_after(last, most, *then);
+                    prop_assert!(piece.len() <= most);
+                    let Some(end) = piece.last() else { break };
+                    last = Some(end.net);
+                    pieces.extend(piece.iter().map(|entry| (entry.net, entry.not)));
+                }
+                prop_assert_eq!(&pieces, &left);
+            }
+            for &ip in &probes {
+                let place = |net: IpNet| (net.addr().is_ipv6(), net.network(), net.prefix_len());
+                let behind = left.iter().filter(|(net, _)| place(*net) > place(ip.into()));
+                let found = table.entries_after(Some(ip.into()), usize::MAX, *then);
+                prop_assert_eq!(found.len(), behind.count());
+            }
             prop_assert!(table.footprint() <= BOUND * table.len() as usize);
         }
     }

@@ -440,6 +440,30 @@ pub(super) fn find(root: Option<&Item>, key: u128, length: u8) -> Option<&Leaf> 
     }
 }
 
+/// Shows the leaves behind a place (all of them: `None`), live or not, in the order of their places, until
+/// `each` has had enough and returns `false`; then this does so, too.
+pub(super) fn visit_after(
+    item: &Item,
+    after: Option<(u128, u8)>,
+    each: &mut impl FnMut(&Leaf) -> bool,
+) -> bool {
+    let node = match item {
+        Item::Leaf(leaf) => return after.is_some_and(|after| leaf.place() <= after) || each(leaf),
+        Item::Node(node) => node,
+    };
+    let last = node.key() | u128::MAX >> node.level();
+    if after.is_some_and(|(key, _)| last < key) {
+        return true;
+    }
+    // A prefix that ends here comes before what is below its first place, and that before the next.
+    let mut items: Vec<&Item> = node.items.slice.iter().collect();
+    items.sort_unstable_by_key(|item| match item {
+        Item::Leaf(leaf) => leaf.place(),
+        Item::Node(node) => (node.key(), node.level()),
+    });
+    items.into_iter().all(|item| visit_after(item, after, each))
+}
+
 /// Shows every leaf, live or not, in no order to rely on.
 pub(super) fn visit(item: &Item, each: &mut impl FnMut(&Leaf)) {
     match item {
