@@ -16,7 +16,7 @@ use crate::protocol::{Access, Command, MAX_REQUEST, Reply, Request, VERSION};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long it may take to say what it is.
-const GREETING: Duration = Duration::from_secs(5);
+const GREETING: Duration = Duration::from_secs(20);
 
 /// Longest first line of the daemon's, in bytes.
 const LONGEST_HELLO: u64 = 4096;

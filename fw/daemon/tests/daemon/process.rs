@@ -171,9 +171,11 @@ fn a_terminal_that_is_stuck_stops_neither_control_nor_the_end() {
     let rules = weir.directory.path().join("weir.conf");
     // Each of these is logged.
     for _ in 0..3 {
-        assert!(weir.ctl(&["-f", rules.to_str().unwrap()]).status.success());
+        let load = weir.ctl(&["-f", rules.to_str().unwrap()]);
+        assert!(load.status.success(), "{load:?}");
     }
-    assert!(weir.ctl(&["-F", "states"]).status.success());
+    let flush = weir.ctl(&["-F", "states"]);
+    assert!(flush.status.success(), "{flush:?}");
     weir.signal(Signal::TERM);
     assert!(weir.ended().success());
 }
