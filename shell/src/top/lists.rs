@@ -168,14 +168,14 @@ fn abbreviated(word: &str) -> &str {
         "ESTABLISHED" => "ESTAB",
         "SYN_SENT" => "SYN-S",
         "FIN_WAIT_2" => "FIN-2",
-        "TIME_WAIT" => "TIME-",
+        "TIME_WAIT" => "TIMEW",
         "CLOSING" => "CLSNG",
         "CLOSED" => "CLOSD",
         "NO_TRAFFIC" => "NONE",
         "SINGLE" => "SINGL",
         "MULTIPLE" => "MULTI",
         "COOKIE_WAIT" => "COOKI",
-        "SHUTDOWN_PENDING" => "SHUT-",
+        "SHUTDOWN_PENDING" => "SHUTD",
         other => other,
     }
 }
@@ -262,7 +262,10 @@ pub(super) fn rules(model: &Model, view: &View, columns: usize, room: usize) -> 
         "pkt/s", "bit/s", "pkts", "states", "refused"
     );
     let shown = shown_rules(model, view);
-    let detail = shown.get(view.selected).map(|(named, ..)| wrapped(&called(named), columns));
+    let detail = shown.get(view.selected).map(|(named, ..)| {
+        // Its label stands there.
+        wrapped(&format!("@{} {}", named.name, named.rule.text), columns)
+    });
     let all = shown.iter().map(|(named, packets, bytes)| {
         let rule = &named.rule;
         format!(

@@ -177,8 +177,9 @@ impl Top {
                 Wish::Block => self.ask_to_block(),
                 Wish::Remove(id) => {
                     let criteria = vec![StateCriterion::Id(id)];
-                    self.act(Command::Kill(Kill { criteria }), |count| {
-                        format!("{count} states removed")
+                    self.act(Command::Kill(Kill { criteria }), |count| match count {
+                        0 => "it has ended by itself".into(),
+                        _ => "removed".into(),
                     });
                     self.model.forget_states();
                     next = now;

@@ -74,17 +74,16 @@ pub(super) fn bold(text: String) -> Row {
 }
 
 fn title(model: &Model, view: &View) -> Row {
-    let frozen = if view.frozen { " FROZEN" } else { "" };
     let text = match model.info.last() {
-        None => format!("weir{frozen}"),
+        None => "weir".to_owned(),
         Some(info) => {
             let open = match info.open_for {
                 Some(left) => format!(" EVERYTHING PASSES for {}", time(left)),
                 None => String::new(),
             };
             format!(
-                "weir {}{frozen} {}{open}  up {}  {}  states {}  half-open {}  sources {}",
-                info.version,
+                "weir {} {}{open}  up {}  {}  states {}  half-open {}  sources {}",
+                if view.frozen { "FROZEN" } else { &info.version },
                 info.status,
                 time(info.uptime),
                 info.io,
