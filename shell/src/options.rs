@@ -32,7 +32,7 @@ usage: weir ctl [--socket PATH] [--json] [-deghMmNnOPqRvz] [-a anchor]
      [state S] [rule N] [label L] [on PORT] [vlan ID] [id ID] [age | idle | expires |
      packets | bytes | rate over | under N] [not CRITERION] [sort WHAT [reverse]] [limit N] [count]
                    only states that are so, counted and sorted; -s Sources likewise
-  -i PORT          only this port: -s states, -s Interfaces, -k, -F states
+  -i PORT          only this port: -s states, -s Interfaces, -k, -F states, -F info
   -g               show rule numbers, as -vv does
   -z               set the counters of the rules to zero; with -s rules behind the listing
   -t TABLE -T COMMAND   show, add, delete, replace, test, zero, expire SECONDS, flush or
@@ -498,10 +498,10 @@ impl Options {
             _ => {}
         }
         let by_port = !self.kill.is_empty()
-            || matches!(self.flush, Some(FlushWhat::States))
+            || matches!(self.flush, Some(FlushWhat::States | FlushWhat::Info))
             || matches!(self.show, Some(Show::States | Show::Interfaces | Show::All));
         if self.interface.is_some() && !by_port {
-            let text = "-i goes with -s states, -s Interfaces, -k and -F states";
+            let text = "-i goes with -s states, -s Interfaces, -k, -F states and -F info";
             return Err(Refusal::Usage(text.into()));
         }
         Ok(self)
@@ -711,6 +711,7 @@ mod tests {
         let options = parse("-i lan -ss").unwrap();
         assert_eq!(options.interface.as_deref(), Some("lan"));
         assert_eq!(parse("-i lan -F states").unwrap().flush, Some(FlushWhat::States));
+        assert_eq!(parse("-F info -i wan").unwrap().interface.as_deref(), Some("wan"));
         assert_eq!(parse("-k key -k x").unwrap().kill, ["key", "x"]);
         assert_eq!(parse("-K 0/0 -K 0/0").unwrap().kill_sources.len(), 2);
         for line in ["-ss hst 192.0.2.1", "-sr host 192.0.2.1", "-i lan -sr", "-i lan -f x"] {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use weir_engine::table::{EntryCounters, Hit, Pages, TableTally, Tables};
 use weir_engine::{
-    Counters, EtherCounters, Instant, Meta, Phases, Program, Replaced, RuleCounters, StateView, Tails,
+    Counters, EtherCounters, Instant, Meta, Phases, PortIndex, Program, Replaced, RuleCounters,
+    StateView, Tails,
 };
 use weir_hw::Stats;
 
@@ -56,6 +57,8 @@ pub enum Letter {
     Report(Sender<Report>),
     /// Set the counters to zero, but those of rules.
     ClearCounters(Sender<()>),
+    /// Set the counters of a port to zero.
+    ClearPort(PortIndex, Sender<()>),
     /// Set the counters of some rules to zero.
     ClearRules(Arc<RuleMatcher>, Sender<()>),
     /// Set the counters of all rules of layer 2 to zero.

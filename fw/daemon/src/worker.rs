@@ -547,6 +547,10 @@ impl Worker {
             Letter::Report(reply) => {
                 let _ = reply.try_send(self.report());
             }
+            Letter::ClearPort(port, done) => {
+                self.engine.clear_port_counters(port);
+                let _ = done.try_send(());
+            }
             Letter::ClearCounters(done) => {
                 self.engine.clear_counters();
                 self.back_pressure = 0;

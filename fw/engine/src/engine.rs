@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use crate::chance::Chance;
-use crate::counters::Counters;
+use crate::counters::{Counters, PortCounters};
 use crate::deciding::Deciding;
 use crate::expiry::Expiry;
 use crate::flow::{FlowKey, HashKey, owner};
 use crate::flows::Flows;
 use crate::fragment::Fragments;
+use crate::frame::PortIndex;
 use crate::judge::DEPTH;
 use crate::lane::Lane;
 use crate::link::records::{EtherCounters, EtherRecords};
@@ -228,6 +229,13 @@ impl Engine {
     /// Zeroes all counters but those of rules.
     pub fn clear_counters(&mut self) {
         self.counters = Counters::default();
+    }
+
+    /// Zeroes what was counted at a port.
+    pub fn clear_port_counters(&mut self, port: PortIndex) {
+        if let Some(counters) = self.counters.ports.get_mut(usize::from(port.0)) {
+            *counters = PortCounters::default();
+        }
     }
 
     /// Zeroes the counters of some rules in force, by their ids.

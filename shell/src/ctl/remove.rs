@@ -82,7 +82,7 @@ impl<W: Write> Session<W> {
         for what in each {
             let anchor = self.options.anchor.clone();
             let (recursive, interface) = (self.options.recursive, self.options.interface.clone());
-            let command = match (what, interface) {
+            let command = match (what, interface.clone()) {
                 (FlushWhat::States, Some(name)) => {
                     Command::Kill(Kill { criteria: vec![StateCriterion::Interface(name)] })
                 }
@@ -94,6 +94,7 @@ impl<W: Write> Session<W> {
                 (FlushWhat::Sources, _) => Command::Flush(Flush::Sources),
                 (FlushWhat::Reset, _) => Command::Flush(Flush::Options),
                 (FlushWhat::Tables, _) => Command::Flush(Flush::Tables { anchor, recursive }),
+                (FlushWhat::Info, Some(port)) => Command::Flush(Flush::Port { port }),
                 (FlushWhat::Info | FlushWhat::All, _) => Command::Flush(Flush::Info),
             };
             let count = self.act(command)?.count;
@@ -103,7 +104,12 @@ impl<W: Write> Session<W> {
                 FlushWhat::Sources => self.say("source tracking entries cleared"),
                 FlushWhat::Reset => self.say("weir: options reset"),
                 FlushWhat::Tables => self.say(&format!("{count} tables deleted.")),
-                FlushWhat::Info | FlushWhat::All => self.say("weir: statistics cleared"),
+                FlushWhat::Info | FlushWhat::All => match interface {
+                    Some(port) => {
+                        self.say(&format!("weir: statistics cleared for interface {port}"));
+                    }
+                    None => self.say("weir: statistics cleared"),
+                },
             }
         }
         Ok(())

@@ -26,6 +26,13 @@ pub enum Flush {
     Sources,
     /// The counters that belong to no rule.
     Info,
+    /// The counters of a port: `lan`, `wan`, or the name of its interface.
+    ///
+    /// `{"port":{"port":"wan"}}`
+    Port {
+        /// Which.
+        port: String,
+    },
     /// The counters of the rules of an anchor (`""` is the main rule set, with the rules of layer
     /// 2).
     ///
@@ -56,6 +63,7 @@ impl fmt::Display for Flush {
             Self::Rules => return f.write_str("the rules"),
             Self::States => return f.write_str("the states"),
             Self::Sources => return f.write_str("the sources"),
+            Self::Port { port } => return write!(f, "the counters of the port {port:?}"),
             Self::Info => return f.write_str("the counters that belong to no rule"),
             Self::Options => return f.write_str("the options"),
             Self::RulesIn { anchor, recursive } => ("the rules and tables", anchor, *recursive),
@@ -90,6 +98,8 @@ mod tests {
             .map(|flush| flush.to_string())
         };
         assert_eq!(Flush::States.to_string(), "the states");
+        let port = Flush::Port { port: "wan\n".into() };
+        assert_eq!(port.to_string(), "the counters of the port \"wan\\n\"");
         assert_eq!(within("", false)[1], "the counters of the rules");
         assert_eq!(within("web", false)[2], "the tables of the anchor \"web\"");
         assert_eq!(

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use weir_engine::source::SourceView;
-use weir_engine::{PeerView, StateView};
+use weir_engine::{PeerView, PortIndex, StateView};
 use weir_shell::protocol::{
     Bound, MAX_CRITERIA, SourceCriterion, SourceOrder, StateCriterion, StateOrder,
 };
@@ -40,7 +40,7 @@ pub(super) enum StateTest {
     },
     /// Ids, ascending.
     Rules(Vec<u32>),
-    Interface(u8),
+    Interface(PortIndex),
     Vlan(u16),
     Id(u64),
     Measure(StateOrder, Bound),
@@ -62,7 +62,7 @@ impl InForce {
     pub(super) fn state_filter(
         &self,
         criteria: &[StateCriterion],
-        port: impl Fn(&str) -> Option<u8>,
+        port: impl Fn(&str) -> Result<PortIndex, Refused>,
     ) -> Result<Filter<StateTest>, Refused> {
         use StateCriterion as Is;
         let mut room = MAX_CRITERIA;
@@ -91,9 +91,7 @@ impl InForce {
                 },
                 Is::Rule(name) => StateTest::Rules(self.rules_named(name)?),
                 Is::Label(label) => StateTest::Rules(self.rules_labelled(label)?),
-                Is::Interface(name) => StateTest::Interface(port(name).ok_or_else(|| {
-                    Refused::Error(format!("there is no port `{name}`: expected lan or wan"))
-                })?),
+                Is::Interface(name) => StateTest::Interface(port(name)?),
                 Is::Vlan(id) => StateTest::Vlan(*id),
                 Is::Id(id) => StateTest::Id(
                     u64::from_str_radix(id.trim_start_matches("0x"), 16)
@@ -273,7 +271,7 @@ impl StateTest {
             Self::Rules(ids) => {
                 state.rules.iter().flatten().any(|rule| ids.binary_search(rule).is_ok())
             }
-            Self::Interface(port) => state.port.0 == *port,
+            Self::Interface(port) => state.port == *port,
             Self::Vlan(id) => [state.tags.outer, state.tags.inner].contains(id) && *id != 0,
             Self::Id(id) => state.id == *id,
             Self::Measure(what, bound) => bound.holds(measure(*what, state)),

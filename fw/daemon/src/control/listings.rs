@@ -7,7 +7,7 @@ use weir_config::options::{Limit, Named, Syncookies};
 use weir_config::rules::{Action, Rule, RuleSet};
 use weir_engine::counters::{SynproxyCounters, Tally};
 use weir_engine::source::RuleLimits;
-use weir_engine::{Counters, Engine, Reason, RuleCounters};
+use weir_engine::{Counters, Engine, PortIndex, Reason, RuleCounters};
 use weir_shell::protocol;
 
 use super::loading::no_anchor;
@@ -205,9 +205,11 @@ impl Control {
         let program = in_force.program.as_ref();
         let skip = program.map_or(&[][..], |program| &program.rules().options.skip[..]);
         let sum = summed(&reports);
+        let now = self.parts.clock.now();
         let ports = self.parts.ports.0.iter().zip(&sum.ports).enumerate();
         Ok(ports
             .map(|(i, (port, counters))| {
+                let index = PortIndex(i as u8);
                 let traffic = counters.traffic.as_flattened();
                 let mut device = protocol::Device::default();
                 for stats in reports.iter().filter_map(|report| report.ports.get(i)) {
@@ -225,7 +227,9 @@ impl Control {
                     io: self.parts.io.to_string(),
                     skip: skip.iter().any(|name| *name == port.role || *name == port.interface),
                     prefixes: port.prefixes.iter().map(ToString::to_string).collect(),
-                    cleared: self.parts.clock.now().since(in_force.cleared).as_secs(),
+                    cleared: now
+                        .since(*in_force.ports_cleared.get(&index).unwrap_or(&in_force.cleared))
+                        .as_secs(),
                     traffic: std::array::from_fn(|i| counted(&traffic[i])),
                     device,
                 }

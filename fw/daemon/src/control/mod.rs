@@ -32,6 +32,7 @@ mod tables;
 mod tally;
 mod watching;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -40,7 +41,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use weir_config::{Diagnostics, PortPrefixes};
 use weir_engine::table::Tables;
-use weir_engine::{Instant, PortNames, Program, Shared};
+use weir_engine::{Instant, PortIndex, PortNames, Program, Shared};
 use weir_hw::Kind;
 use weir_shell::protocol::{Cut, Flush};
 
@@ -150,7 +151,9 @@ struct InForce {
     pending: Option<Pending>,
     /// The number of a change that was confirmed, which could not be noted.
     unnoted: Option<u64>,
+    /// When the counters were set to zero, and those of ports alone since.
     cleared: Instant,
+    ports_cleared: BTreeMap<PortIndex, Instant>,
 }
 
 /// Why nothing was changed.
@@ -232,7 +235,28 @@ impl Control {
         let mut in_force = self.in_force.lock();
         self.tell(Letter::ClearCounters)?;
         in_force.cleared = self.parts.clock.now();
+        in_force.ports_cleared.clear();
         Ok(())
+    }
+
+    /// Sets the counters of a port to zero.
+    ///
+    /// # Errors
+    /// When there is no such port, or a worker does not answer.
+    pub fn clear_port_counters(&self, name: &str) -> Result<(), Refused> {
+        let port = self.port_named(name)?;
+        let mut in_force = self.in_force.lock();
+        self.tell(|done| Letter::ClearPort(port, done))?;
+        in_force.ports_cleared.insert(port, self.parts.clock.now());
+        Ok(())
+    }
+
+    /// The port of a role or an interface.
+    fn port_named(&self, name: &str) -> Result<PortIndex, Refused> {
+        let port = self.parts.ports.named(name).map(|port| PortIndex(port as u8));
+        port.ok_or_else(|| {
+            Refused::Error(format!("there is no port `{name}`: expected lan or wan"))
+        })
     }
 
     /// Sets the counters of an anchor's rules to zero, those of the anchors without a name that they
@@ -277,6 +301,7 @@ impl Control {
             Flush::States => self.flush_states(),
             Flush::Sources => Ok(self.flush_sources()),
             Flush::Info => self.clear_counters().map(|()| 0),
+            Flush::Port { port } => self.clear_port_counters(port).map(|()| 0),
             Flush::RuleCounters { anchor, recursive } => {
                 self.clear_rule_counters(anchor, *recursive).map(|()| 0)
             }

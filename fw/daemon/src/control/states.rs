@@ -31,14 +31,10 @@ impl Control {
             if kill.criteria.iter().any(|criterion| in_force.is_unknown_label(criterion)) {
                 return Ok(0);
             }
-            in_force.state_filter(&kill.criteria, |name| self.port_number(name))?
+            in_force.state_filter(&kill.criteria, |name| self.port_named(name))?
         };
         let matches: Matcher = Arc::new(move |state: &StateView| filter.holds(state));
         self.kill_matching(&matches)
-    }
-
-    fn port_number(&self, name: &str) -> Option<u8> {
-        self.parts.ports.named(name).map(|port| port as u8)
     }
 
     /// Removes all states; tells how many.
@@ -91,7 +87,7 @@ impl Control {
     ) -> Result<Done, Refused> {
         let (filter, places) = {
             let in_force = self.in_force.lock();
-            let filter = in_force.state_filter(&query.criteria, |name| self.port_number(name))?;
+            let filter = in_force.state_filter(&query.criteria, |name| self.port_named(name))?;
             (filter, Arc::clone(&in_force.places))
         };
         let mut listing = Listing::new(query);

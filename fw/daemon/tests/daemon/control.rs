@@ -117,8 +117,23 @@ fn states_are_listed_and_killed_by_host_label_and_id() {
     assert_eq!(client.states().len(), 0);
     let info = client.info();
     assert_eq!((info.states, info.inserts, info.removals), (0, 25, 25));
+    // Of one port alone first.
+    let passed = |client: &mut Client| -> Vec<u64> {
+        let Reply::Interfaces(ports) = client.ask(Command::Interfaces).swap_remove(0) else {
+            panic!("no ports");
+        };
+        ports.iter().map(|port| port.traffic.iter().map(|way| way.passed[0]).sum()).collect()
+    };
+    let flush = |port: &str| Command::Flush(Flush::Port { port: port.into() });
+    let before = passed(&mut client);
+    assert!(before.iter().all(|&packets| packets > 0), "{before:?}");
+    assert_eq!(client.end(flush("wan")), done(0));
+    assert_eq!(passed(&mut client), [before[0], 0]);
+    assert_eq!(client.info().inserts, 25, "what is of no port stays");
+    assert!(matches!(client.end(flush("dmz")), Reply::Error(_)));
     assert_eq!(client.end(Command::Flush(Flush::Info)), done(0));
     assert_eq!(client.info().inserts, 0);
+    assert_eq!(passed(&mut client), [0, 0]);
     seat.running.stop();
 }
 
