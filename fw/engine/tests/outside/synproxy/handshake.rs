@@ -35,9 +35,12 @@ fn a_server_that_is_not_known_is_asked_and_then_connected_to() {
         let listing = scene.bridge.listing();
         assert!(listing.len() == 1 && listing[0].contains("PROXY:SRC"), "{listing:?}");
         // It is no state: it has no id, and comes once however small the pieces are.
-        let (listed, mut cursor) = (&mut Vec::new(), Some(0));
-        while let Some(at) = cursor {
-            cursor = scene.bridge.engines[0].states(scene.bridge.now, at, 1, listed);
+        let mut listed = Vec::new();
+        for engine in &scene.bridge.engines {
+            let mut cursor = Some(0);
+            while let Some(at) = cursor {
+                cursor = engine.states(scene.bridge.now, at, 1, &mut listed);
+            }
         }
         assert_eq!(listed.iter().map(|state| state.id).collect::<Vec<_>>(), [0]);
         let again = scene.syn(&full(70, 0));
