@@ -328,7 +328,8 @@ mod tests {
 
     #[test]
     fn records_wait_for_a_collector_that_is_not_there() {
-        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        // An address that nobody else takes a port of meanwhile.
+        let any: SocketAddr = ([127, 77, 0, 1], 0).into();
         let socket = UdpSocket::bind(any).unwrap();
         let address = socket.local_addr().unwrap();
         drop(socket);
@@ -347,6 +348,7 @@ mod tests {
         assert_eq!((counted(&exporter), exporter.rings[0].slots()), ((0, 0), 1), "it waits");
         // It is back: templates first, then what has waited, and after a while that is believed.
         let collector = UdpSocket::bind(address).unwrap();
+        collector.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         now += 2 * LONGEST_PAUSE;
         exporter.export(now);
         assert_eq!((counted(&exporter), exporter.templates_sent), ((0, 0), Some(now)));
