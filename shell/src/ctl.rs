@@ -1,6 +1,7 @@
 //! `weir ctl`: what the flags ask for, one after the other, in pfctl's order. Listings are in `show`,
 //! what is removed in `remove`.
 
+pub(crate) mod names;
 mod remove;
 pub(crate) mod show;
 
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use weir_config::options::{DebugLevel, Named};
 use weir_config::{Diagnostics, Loaded, PortPrefixes};
 
+use self::names::Names;
 use crate::check::refuse_unbuilt;
 use crate::client::Client;
 use crate::options::{Options, Refusal};
@@ -50,7 +52,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let stdout = io::stdout().lock();
-    let mut session = Session { options, client: None, out: BufWriter::new(stdout) };
+    let names = if options.resolve == Some(true) { Names::of_machine() } else { Names::default() };
+    let mut session = Session { options, client: None, names, out: BufWriter::new(stdout) };
     let outcome = session.run().and_then(|()| Ok(session.out.flush()?));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,6 +78,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 pub(crate) struct Session<W: Write> {
     pub(crate) options: Options,
     client: Option<Client>,
+    /// For `-r`.
+    pub(crate) names: Names,
     pub(crate) out: W,
 }
 

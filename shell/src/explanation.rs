@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
+use crate::ctl::names::Names;
 use crate::protocol::{Command, Explain, Reply, State};
 
 /// The way of a packet through the rules, and what comes of it.
@@ -130,7 +131,7 @@ impl Display for Explanation {
         if let Some(state) = &self.state {
             writeln!(f, "a state decides:")?;
             let mut line = Vec::new();
-            crate::print::state(&mut line, state, 2).map_err(|_| fmt::Error)?;
+            crate::print::state(&mut line, state, 2, &Names::default()).map_err(|_| fmt::Error)?;
             for line in String::from_utf8_lossy(&line).lines() {
                 writeln!(f, "  {line}")?;
             }

@@ -33,6 +33,7 @@ usage: weir ctl [--socket PATH] [--json] [-deghMmNnOPqRvz] [-a anchor]
      packets | bytes | rate over | under N] [not CRITERION] [sort WHAT [reverse]] [limit N] [count]
                    only states that are so, counted and sorted; -s Sources likewise
   -i PORT          only this port: -s states, -s Interfaces, -k, -F states, -F info
+  -r               show the names of hosts: -s states, -T show; not with -N
   -g               show rule numbers, as -vv does
   -z               set the counters of the rules to zero; with -s rules behind the listing
   -t TABLE -T COMMAND   show, add, delete, replace, test, zero, expire SECONDS, flush or
@@ -47,8 +48,8 @@ usage: weir ctl [--socket PATH] [--json] [-deghMmNnOPqRvz] [-a anchor]
   -e               judge again
   -q               print only errors and what was asked for
   -x LEVEL         set how much weir's own log tells: emerg to debug
-  -M, -N, -P, -o LEVEL  change nothing: a state is of both ports, no names are looked up, ports are
-                   numbers, and there is nothing to optimise
+  -M, -N, -P, -o LEVEL  change nothing: a state is of both ports, names are only looked up for -r, ports
+                   are numbers, and there is nothing to optimise
   --json           print what -s shows as JSON
   --socket PATH    where the daemon listens, /run/weir/weir.sock if not given";
 
@@ -78,6 +79,8 @@ pub struct Options {
     pub merge: bool,
     /// `-g`.
     pub debug: bool,
+    /// `-r`, or `-N`, which excludes it.
+    pub resolve: Option<bool>,
     /// `-z`.
     pub zero: bool,
     /// `-t`.
@@ -250,7 +253,6 @@ const REFUSED: &[(char, Modifier<()>)] = &[
     ('p', NotWeir("there is no device: --socket names where the daemon listens")),
     ('S', NotWeir("states are not kept in files: --json -s states lists them")),
     ('L', NotWeir("states are not kept in files: they begin with their packets")),
-    ('r', NotWeir("a bridge has no address to ask for names from")),
 ];
 
 impl Options {
@@ -344,8 +346,14 @@ impl Options {
             'm' => self.merge = true,
             'g' => self.debug = true,
             'z' => self.zero = true,
-            // No names are looked up anyway, ports are numbers, and a state is of both ports.
-            'N' | 'P' | 'M' => {}
+            'r' | 'N' => {
+                let resolve = flag == 'r';
+                if self.resolve.replace(resolve).is_some_and(|other| other != resolve) {
+                    return Err(Refusal::Usage("-N and -r exclude each other".into()));
+                }
+            }
+            // Ports are numbers anyway, and a state is of both ports.
+            'P' | 'M' => {}
             'R' => self.only(Part::Rules)?,
             'O' => self.only(Part::Options)?,
             'h' => return Err(Refusal::Help),
@@ -674,6 +682,14 @@ mod tests {
     }
 
     #[test]
+    fn names_are_looked_up_or_not() {
+        assert_eq!(parse("-rss").unwrap().resolve, Some(true));
+        assert_eq!(parse("-Nf x").unwrap().resolve, Some(false));
+        assert!(parse("-Nrss").unwrap_err().to_string().contains("-N and -r exclude each other"));
+        assert_eq!(parse("-r -r -ss").unwrap().resolve, Some(true));
+    }
+
+    #[test]
     fn what_is_not_there_is_refused_by_name() {
         for (line, name) in [
             ("-s nat", "-s nat"),
@@ -694,7 +710,6 @@ mod tests {
             ("-p /dev/pf", "-p"),
             ("-S x", "-S"),
             ("-L x", "-L"),
-            ("-rss", "-r"),
         ] {
             let text = parse(line).unwrap_err().to_string();
             assert!(text.contains(&format!("`{name}` is not available: ")), "{line}: {text}");

@@ -5,12 +5,18 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
+use crate::ctl::names::Names;
 use crate::protocol::{
     Info, Interface, InterfaceStats, Limit, Peer, State, Timeout, TrackedSource,
 };
 
-/// A state as `-s states` prints it.
-pub(crate) fn state(out: &mut impl Write, state: &State, verbose: u8) -> io::Result<()> {
+/// A state as `-s states` prints it, with `names` instead of addresses where there are some.
+pub(crate) fn state(
+    out: &mut impl Write,
+    state: &State,
+    verbose: u8,
+    names: &Names,
+) -> io::Result<()> {
     let [initiator, responder] = &state.peers;
     write!(out, "{} ", state.port)?;
     if !state.vlans.is_empty() {
@@ -21,8 +27,8 @@ pub(crate) fn state(out: &mut impl Write, state: &State, verbose: u8) -> io::Res
         out,
         "{} {} <- {}       {}:{}",
         Protocol(state.protocol),
-        Host(state, state.destination, state.destination_port),
-        Host(state, state.source, state.source_port),
+        Host(state, state.destination, state.destination_port, names),
+        Host(state, state.source, state.source_port, names),
         responder.state,
         initiator.state
     )?;
@@ -78,15 +84,16 @@ impl fmt::Display for Protocol {
 }
 
 /// `192.0.2.1:80`, `2001:db8::1[80]`, or the address alone where there are no ports.
-struct Host<'a>(&'a State, IpAddr, u16);
+struct Host<'a>(&'a State, IpAddr, u16, &'a Names);
 
 impl fmt::Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let has_ports = matches!(self.0.protocol, 1 | 6 | 17 | 58 | 132);
+        let name = self.3.of(self.1).unwrap_or_else(|| self.1.to_string());
         match (self.1, self.2) {
-            (address, _) if !has_ports => address.fmt(f),
-            (IpAddr::V4(address), port) => write!(f, "{address}:{port}"),
-            (IpAddr::V6(address), port) => write!(f, "{address}[{port}]"),
+            _ if !has_ports => f.write_str(&name),
+            (IpAddr::V4(_), port) => write!(f, "{name}:{port}"),
+            (IpAddr::V6(_), port) => write!(f, "{name}[{port}]"),
         }
     }
 }
@@ -328,7 +335,7 @@ pub(crate) fn limit(out: &mut impl Write, limit: &Limit) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{info, interface, limit, source, state, timeout};
+    use super::{Names, info, interface, limit, source, state, timeout};
     use crate::protocol::{
         Info, Interface, InterfaceStats, Limit, Peer, ReasonCount, State, Syncookies, Timeout,
         TrackedSource, Traffic, WorkerInfo,
@@ -372,11 +379,11 @@ mod tests {
     #[test]
     fn states_print_as_pf_prints_them() {
         assert_eq!(
-            printed(|out| state(out, &tcp(), 0)),
+            printed(|out| state(out, &tcp(), 0, &Names::default())),
             "wan tcp 198.51.100.2:80 <- 192.0.2.1:40000       ESTABLISHED:FIN_WAIT_2\n"
         );
         assert_eq!(
-            printed(|out| state(out, &tcp(), 2)),
+            printed(|out| state(out, &tcp(), 2, &Names::default())),
             "wan tcp 198.51.100.2:80 <- 192.0.2.1:40000       ESTABLISHED:FIN_WAIT_2\n   \
              [4294967295 + 10] wscale 8  [1000 + 65536] wscale 7\n   \
              age 00:00:05, expires in 23:59:58, 5:4 pkts, 500:400 bytes, rule 3\n   \
@@ -384,7 +391,7 @@ mod tests {
         );
         let mut translated = tcp();
         translated.peers[0].seq_diff = 4711;
-        let text = printed(|out| state(out, &translated, 1));
+        let text = printed(|out| state(out, &translated, 1, &Names::default()));
         assert!(
             text.contains("   [4294967295 + 10] wscale 8  [1000 + 65536](+4711) wscale 7\n"),
             "{text}"
@@ -392,7 +399,7 @@ mod tests {
         let mut anchored = tcp();
         anchored.rules = [Some(12), Some(2)];
         anchored.anchored = [Some("3.webfarm.0".into()), None];
-        let text = printed(|out| state(out, &anchored, 1));
+        let text = printed(|out| state(out, &anchored, 1, &Names::default()));
         assert!(text.ends_with("bytes, rule 3.webfarm.0, leaving rule 2\n"), "{text}");
         let mut other = tcp();
         other.protocol = 17;
@@ -402,7 +409,7 @@ mod tests {
         other.rules = [Some(3), Some(4)];
         other.vlans = vec![100, 7];
         assert_eq!(
-            printed(|out| state(out, &other, 1)),
+            printed(|out| state(out, &other, 1, &Names::default())),
             "wan vlan 100.7 udp 2001:db8::2[80] <- 2001:db8::1[40000]       NO_TRAFFIC:SINGLE\n   \
              age 00:00:05, expires in 23:59:58, 5:4 pkts, 500:400 bytes, rule 3, leaving rule 4\n"
         );

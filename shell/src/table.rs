@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use weir_config::tables::TableEntry;
 
+use crate::ctl::names::Names;
 use crate::ctl::show::Array;
 use crate::ctl::{Failure, Outcome, Session};
 use crate::protocol::{
@@ -125,10 +126,11 @@ impl<W: Write> Session<W> {
         let command = Command::TableEntries { name, anchor: self.options.anchor.clone() };
         let (verbose, json) = (self.options.verbose, self.options.json);
         let mut array = Array::default();
+        let names = std::mem::take(&mut self.names);
         self.ask(command, |out, reply| match reply {
             Reply::TableEntries(entries) if json => array.add(out, &entries),
             Reply::TableEntries(entries) => {
-                entries.iter().try_for_each(|entry| show_entry(out, entry, verbose))
+                entries.iter().try_for_each(|entry| show_entry(out, entry, verbose, &names))
             }
             _ => Ok(()),
         })?;
@@ -253,8 +255,20 @@ fn traffic<const N: usize>(out: &mut impl Write, traffic: &[[[u64; 2]; N]; 2]) -
 }
 
 /// `-T show`.
-fn show_entry(out: &mut impl Write, entry: &protocol::TableEntry, verbose: u8) -> io::Result<()> {
-    writeln!(out, "  {}", signed(&entry.address))?;
+fn show_entry(
+    out: &mut impl Write,
+    entry: &protocol::TableEntry,
+    verbose: u8,
+    names: &Names,
+) -> io::Result<()> {
+    write!(out, "  {}", signed(&entry.address))?;
+    // Only of hosts, as pfctl does.
+    if names.are_asked()
+        && let Ok(address) = entry.address.trim_start_matches('!').parse()
+    {
+        write!(out, "\t({})", names.of(address).as_deref().unwrap_or("?"))?;
+    }
+    writeln!(out)?;
     if verbose == 0 {
         return Ok(());
     }
@@ -307,7 +321,7 @@ pub(crate) fn tables(
 
 #[cfg(test)]
 mod tests {
-    use super::{COUNTERS, TableCommand, line, read, show_entry, summary, tables};
+    use super::{COUNTERS, Names, TableCommand, line, read, show_entry, summary, tables};
     use crate::protocol::{Feedback, Table, TableAction, TableEntry, TableFeedback, TableOutcome};
 
     #[test]
@@ -380,9 +394,9 @@ mod tests {
             expires: None,
             traffic: Some([[[1, 60], [0, 0], [2, 120]], [[0, 0]; 3]]),
         };
-        assert_eq!(printed(|out| show_entry(out, &entry, 0)), "   1.1.1.1\n");
+        assert_eq!(printed(|out| show_entry(out, &entry, 0, &Names::default())), "   1.1.1.1\n");
         assert_eq!(
-            printed(|out| show_entry(out, &entry, 1)),
+            printed(|out| show_entry(out, &entry, 1, &Names::default())),
             "   1.1.1.1\n\tCleared:     1 days 01:01:01 ago\n\
              \tIn/Block:    [ Packets: 1                  Bytes: 60                 ]\n\
              \tIn/Match:    [ Packets: 0                  Bytes: 0                  ]\n\
@@ -395,7 +409,7 @@ mod tests {
         entry.expires = Some(59);
         entry.traffic = None;
         assert_eq!(
-            printed(|out| show_entry(out, &entry, 1)),
+            printed(|out| show_entry(out, &entry, 1, &Names::default())),
             "  !1.1.1.1\n\tCleared:     1 days 01:01:01 ago\n\tExpires:     in 0 days 00:00:59\n"
         );
     }

@@ -111,7 +111,7 @@ impl<W: Write> Session<W> {
         let interface = self.options.interface.clone();
         let is_array = json && matches!(show, Show::States | Show::Sources) && !only_counts;
         let mut array = Array::default();
-        let out = &mut self.out;
+        let (out, names) = (&mut self.out, &self.names);
         let end = client(&mut self.client, &self.options)?.ask(command, |reply| {
             if !json {
                 return match reply {
@@ -121,7 +121,7 @@ impl<W: Write> Session<W> {
                     Reply::Rules(listing) => rulesets::rules(out, &listing, detail),
                     Reply::Anchors(paths) => rulesets::anchors(out, &paths, &above, verbose),
                     Reply::States(states) => {
-                        states.iter().try_for_each(|state| print::state(out, state, verbose))
+                        states.iter().try_for_each(|state| print::state(out, state, verbose, names))
                     }
                     Reply::Sources(sources) => {
                         sources.iter().try_for_each(|source| print::source(out, source, verbose))
