@@ -6,7 +6,7 @@
 use std::io::{self, Read, pipe};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -100,6 +100,25 @@ pub(crate) fn show(
     watched.store(0, Ordering::Release);
     terminal.settle();
     ended
+}
+
+/// Runs a command that has the terminal to itself.
+pub(crate) fn lend(
+    mut command: Command,
+    terminal: &Terminal,
+    interrupts: &Interrupts,
+    watched: &AtomicI32,
+) -> io::Result<ExitStatus> {
+    let mut child = command.stdin(Stdio::inherit()).spawn()?;
+    watched.store(child.id().cast_signed(), Ordering::Release);
+    let status = child.wait();
+    watched.store(0, Ordering::Release);
+    interrupts.take();
+    match &status {
+        Ok(status) if status.signal().is_none() => terminal.settle(),
+        _ => terminal.tidy(),
+    }
+    status
 }
 
 fn copy(

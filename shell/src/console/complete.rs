@@ -128,14 +128,14 @@ fn hint(line: &str) -> Option<Shown> {
     let expected = expected(&at);
     if at.begun.is_empty() && at.start == line.len() {
         let mut text = String::new();
-        for candidate in expected.iter().take(8) {
+        for candidate in expected.iter().take(6) {
             text += if text.is_empty() { "" } else { " | " };
             text += match candidate {
                 Candidate::Word(word) => word,
                 Candidate::Argument(_, name) => name,
             };
         }
-        text += if expected.len() > 8 { " | ..." } else { "" };
+        text += if expected.len() > 6 { " | ..." } else { "" };
         return (!text.is_empty()).then_some(Shown { text, rest: None });
     }
     let mut words = expected.iter().filter_map(|candidate| match candidate {

@@ -24,7 +24,7 @@ use super::child::Interrupts;
 use super::own::Daemon;
 use super::past;
 use super::prompt::{Line, plain};
-use super::terminal::{Manner, Terminal, write};
+use super::terminal::{Terminal, write};
 use crate::dial::{self, Left};
 use crate::protocol::{Seat, SeatRequest};
 
@@ -123,8 +123,7 @@ impl Lock {
                 let _ = kill_process(pid, Signal::KILL);
             }
             let _ = tcsetattr(&input, OptionalActions::Flush, &before);
-            let clear = if manner == Manner::Dumb { "\r\n" } else { "\x1b[m\x1b[H\x1b[2J" };
-            let _ = write(clear);
+            let _ = write(manner.clean());
             // Never back here, unless the kernel has no memory for it: then nobody stays.
             let error = begin_anew(past.as_ref());
             eprintln!("weir shell: {error}");

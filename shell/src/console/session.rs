@@ -3,7 +3,7 @@
 mod acts;
 
 use std::io::{self, BufReader, Stdin, Write};
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use super::act;
 use super::child::{self, Interrupts, Starter};
@@ -282,6 +282,10 @@ impl Session {
             Action::Run(line) => (line, true, 1),
             Action::Answer(line, most) => (line, true, most + 1),
             Action::Follow(line) => (line, false, 1),
+            Action::Lend(line) => {
+                let words = act::arguments(line, &self.socket(), found);
+                return self.lend(&words);
+            }
             Action::Own(own) => return self.do_own(own, found, typed),
         };
         let words = act::arguments(line, &self.socket(), found);
@@ -300,6 +304,18 @@ impl Session {
         };
         let Some(status) = status else { return Ok(Done::Well) };
         Ok(judge(status, failing))
+    }
+
+    /// Runs a subcommand that has the terminal to itself.
+    fn lend(&self, words: &[String]) -> io::Result<Done> {
+        let mut command = self.starter.weir(words);
+        let status = match &self.console {
+            Some(Console { terminal, interrupts, lock, .. }) => {
+                child::lend(command, terminal, interrupts, &lock.watched.child)?
+            }
+            None => command.stdin(Stdio::inherit()).status()?,
+        };
+        Ok(judge(status, 1))
     }
 
     /// Asks a person; a script has meant what it says.

@@ -34,6 +34,17 @@ impl Manner {
     }
 }
 
+impl Manner {
+    /// What makes an empty screen of any: the main one, plain letters, a cursor.
+    pub(crate) const fn clean(self) -> &'static str {
+        match self {
+            Self::Dumb => "\r\n",
+            Self::Vt100 => "\x1b[m\x1b[H\x1b[2J",
+            Self::Full => "\x1b[?1049l\x1b[?25h\x1b[m\x1b[H\x1b[2J",
+        }
+    }
+}
+
 /// Columns and rows if the terminal does not say, as serial lines do not.
 const SIZE: (u16, u16) = (80, 24);
 
@@ -88,6 +99,12 @@ impl Terminal {
     pub(crate) fn settle(&self) {
         // A terminal that is gone has no settings.
         let _ = tcsetattr(&self.stdin, OptionalActions::Drain, &self.calm);
+    }
+
+    /// Puts away what a program that died has left on the screen.
+    pub(crate) fn tidy(&self) {
+        self.settle();
+        let _ = write(self.manner.clean());
     }
 
     /// Every byte as it is typed, without echo, until the guard is dropped.

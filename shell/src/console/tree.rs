@@ -38,6 +38,8 @@ pub(crate) enum Action {
     Answer(&'static str, i32),
     /// A subcommand that shows what happens until it is stopped.
     Follow(&'static str),
+    /// A subcommand that has the terminal to itself.
+    Lend(&'static str),
     /// Something that the shell does itself.
     Own(Own),
 }
@@ -69,7 +71,7 @@ pub(crate) enum Own {
     Refuse,
 }
 
-use Action::{Answer, Follow, Run};
+use Action::{Answer, Follow, Lend, Run};
 
 const fn entry(
     pattern: &'static str,
@@ -360,6 +362,7 @@ const COMMANDS: &[Entry] = &[
         "explain in on wan proto tcp from 192.0.2.1 to 198.51.100.2 port 22",
         Answer("explain --live @ -- $PACKET", 1),
     ),
+    entry("top", "what the bridge does at the moment, on the whole screen", "top", Lend("top @")),
     entry(
         "log [FILTER...]",
         "what was logged last: packets, and what weir tells of itself",
@@ -465,7 +468,7 @@ mod tests {
     #[test]
     fn every_argument_is_used_where_it_belongs() {
         for entry in COMMANDS {
-            let (Run(line) | Answer(line, _) | Follow(line)) = entry.action else {
+            let (Run(line) | Answer(line, _) | Follow(line) | Lend(line)) = entry.action else {
                 continue;
             };
             let used: HashSet<_> =

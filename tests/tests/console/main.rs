@@ -154,6 +154,27 @@ fn ctrl_c_leaves_the_shell_as_it_was() {
 }
 
 #[test]
+fn the_live_view_gives_the_terminal_back() {
+    let (lab, weir) = house();
+    let mut shell = Sitting::begin(&seat("xterm", &lab), weir.socket());
+    shell.prompt();
+    shell.line("top");
+    shell.see("SYNPROXY");
+    shell.keys("q");
+    shell.prompt();
+    // It dies with the screen in its hands.
+    shell.line("top");
+    shell.see("SYNPROXY");
+    for pid in shell.processes("top --socket") {
+        kill_process(Pid::from_raw(pid).expect("a process"), Signal::KILL).expect("it runs");
+    }
+    shell.see("the command was ended: signal: 9 (SIGKILL)");
+    shell.prompt();
+    shell.line("show labels");
+    shell.see("\nweb ");
+}
+
+#[test]
 fn a_command_that_is_killed_harms_nobody() {
     let (lab, weir) = house();
     let mut shell = Sitting::begin(&seat("vt100", &lab), weir.socket());
@@ -471,7 +492,8 @@ fn few_mean_what_hits_everybody() {
 }
 
 /// What an example needs that is not there, and what it says then.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 9] = [
+    ("top", "this needs a terminal"),
     ("edit rules", "this needs a terminal"),
     ("lock", "this needs a terminal"),
     ("password", "this needs a terminal"),
