@@ -38,12 +38,19 @@ pub(crate) struct Keys<'t> {
     terminal: &'t Terminal,
     /// Read and not yet used.
     pending: Vec<u8>,
+    /// It is at its end.
+    gone: bool,
 }
 
 impl<'t> Keys<'t> {
     /// Nothing is read yet.
     pub(crate) const fn new(terminal: &'t Terminal) -> Self {
-        Self { terminal, pending: Vec::new() }
+        Self { terminal, pending: Vec::new(), gone: false }
+    }
+
+    /// Whether the terminal is gone.
+    pub(crate) const fn are_gone(&self) -> bool {
+        self.gone
     }
 
     /// The next key; `None` if the terminal is gone or no key comes in time.
@@ -71,6 +78,7 @@ impl<'t> Keys<'t> {
             }
             let mut chunk = [0; 256];
             let length = rustix::io::read(self.terminal.input(), &mut chunk)?;
+            self.gone = length == 0;
             self.pending.extend_from_slice(&chunk[..length]);
         }
         Ok((!self.pending.is_empty()).then(|| self.pending.remove(0)))

@@ -144,7 +144,7 @@ impl Top {
         let mut next = Instant::now();
         // Rates need two answers.
         let mut hurry = true;
-        while !ending.load(Ordering::Relaxed) {
+        while !ending.load(Ordering::Relaxed) && !keys.are_gone() {
             let now = Instant::now();
             if now >= next {
                 if !self.view.frozen {
@@ -213,10 +213,17 @@ impl Top {
             }
         });
         self.model.trouble = asked.err().map(|error| {
-            // What is left of an answer must not be taken for another.
-            self.client = None;
+            self.leave_daemon();
             error.to_string()
         });
+    }
+
+    /// What is left of an answer must not be taken for another, nor states of this daemon for those of
+    /// the next one, which have the same ids.
+    fn leave_daemon(&mut self) {
+        self.client = None;
+        self.model.forget_states();
+        self.view.asked.take_if(|asked| matches!(asked.what, Question::Kill(..)));
     }
 
     fn wanted(&self) -> io::Result<Wanted> {
@@ -274,7 +281,7 @@ impl Top {
             Ok(Reply::Error(text)) => text,
             Ok(other) => format!("the daemon said {other:?}"),
             Err(error) => {
-                self.client = None;
+                self.leave_daemon();
                 error.to_string()
             }
         });

@@ -184,10 +184,8 @@ impl InForce {
         let id =
             [Some(path), called.map(|(_, path)| path)].into_iter().flatten().find_map(|path| {
                 let (first, rules) = self.rules_of(path).filter(|_| !path.is_empty())?;
-                let id = first + number;
-                let is_it = (number as usize) < rules.len()
-                    && self.places.anchored(id).as_deref() == Some(name);
-                is_it.then_some(id)
+                let id = first + Some(number).filter(|&number| (number as usize) < rules.len())?;
+                (self.places.anchored(id).as_deref() == Some(name)).then_some(id)
             });
         id.map(|id| vec![id]).ok_or_else(none)
     }

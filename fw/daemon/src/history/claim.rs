@@ -18,9 +18,10 @@ pub fn claim(state_directory: &Path) -> Result<Option<File>, String> {
     let shown = state_directory.display();
     let lock = || -> io::Result<Option<File>> {
         DirBuilder::new().recursive(true).mode(0o700).create(state_directory)?;
-        let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+        // Neither a link out of the directory nor a FIFO, which would hold the start up.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let mut options = File::options();
-        options.write(true).create(true).mode(0o600).custom_flags(no_link);
+        options.write(true).create(true).mode(0o600).custom_flags(flags);
         let file = options.open(state_directory.join("lock"))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(file)),

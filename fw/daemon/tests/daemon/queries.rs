@@ -65,6 +65,7 @@ fn criteria_choose_states() {
         ("state single port 1002", &[2]),
         ("state NO_TRAFFIC:SINGLE port 1002", &[2]),
         ("state SINGLE:SINGLE", &[]),
+        ("state PROXY:SRC", &[]),
         ("age over 1h", &[]),
         ("idle under 1h packets under 2 packets over 0 port 1007", &[7]),
         ("not bytes over 0", &[]),
@@ -122,7 +123,7 @@ fn criteria_without_sense_are_refused() {
             refused(vec![Is::State(state.into())]).contains("ESTABLISHED, FIN_WAIT_2, MULTIPLE")
         );
     }
-    for rule in ["3", "1.a.1", "0.a.0", "a.0", "1.b.0", "1.a.x", ".0", "1..0"] {
+    for rule in ["3", "1.a.1", "0.a.0", "a.0", "1.b.0", "1.a.x", "1.a.4294967295", ".0", "1..0"] {
         assert!(refused(vec![Is::Rule(rule.into())]).contains(&format!("no rule `{rule}`")));
     }
     assert!(refused(vec![Is::Label("fuor".into())]).contains("no rule has the label \"fuor\""));

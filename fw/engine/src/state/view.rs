@@ -8,6 +8,7 @@ use super::{datagram, sctp};
 use crate::frame::PortIndex;
 use crate::packet::{Address, Network, Tags, protocol};
 use crate::ruleset::PortNames;
+use crate::synproxy::awaited;
 
 /// What pf calls the ends of an ICMP query.
 const QUERIES: [&str; 2] = ["0", "1"];
@@ -71,7 +72,7 @@ impl PeerView {
     /// Every word that [`PeerView::state`] can be, some more than once.
     pub fn state_names() -> impl Iterator<Item = &'static str> {
         let tcp = PeerState::ALL.into_iter().map(PeerState::name);
-        tcp.chain(sctp::NAMES).chain(datagram::NAMES).chain(QUERIES)
+        tcp.chain([awaited::SOURCE]).chain(sctp::NAMES).chain(datagram::NAMES).chain(QUERIES)
     }
 
     pub(crate) fn new(peer: &Peer, protocol: u8) -> Self {

@@ -6,6 +6,9 @@ use crate::frame::{Checksum, Meta};
 use crate::packet::{Packet, Transport};
 use crate::state::view::{PeerView, StateView};
 
+/// What the client is in, beside a server that is `PROXY`.
+pub(crate) const SOURCE: &str = "SRC";
+
 impl Engine {
     /// How many places there are for such clients.
     pub(crate) fn awaited_places(&self) -> u32 {
@@ -40,7 +43,7 @@ impl Engine {
             destination: packet.source,
             destination_port: packet.source_port,
             peers: [
-                peer("SRC", header.ack, 0),
+                peer(SOURCE, header.ack, 0),
                 peer("PROXY", header.seq.wrapping_add(1), header.window),
             ],
             age: waiting.age,

@@ -30,7 +30,7 @@
 
 mod adaptive;
 mod answer;
-mod awaited;
+pub(crate) mod awaited;
 mod complete;
 mod cookie;
 mod expected;
