@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use weir_config::options::{Limit, Limits};
 use weir_config::{Defines, SourceFile, parse_one};
 use weir_engine::table::Pages;
-use weir_engine::{Engine, PortName, PortNames, Program, Setup, Shared, Tails};
+use weir_engine::{Engine, Instant, PortName, PortNames, Program, Setup, Shared, Tails};
 use weir_hw::netmap::Rings;
 use weir_hw::netmap::double::{Config, Double, Wire};
 use weir_hw::sys::region::region;
@@ -47,7 +47,9 @@ pub(super) struct Stand {
     shared: Arc<Shared>,
     wires: [Wire; 2],
     mailbox: Mailbox,
-    clock: Clock,
+    /// The worker's time at the beginning, and this thread's: the worker's goes on as this thread has a
+    /// core, so that nothing expires while others have it.
+    begin: (Instant, Duration),
     /// What two readings in a row are apart.
     clock_cost: Duration,
     /// Frames in the receive rings, by port: what the next round judges.
@@ -99,11 +101,11 @@ impl Stand {
             wires.extend(double.wire(role));
         }
         let wires = <[Wire; 2]>::try_from(wires).map_err(|_| failed("a port without a wire"))?;
-        let clock = Clock::start();
+        let begin = (Clock::start().now(), thread_time());
         let exchange = exchange(1)?.pop().ok_or_else(|| failed("no rings for the worker"))?;
         let (mailbox, letters) = Mailbox::new(0, Arc::clone(&exchange.bells));
         let (log, records) = log::ring();
-        let setup = Setup { worker: 0, workers: 1, key: [0x5a; 16], states, now: clock.now() };
+        let setup = Setup { worker: 0, workers: 1, key: [0x5a; 16], states, now: begin.0 };
         let shared: Arc<Shared> = Arc::default();
         let memory = region(Engine::memory_needed(states))?;
         let engine = Engine::new(setup, memory, Arc::clone(&shared));
@@ -122,7 +124,7 @@ impl Stand {
             shared,
             wires,
             mailbox,
-            clock,
+            begin,
             clock_cost: clock_cost(),
             waiting,
             _records: records,
@@ -152,8 +154,9 @@ impl Stand {
                 return Err(failed("a receive ring is full"));
             }
         }
+        let now = self.now();
         let begin = thread_time();
-        let round = self.worker.round(self.clock.now());
+        let round = self.worker.round(now);
         let time = thread_time().saturating_sub(begin).saturating_sub(self.clock_cost);
         round.map_err(failed)?;
         for (port, wire) in self.wires.iter().enumerate() {
@@ -203,11 +206,17 @@ impl Stand {
     /// # Errors
     /// When a port fails.
     pub(super) fn idle(&mut self, later: Duration) -> io::Result<Option<Duration>> {
-        let now = self.clock.now().after(later);
+        let now = self.now().after(later);
         let begin = thread_time();
         let moved = self.worker.round(now).map_err(failed)?;
         let time = thread_time().saturating_sub(begin).saturating_sub(self.clock_cost);
         Ok(moved.then_some(time))
+    }
+
+    /// The worker's time.
+    fn now(&self) -> Instant {
+        let (instant, time) = self.begin;
+        instant.after(thread_time().saturating_sub(time))
     }
 
     /// Sources that limits know.
@@ -228,7 +237,7 @@ impl Stand {
         make: impl FnOnce(crossbeam::channel::Sender<T>) -> Letter,
     ) -> io::Result<T> {
         let answer = self.mailbox.post(make)?;
-        self.worker.round(self.clock.now()).map_err(failed)?;
+        self.worker.round(self.now()).map_err(failed)?;
         answer.wait()
     }
 }
