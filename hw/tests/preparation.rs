@@ -22,11 +22,15 @@ fn state(lab: &Lab) -> String {
     all
 }
 
+/// A program stays where it is for as long as a command that another test is just starting has our
+/// descriptors.
 fn assert_unchanged(lab: &Lab, before: &str) {
-    let now = state(lab);
-    let changed: Vec<_> = before.lines().zip(now.lines()).filter(|(a, b)| a != b).collect();
-    assert_eq!(changed, []);
-    assert_eq!(before.lines().count(), now.lines().count());
+    lab::eventually("all is as it was", || {
+        let now = state(lab);
+        let changed = before.lines().zip(now.lines()).filter(|(before, now)| before != now);
+        changed.for_each(|(before, now)| eprintln!("was {before:?}, is {now:?}"));
+        now == before
+    });
 }
 
 /// Both ports. A port that was given up stays taken for as long as a command that another test is
