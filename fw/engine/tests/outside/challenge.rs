@@ -201,6 +201,31 @@ fn a_syn_inside_the_window_is_not_passed_on() {
     }
 }
 
+/// The SYN that began a connection may come twice, and the second one late, whatever is left over when
+/// the window of the SYN-ACK is counted in units of the scale.
+#[test]
+fn a_duplicate_of_the_first_syn_passes() {
+    for (shift, window) in [(0, 65_535), (7, 65_160), (10, 64_240), (14, 1), (14, 65_535)] {
+        let mut bridge = Bridge::new("pass in on wan\n");
+        let options = [1, 3, 3, shift];
+        let syn = from_client(SYN, 999, 0).tcp_options(&options);
+        for (port, segment) in [
+            (WAN, &syn),
+            (LAN, &from_server(SYN | ACK, 5000, 1000).tcp_options(&options).window(window)),
+            (WAN, &from_client(ACK, 1000, 5001)),
+            (WAN, &syn),
+            (LAN, &from_server(ACK, 5001, 1000).window(window >> shift)),
+            (WAN, &syn),
+        ] {
+            assert_eq!(bridge.send(port, &segment.frame()), PASSES, "{shift} {window}");
+        }
+        let inside = from_client(SYN, 1000 + (1 << shift), 0);
+        if u32::from(window) > 1 << shift {
+            answered(&mut bridge, WAN, &inside, Reason::TcpBadSyn);
+        }
+    }
+}
+
 /// The server has lost its memory, and connects from the port that it had served.
 #[test]
 fn a_server_that_was_rebooted_may_connect_where_it_was_connected() {

@@ -51,12 +51,20 @@ pub(crate) const fn resynchronises(peers: &[Peer; 2], from: usize, segment: &Seg
 }
 
 /// Whether a SYN of peer `from` is one that a host of RFC 793 would end the connection for: it lies
-/// inside the window. Any other its receiver answers with an ACK of what that knows.
+/// inside the window. Any other its receiver answers with an ACK of what that knows. The first bytes of
+/// a window that was rounded up are left out: the duplicate of the SYN that began the connection seems
+/// to lie there.
 pub(crate) const fn contradicts(peers: &[Peer; 2], from: usize, header: &Tcp) -> bool {
     let seq = Seq(header.seq);
-    let inside =
-        seq.at_least(Seq(challenge(peers, from).ack)) && Seq(peers[from].seq_hi).at_least(seq);
-    both_established(peers) && inside
+    let first = Seq(challenge(peers, from).ack).plus(rounding(&peers[1 - from]));
+    both_established(peers) && seq.at_least(first) && Seq(peers[from].seq_hi).at_least(seq)
+}
+
+/// How many bytes too large the largest window of a peer may be kept: that of a SYN, which is not
+/// scaled and has 16 bits (RFC 7323, 2.2), is rounded up.
+const fn rounding(peer: &Peer) -> u32 {
+    let unit = 1 << (peer.scale & SHIFT);
+    if (peer.max_win as u32) * unit < 0x1_0000 + unit { unit - 1 } else { 0 }
 }
 
 /// The ACK that challenges peer `from` in the name of the other end. It acknowledges nothing that this
