@@ -54,6 +54,18 @@
 //! collector = "none"                 # IPFIX collector, as in "192.0.2.1:4739"
 //! domain = 0                         # the observation domain that flow records name
 //!
+//! [management]
+//! namespace = ""                     # network namespace of log servers and metrics; "": the daemon's
+//! nic = "none"                       # interface that the appliance moves there
+//! inband = false                     # whether the bridge has a port there instead
+//! inband_tag = 0                     # the VLAN of that port, 1 to 4094; 0: untagged
+//! inband_mac = "auto"                # its hardware address
+//! addresses = ["dhcp"]               # "dhcp", "slaac", "192.0.2.10/24"
+//! gateways = []                      # as in ["192.0.2.1"]
+//!
+//! [clock]
+//! ntp = []                           # NTP servers, as in ["192.0.2.1"]
+//!
 //! [shell]
 //! idle_lock = 600                    # seconds until the console's shell asks for its password again
 //! ```
@@ -67,6 +79,7 @@ mod control;
 mod export;
 mod history;
 mod log;
+mod management;
 mod memory;
 mod nic_name;
 mod nics;
@@ -86,6 +99,7 @@ pub use history::{History, MAX_ENTRIES, MAX_MEBIBYTES};
 pub use log::{
     FACILITIES, Format, Log, MAX_SERVERS, Packets, SEVERITIES, SYSLOG_KEYS, Server, Syslog,
 };
+pub use management::{Clock, MAX_ADDRESSES, MAX_GATEWAYS, MAX_NTP, Management, ManagementAddress};
 pub use memory::Memory;
 pub use nic_name::NicName;
 pub use nics::{MAX_INTERRUPT_USECS, Nics};
@@ -127,6 +141,10 @@ pub struct Settings {
     pub history: History,
     /// `[commit]`.
     pub commit: Commit,
+    /// `[management]`.
+    pub management: Management,
+    /// `[clock]`.
+    pub clock: Clock,
     /// `[shell]`.
     pub shell: Shell,
 }
@@ -147,6 +165,8 @@ impl Default for Settings {
             control: Control::default(),
             history: History::default(),
             commit: Commit::default(),
+            management: Management::default(),
+            clock: Clock::default(),
             shell: Shell::default(),
         }
     }
@@ -192,13 +212,32 @@ pub const KEYS: &[(&str, &str)] = &[
     ("metrics", "listen"),
     ("pflow", "collector"),
     ("pflow", "domain"),
+    ("management", "namespace"),
+    ("management", "nic"),
+    ("management", "inband"),
+    ("management", "inband_tag"),
+    ("management", "inband_mac"),
+    ("management", "addresses"),
+    ("management", "gateways"),
+    ("clock", "ntp"),
     ("shell", "idle_lock"),
 ];
 
 /// The sections, each in a file of its own.
 const SECTIONS: &[&str] = &[
-    "ports", "threads", "nics", "memory", "control", "history", "commit", "log", "metrics",
-    "pflow", "shell",
+    "ports",
+    "threads",
+    "nics",
+    "memory",
+    "control",
+    "history",
+    "commit",
+    "log",
+    "metrics",
+    "pflow",
+    "management",
+    "clock",
+    "shell",
 ];
 
 /// Reads the settings file.

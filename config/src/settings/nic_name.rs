@@ -68,7 +68,8 @@ fn hex(text: &str, digits: usize) -> Option<u32> {
     right.then(|| u32::from_str_radix(text, 16).ok()).flatten()
 }
 
-fn mac(text: &str) -> Option<[u8; 6]> {
+/// A hardware address.
+pub(super) fn mac(text: &str) -> Option<[u8; 6]> {
     let mut bytes = [0; 6];
     let mut parts = text.split([':', '-']);
     for byte in &mut bytes {

@@ -137,7 +137,7 @@ impl Reader<'_> {
     }
 
     /// The name of an interface.
-    fn nic(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<NicName> {
+    pub(super) fn nic(&mut self, name: &str, value: &Spanned<DeValue<'_>>) -> Option<NicName> {
         let read = self.string(name, value)?.parse();
         read.map_err(|message| self.error(&value.span(), message)).ok()
     }

@@ -58,6 +58,7 @@ impl Reader<'_> {
             let at = table.get("ports").map_or(0..0, Spanned::span);
             self.error(&at, message);
         }
+        self.management_agrees(table);
     }
 
     pub(super) fn unknown(
@@ -92,6 +93,8 @@ impl Reader<'_> {
             "log" => self.log(name, value),
             "metrics" | "pflow" => self.export(name, value),
             "commit" => self.commit(name, value),
+            "management" => self.management(name, value),
+            "clock" => self.clock(name, value),
             _ => self.shell(name, value),
         }
     }

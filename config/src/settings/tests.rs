@@ -54,6 +54,8 @@ fn everything_can_be_set() {
             control: Control { write_group: String::new(), read_group: "staff".into() },
             history: History { entries: 5, mebibytes: 6 },
             commit: Commit { cut_percent: 7 },
+            management: Management::default(),
+            clock: Clock::default(),
             shell: Shell { idle_lock: 80 },
         }
     );
