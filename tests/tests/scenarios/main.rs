@@ -22,7 +22,6 @@ mod link;
 mod listings;
 mod loading;
 mod logging;
-mod management;
 mod ports;
 mod pppoe;
 mod proxied;

@@ -23,7 +23,6 @@ use weir_engine::FlowRecord;
 use self::message::Messages;
 use crate::clock::Clock;
 use crate::log::events;
-use crate::namespace::Namespace;
 
 /// Records that wait for the exporter at most, of each worker.
 const RING: usize = 4096;
@@ -89,7 +88,6 @@ pub struct Exporter {
     rings: Vec<Consumer<FlowRecord>>,
     counts: Arc<Counts>,
     collector: SocketAddr,
-    namespace: Namespace,
     messages: Messages,
     clock: Clock,
     socket: Option<UdpSocket>,
@@ -123,13 +121,12 @@ impl Exporting {
 }
 
 impl Exporter {
-    /// To a collector in that network namespace, for an observation domain.
-    pub fn new(collector: SocketAddr, namespace: Namespace, domain: u32, clock: Clock) -> Self {
+    /// To a collector, for an observation domain.
+    pub fn new(collector: SocketAddr, domain: u32, clock: Clock) -> Self {
         Self {
             rings: Vec::new(),
             counts: Arc::default(),
             collector,
-            namespace,
             messages: Messages::new(domain),
             clock,
             socket: None,
@@ -272,17 +269,13 @@ impl Exporter {
         let socket = if let Some(socket) = &self.socket {
             socket
         } else {
-            let collector = self.collector;
-            let any: SocketAddr = match collector {
+            let any: SocketAddr = match self.collector {
                 SocketAddr::V4(_) => ([0; 4], 0).into(),
                 SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
             };
-            let socket = self.namespace.within(|| {
-                let socket = UdpSocket::bind(any)?;
-                socket.connect(collector)?;
-                socket.set_nonblocking(true)?;
-                Ok(socket)
-            })?;
+            let socket = UdpSocket::bind(any)?;
+            socket.connect(self.collector)?;
+            socket.set_nonblocking(true)?;
             self.socket.insert(socket)
         };
         socket.send(message).map(drop)
@@ -340,7 +333,7 @@ mod tests {
         let socket = UdpSocket::bind(any).unwrap();
         let address = socket.local_addr().unwrap();
         drop(socket);
-        let mut exporter = Exporter::new(address, Namespace::default(), 1, Clock::start());
+        let mut exporter = Exporter::new(address, 1, Clock::start());
         let mut ring = exporter.ring();
         let mut now = Instant::now();
         // Nobody answers a datagram before it is sent.
