@@ -1,7 +1,6 @@
 //! `weir box`: what the console does to the appliance itself, as root. The shell has its keeper run
 //! these; none of them does anything on a machine that weir has not started.
 
-use std::fs;
 use std::io;
 use std::process::ExitCode;
 
@@ -21,13 +20,16 @@ enum Verb {
     Reboot,
     /// Stop everything and switch the machine off
     Poweroff,
+    /// Stop weir and start it again: it goes by changed settings
+    Restart,
 }
 
 /// Does it.
 pub fn main(arguments: &Arguments) -> ExitCode {
     let done = appliance().and_then(|()| match arguments.verb {
-        Verb::Reboot => end(Signal::TERM),
-        Verb::Poweroff => end(Signal::USR2),
+        Verb::Reboot => tell(Signal::TERM),
+        Verb::Poweroff => tell(Signal::USR2),
+        Verb::Restart => tell(Signal::HUP),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,9 +42,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 
 /// Refuses on every machine whose first process is not `weir init`.
 fn appliance() -> io::Result<()> {
-    let first = fs::read("/proc/1/cmdline")?;
-    let mut words = first.split(|&byte| byte == 0);
-    if words.next().is_some_and(|name| name.ends_with(b"weir")) && words.next() == Some(b"init") {
+    if weir_shell::appliance::is_one() {
         return Ok(());
     }
     Err(io::Error::other(
@@ -50,7 +50,18 @@ fn appliance() -> io::Result<()> {
     ))
 }
 
-/// Asks the first process to end, by the signals of busybox's init.
-fn end(signal: Signal) -> io::Result<()> {
+/// Tells the first process, by the signals of busybox's init.
+fn tell(signal: Signal) -> io::Result<()> {
     Ok(kill_process(Pid::INIT, signal)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_done_to_a_machine_that_weir_has_not_started() {
+        let refusal = appliance().unwrap_err().to_string();
+        assert!(refusal.starts_with("weir is not what this machine was started by"), "{refusal}");
+    }
 }

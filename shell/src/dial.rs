@@ -3,15 +3,17 @@
 //! (`console/keeper.rs`).
 //!
 //! The shell leaves its end of the connection to the keeper to the commands that it starts, and
-//! names its descriptor in [`KEEPER`]. A request is one byte that carries one end of a socket pair;
-//! over the other end comes the connection to the daemon, or the error number of the attempt.
+//! names its descriptor in [`KEEPER`]. A request is a message that carries one end of a socket pair.
+//! One of the byte [`CONNECT`] asks for the daemon: over the other end comes the connection, or the error
+//! number of the attempt. One that begins with [`RUN`] names a verb of `weir box` with its arguments, and
+//! carries what the verb has as its standard streams too: over the other end comes its exit status.
 //!
 //! Whoever holds that descriptor can ask the keeper. So the shell and its commands are not dumpable
 //! while they do: no other process of their user can trace them, take their descriptors (ptrace(2),
 //! `pidfd_getfd(2)`), or find in a core file what was typed.
 
 use std::env;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -36,6 +38,18 @@ pub(crate) const KEEPER: &str = "WEIR_KEEPER";
 
 /// How long the daemon may take to accept a connection, however long its answers take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Asks for a connection to the daemon.
+pub(crate) const CONNECT: u8 = 0;
+
+/// Asks for a verb of `weir box`: behind it its words, each ended by a zero.
+pub(crate) const RUN: u8 = 1;
+
+/// Longest request, in bytes.
+pub(crate) const LONGEST: usize = 4096;
+
+/// Descriptors that a message carries at most.
+const MOST: usize = 4;
 
 static KEPT: OnceLock<Option<Left>> = OnceLock::new();
 
@@ -122,7 +136,7 @@ pub(crate) fn inherited(variable: &str) -> Option<Left> {
 fn ask(keeper: BorrowedFd<'_>, patience: Duration) -> io::Result<UnixStream> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_read_timeout(Some(patience))?;
-    send(keeper, &[0], Some(theirs.as_fd()))?;
+    send(keeper, &[CONNECT], &[theirs.as_fd()])?;
     drop(theirs);
     let mut answer = [0; 4];
     let answered = receive(ours.as_fd(), &mut answer).map_err(|error| match error.kind() {
@@ -131,35 +145,74 @@ fn ask(keeper: BorrowedFd<'_>, patience: Duration) -> io::Result<UnixStream> {
         }
         _ => error,
     })?;
-    match answered {
+    match (answered.0, answered.1.into_iter().next()) {
         (_, Some(connection)) => Ok(connection.into()),
         (4, None) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(answer))),
-        _ => Err(io::Error::other("the shell's keeper is gone: leave the shell and begin anew")),
+        _ => Err(gone()),
     }
 }
 
-/// Sends some bytes and a descriptor.
-pub(crate) fn send(
-    to: BorrowedFd<'_>,
-    bytes: &[u8],
-    with: Option<BorrowedFd<'_>>,
-) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Has the keeper run a verb of `weir box` with these standard streams, and waits for its end. `None` if
+/// a signal has ended it.
+///
+/// # Errors
+/// Why it was not run.
+pub(crate) fn run(
+    keeper: BorrowedFd<'_>,
+    words: &[String],
+    [input, output, errors]: [BorrowedFd<'_>; 3],
+) -> io::Result<Option<i32>> {
+    let mut request = vec![RUN];
+    for word in words {
+        request.extend_from_slice(word.as_bytes());
+        request.push(0);
+    }
+    if request.len() > LONGEST {
+        return Err(io::Error::other("the command is too long"));
+    }
+    let (ours, theirs) = UnixStream::pair()?;
+    send(keeper, &request, &[theirs.as_fd(), input, output, errors])?;
+    drop(theirs);
+    let mut answer = Vec::new();
+    (&ours).take(8).read_to_end(&mut answer)?;
+    let Ok(answer) = <[u8; 8]>::try_from(answer) else { return Err(gone()) };
+    let [ended, status] =
+        [0, 4].map(|at| i32::from_ne_bytes([0, 1, 2, 3].map(|byte| answer[at + byte])));
+    match ended {
+        EXITED => Ok(Some(status)),
+        SIGNALLED => Ok(None),
+        BUSY => Err(io::Error::other("another command of this shell acts on the machine")),
+        _ => Err(io::Error::from_raw_os_error(status)),
+    }
+}
+
+/// How a verb has ended, before its exit status or an error number: in the answer to [`RUN`].
+pub(crate) const EXITED: i32 = 0;
+/// A signal has ended it.
+pub(crate) const SIGNALLED: i32 = 1;
+/// The last one has not ended.
+pub(crate) const BUSY: i32 = 2;
+/// It was not run.
+pub(crate) const REFUSED: i32 = 3;
+
+fn gone() -> io::Error {
+    io::Error::other("the shell's keeper is gone: leave the shell and begin anew")
+}
+
+/// Sends some bytes and descriptors.
+pub(crate) fn send(to: BorrowedFd<'_>, bytes: &[u8], with: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors: Vec<_> = with.into_iter().collect();
-    if !descriptors.is_empty() {
-        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    if !with.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(with));
     }
     sendmsg(to, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// Receives bytes, and a descriptor if one comes with them.
-pub(crate) fn receive(
-    from: BorrowedFd<'_>,
-    bytes: &mut [u8],
-) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Receives bytes, and the descriptors that come with them.
+pub(crate) fn receive(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let into = &mut [IoSliceMut::new(bytes)];
     let received = loop {
@@ -168,9 +221,11 @@ pub(crate) fn receive(
             received => break received?,
         }
     };
-    let descriptor = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    Ok((received.bytes, descriptor))
+    let mut descriptors = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    Ok((received.bytes, descriptors))
 }

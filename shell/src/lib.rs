@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod appliance;
 pub mod capture;
 pub mod changes;
 pub mod check;

@@ -12,4 +12,5 @@ pub mod region;
 pub(crate) mod ring;
 pub(crate) mod socket;
 pub mod thread;
+pub mod watchdog;
 pub(crate) mod xdp;

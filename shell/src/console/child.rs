@@ -4,13 +4,13 @@
 //! The process is in the shell's process group: Ctrl-C ends it and only interrupts the shell.
 
 use std::io::{self, Read, pipe};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTSTP};
@@ -119,6 +119,32 @@ pub(crate) fn lend(
         _ => terminal.tidy(),
     }
     status
+}
+
+/// Has the keeper run a verb of `weir box` that has the terminal to itself; meanwhile the guard sleeps,
+/// since the shell could not end it. `None` if a signal has ended it.
+pub(crate) fn lend_as_root(
+    keeper: BorrowedFd<'_>,
+    words: &[String],
+    terminal: &Terminal,
+    interrupts: &Interrupts,
+    holds: &AtomicBool,
+) -> io::Result<Option<i32>> {
+    holds.store(true, Ordering::Release);
+    let ended = run_as_root(keeper, words);
+    holds.store(false, Ordering::Release);
+    interrupts.take();
+    match &ended {
+        Ok(Some(_)) => terminal.settle(),
+        _ => terminal.tidy(),
+    }
+    ended
+}
+
+/// Has the keeper run a verb of `weir box` with our standard streams. `None` if a signal has ended it.
+pub(crate) fn run_as_root(keeper: BorrowedFd<'_>, words: &[String]) -> io::Result<Option<i32>> {
+    let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
+    dial::run(keeper, words, [input.as_fd(), output.as_fd(), errors.as_fd()])
 }
 
 fn copy(

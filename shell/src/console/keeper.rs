@@ -1,23 +1,28 @@
 //! The shell without privileges.
 //!
 //! Started as root, the shell begins by parting in two. A child, the *keeper*, stays what it was and
-//! does one thing: asked over its standard input, it connects to the daemon's socket and hands the
-//! connection over. The shell itself becomes the user `weir` (`nobody` where there is none) before it
+//! does two things when it is asked over its standard input: it connects to the daemon's socket and hands
+//! the connection over, and it runs the verbs of `weir box` that the table of commands has, which check
+//! their arguments themselves and do nothing on a machine that weir has not started. The shell itself becomes the user `weir` (`nobody` where there is none) before it
 //! reads the first key; neither it nor anything that it starts can gain a privilege again
 //! (`no_new_privs`). Started by anybody else it keeps that user's rights on the socket.
 
+use std::env;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use rustix::process::{Gid, Resource, Rlimit, Uid, geteuid, setrlimit};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Gid, Resource, Rlimit, Uid, geteuid, getpgid, getppid, setrlimit};
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use super::tree::Tree;
 use crate::dial;
 
 /// The argument that makes the process a keeper.
@@ -55,13 +60,15 @@ pub(super) fn part(socket: &Path) -> io::Result<Option<i32>> {
 
 /// Starts the keeper; what is returned stays open in commands that the shell starts.
 fn start(socket: &Path) -> io::Result<OwnedFd> {
-    let (ours, theirs) = UnixStream::pair()?;
+    // Messages, so that one request cannot run into another.
+    let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("weir")
         .args(["shell", ARGUMENT])
         .arg(socket)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         // What is typed at the terminal does not concern it.
@@ -69,32 +76,121 @@ fn start(socket: &Path) -> io::Result<OwnedFd> {
     drop(command.spawn()?);
     // Left open in the commands that the shell starts.
     fcntl_setfd(&ours, FdFlags::empty())?;
-    Ok(ours.into())
+    Ok(ours)
 }
 
 /// Runs the keeper until its shell is gone.
 pub(super) fn main(socket: &Path) -> ExitCode {
-    // What it would be told to run is nothing; but nothing it ran could gain a privilege.
+    // Nothing that it runs can gain a privilege that it has not.
     if set_no_new_privs(true).is_err() {
         return ExitCode::FAILURE;
     }
     let requests = io::stdin();
+    let busy = Arc::new(AtomicBool::new(false));
     loop {
-        let back = match dial::receive(requests.as_fd(), &mut [0]) {
+        let mut request = [0; dial::LONGEST];
+        let (length, descriptors) = match dial::receive(requests.as_fd(), &mut request) {
             Ok((0, _)) => return ExitCode::SUCCESS,
             Err(_) => return ExitCode::FAILURE,
-            Ok((_, back)) => back,
+            Ok(received) => received,
         };
-        let Some(back) = back else { continue };
-        // Whoever asked may be gone.
-        let _ = match dial::reach(socket, dial::PATIENCE) {
-            Ok(connection) => dial::send(back.as_fd(), &[0], Some(connection.as_fd())),
-            Err(error) => {
-                let number = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
-                dial::send(back.as_fd(), &number.to_ne_bytes(), None)
-            }
-        };
+        let mut descriptors = descriptors.into_iter();
+        let Some(back) = descriptors.next() else { continue };
+        match request[..length].split_first() {
+            Some((&dial::CONNECT, [])) => connect(socket, &back),
+            Some((&dial::RUN, words)) => run(words, descriptors, back, &busy),
+            // Nothing comes back: whoever asks hears that we are gone.
+            _ => {}
+        }
     }
+}
+
+/// Hands a connection to the daemon over.
+fn connect(socket: &Path, back: &OwnedFd) {
+    // Whoever asked may be gone.
+    let _ = match dial::reach(socket, dial::PATIENCE) {
+        Ok(connection) => dial::send(back.as_fd(), &[0], &[connection.as_fd()]),
+        Err(error) => dial::send(back.as_fd(), &number_of(&error).to_ne_bytes(), &[]),
+    };
+}
+
+/// Runs a verb of `weir box`, one at a time; a thread waits for its end and tells it.
+fn run(
+    words: &[u8],
+    streams: impl Iterator<Item = OwnedFd>,
+    back: OwnedFd,
+    busy: &Arc<AtomicBool>,
+) {
+    if busy.swap(true, Ordering::AcqRel) {
+        return answer(&back, dial::BUSY, 0);
+    }
+    let refuse = |error: &io::Error| {
+        busy.store(false, Ordering::Release);
+        answer(&back, dial::REFUSED, number_of(error));
+    };
+    let mut child = match start_verb(words, streams) {
+        Ok(child) => child,
+        Err(error) => return refuse(&error),
+    };
+    let (busy, there) = (Arc::clone(busy), back);
+    let wait = move || {
+        let ended = child.wait();
+        busy.store(false, Ordering::Release);
+        match ended {
+            Ok(status) => match status.code() {
+                Some(code) => answer(&there, dial::EXITED, code),
+                None => answer(&there, dial::SIGNALLED, status.signal().unwrap_or_default()),
+            },
+            Err(error) => answer(&there, dial::REFUSED, number_of(&error)),
+        }
+    };
+    // Without a thread the answer does not come: the shell hears that nothing waits for it.
+    let _ = std::thread::Builder::new().name("weir-verb".into()).spawn(wait);
+}
+
+/// Starts a verb in the process group of the shell, so that the terminal is its own as well, and with
+/// nothing of the shell's but the streams.
+fn start_verb(words: &[u8], mut streams: impl Iterator<Item = OwnedFd>) -> io::Result<Child> {
+    let words: Vec<&str> = words
+        .strip_suffix(&[0])
+        .ok_or(Errno::INVAL)?
+        .split(|&byte| byte == 0)
+        .map(|word| std::str::from_utf8(word).map_err(|_| Errno::INVAL))
+        .collect::<Result<_, _>>()?;
+    if !words.first().is_some_and(|verb| is_allowed(verb)) {
+        return Err(Errno::PERM.into());
+    }
+    let mut stream = || streams.next().map(Stdio::from).ok_or(Errno::INVAL);
+    let (input, output, errors) = (stream()?, stream()?, stream()?);
+    let shell = getpgid(Some(getppid().ok_or(Errno::SRCH)?))?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("weir").arg("box").args(words).env_clear().env("PATH", PATH).env("HOME", "/root");
+    if let Some(term) = env::var_os("TERM") {
+        command.env("TERM", term);
+    }
+    command.process_group(shell.as_raw_nonzero().get());
+    command.stdin(input).stdout(output).stderr(errors).spawn()
+}
+
+/// Where verbs look for programs.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The verb that takes the console's password over to the boot loader, which no command is.
+pub(super) const BOOT_PASSWORD: &str = "boot-password";
+
+/// Whether the table of commands has a verb.
+fn is_allowed(verb: &str) -> bool {
+    verb == BOOT_PASSWORD || Tree::get().entries().any(|(entry, _)| entry.verb() == Some(verb))
+}
+
+fn answer(back: &OwnedFd, how: i32, status: i32) {
+    let [how, status] = [how, status].map(i32::to_ne_bytes);
+    // Whoever asked may be gone.
+    let _ = dial::send(back.as_fd(), &[how, status].concat(), &[]);
+}
+
+fn number_of(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(Errno::IO.raw_os_error())
 }
 
 /// Whom the shell becomes, with all groups.
@@ -136,6 +232,8 @@ fn groups_of<'a>(groups: &'a str, name: &'a str) -> impl Iterator<Item = u32> + 
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
     use super::*;
 
     #[test]
@@ -149,23 +247,54 @@ mod tests {
     }
 
     #[test]
+    fn only_verbs_of_commands_are_run() {
+        for verb in ["reboot", "poweroff", "restart", BOOT_PASSWORD] {
+            assert!(is_allowed(verb), "{verb}");
+        }
+        for verb in ["", "network", "dhcp-event", "console", "reboo", "box", "-h", "--help", "run"]
+        {
+            assert!(!is_allowed(verb), "{verb}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_for_a_verb_is_refused() {
+        let null = || fs::File::open("/dev/null").map(OwnedFd::from).unwrap();
+        let refused = |words: &[u8], streams: usize| {
+            let streams = (0..streams).map(|_| null());
+            start_verb(words, streams).expect_err("refused").raw_os_error()
+        };
+        let (invalid, forbidden) = (Errno::INVAL.raw_os_error(), Errno::PERM.raw_os_error());
+        assert_eq!(refused(b"", 3), Some(invalid));
+        assert_eq!(refused(b"reboot", 3), Some(invalid), "not ended");
+        assert_eq!(refused(b"re\xffboot\0", 3), Some(invalid));
+        assert_eq!(refused(b"sh\0-c\0id\0", 3), Some(forbidden));
+        assert_eq!(refused(b"\0reboot\0", 3), Some(forbidden));
+        assert_eq!(refused(b"reboot\0", 2), Some(invalid), "a stream is missing");
+    }
+
+    #[test]
     fn a_keeper_hands_connections_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let (ours, theirs) = UnixStream::pair().unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
         let (answer, back) = UnixStream::pair().unwrap();
-        // What the shell asks, and what the keeper's loop does with it.
-        dial::send(ours.as_fd(), &[0], Some(back.as_fd())).unwrap();
-        let (1, Some(back)) = dial::receive(theirs.as_fd(), &mut [0]).unwrap() else {
-            panic!("one byte with a descriptor")
+        connect(&path, &back.into());
+        let (1, handed) = dial::receive(answer.as_fd(), &mut [0; 4]).unwrap() else {
+            panic!("one byte")
         };
-        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let connection = UnixStream::connect(&path).unwrap();
-        dial::send(back.as_fd(), &[0], Some(connection.as_fd())).unwrap();
-        let (_, handed) = dial::receive(answer.as_fd(), &mut [0; 4]).unwrap();
-        let handed = UnixStream::from(handed.unwrap());
+        let handed = UnixStream::from(handed.into_iter().next().expect("a descriptor"));
         let (accepted, _) = listener.accept().unwrap();
         assert_eq!(handed.peer_addr().unwrap().as_pathname(), Some(path.as_path()));
         drop((accepted, handed));
+        drop(listener);
+        let (answer, back) = UnixStream::pair().unwrap();
+        connect(&path, &back.into());
+        let mut number = [0; 4];
+        let (4, none) = dial::receive(answer.as_fd(), &mut number).unwrap() else {
+            panic!("a number")
+        };
+        assert!(none.is_empty());
+        assert_eq!(i32::from_ne_bytes(number), Errno::CONNREFUSED.raw_os_error());
     }
 }

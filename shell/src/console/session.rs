@@ -4,6 +4,7 @@ mod acts;
 
 use std::io::{self, BufReader, Stdin, Write};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::time::Instant;
 
 use super::act;
 use super::child::{self, Interrupts, Starter};
@@ -19,6 +20,7 @@ use super::seen::Seen;
 use super::terminal::{Manner, Terminal, write};
 use super::tree::{Action, Own, Tree};
 use super::words::{Typed, Unclosed};
+use crate::dial;
 use crate::options::{Options, Refusal};
 
 /// Names that a line of pfctl's flags may begin with.
@@ -286,6 +288,10 @@ impl Session {
                 let words = act::arguments(line, &self.socket(), found);
                 return self.lend(&words);
             }
+            Action::Machine(line, question) => {
+                let words = act::arguments(line, &self.socket(), found);
+                return self.act_on_machine(&words, question);
+            }
             Action::Own(own) => return self.do_own(own, found, typed),
         };
         let words = act::arguments(line, &self.socket(), found);
@@ -316,6 +322,31 @@ impl Session {
             None => command.stdin(Stdio::inherit()).status()?,
         };
         Ok(judge(status, 1))
+    }
+
+    /// Runs a verb of `weir box`, if it is what the person means.
+    fn act_on_machine(&mut self, words: &[String], question: Option<&str>) -> io::Result<Done> {
+        if let Some(question) = question {
+            if !self.confirms(question)? {
+                return Ok(Done::Badly(1));
+            }
+            if !self.may_go_on()? {
+                return Ok(Done::Exit);
+            }
+        }
+        let Some(keeper) = dial::keeper() else {
+            return self.lend(&[&["box".to_owned()], words].concat());
+        };
+        let Some(Console { terminal, interrupts, lock, .. }) = &mut self.console else {
+            return child::run_as_root(keeper, words).map(judge_verb);
+        };
+        let begun = Instant::now();
+        let status = child::lend_as_root(keeper, words, terminal, interrupts, &lock.watched.holds);
+        // The guard was asleep meanwhile: nobody knows who sits here after so long.
+        if lock.idle().is_some_and(|idle| begun.elapsed() >= idle) {
+            lock.close();
+        }
+        status.map(judge_verb)
     }
 
     /// Asks a person; a script has meant what it says.
@@ -355,6 +386,18 @@ fn judge(status: ExitStatus, failing: i32) -> Done {
         Some(code) => Done::Badly(u8::try_from(code).unwrap_or(1)),
         None => {
             complain(&format!("the command was ended: {status}"));
+            Done::Badly(1)
+        }
+    }
+}
+
+/// How a verb of `weir box` went, by its exit status; `None` if a signal has ended it.
+fn judge_verb(status: Option<i32>) -> Done {
+    match status {
+        Some(0) => Done::Well,
+        Some(code) => Done::Badly(u8::try_from(code).unwrap_or(1)),
+        None => {
+            complain("the command was ended");
             Done::Badly(1)
         }
     }

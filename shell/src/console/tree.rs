@@ -24,6 +24,14 @@ impl Entry {
         let first = self.pattern.split(' ').next().unwrap_or_default();
         matches!(first, "show" | "help" | "check" | "diff" | "explain" | "log")
     }
+
+    /// The verb of `weir box` that does it.
+    pub(crate) fn verb(&self) -> Option<&'static str> {
+        match self.action {
+            Action::Machine(line, _) => line.split(' ').next(),
+            _ => None,
+        }
+    }
 }
 
 /// How a command is done.
@@ -40,6 +48,9 @@ pub(crate) enum Action {
     Follow(&'static str),
     /// A subcommand that has the terminal to itself.
     Lend(&'static str),
+    /// A verb of `weir box` with its arguments, which has the terminal and root's rights on an appliance
+    /// ([`super::keeper`]), and what is asked before if few mean it.
+    Machine(&'static str, Option<&'static str>),
     /// Something that the shell does itself.
     Own(Own),
 }
@@ -67,11 +78,9 @@ pub(crate) enum Own {
     Password,
     /// Asks for it.
     Lock,
-    /// Nothing here can stop the machine.
-    Refuse,
 }
 
-use Action::{Answer, Follow, Lend, Run};
+use Action::{Answer, Follow, Lend, Machine, Run};
 
 const fn entry(
     pattern: &'static str,
@@ -406,8 +415,24 @@ const COMMANDS: &[Entry] = &[
         Action::Own(Own::Password),
     ),
     entry("lock", "lock this shell until its password is typed", "lock", Action::Own(Own::Lock)),
-    entry("reboot", "start an appliance anew", "reboot", Action::Own(Own::Refuse)),
-    entry("shutdown", "stop an appliance", "shutdown", Action::Own(Own::Refuse)),
+    entry(
+        "restart",
+        "start weir anew on an appliance: it goes by changed settings",
+        "restart",
+        Machine("restart", Some("All connections are cut.")),
+    ),
+    entry(
+        "reboot",
+        "start an appliance anew",
+        "reboot",
+        Machine("reboot", Some("Nothing passes until the machine is up again.")),
+    ),
+    entry(
+        "shutdown",
+        "switch an appliance off",
+        "shutdown",
+        Machine("poweroff", Some("Nothing passes until somebody switches the machine on.")),
+    ),
     entry(
         "help [COMMAND...]",
         "explain commands; `?` at the end of a line tells what may follow",
@@ -468,7 +493,9 @@ mod tests {
     #[test]
     fn every_argument_is_used_where_it_belongs() {
         for entry in COMMANDS {
-            let (Run(line) | Answer(line, _) | Follow(line) | Lend(line)) = entry.action else {
+            let (Run(line) | Answer(line, _) | Follow(line) | Lend(line) | Machine(line, _)) =
+                entry.action
+            else {
                 continue;
             };
             let used: HashSet<_> =

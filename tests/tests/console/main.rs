@@ -492,11 +492,12 @@ fn few_mean_what_hits_everybody() {
 }
 
 /// What an example needs that is not there, and what it says then.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: [(&str, &str); 10] = [
     ("top", "this needs a terminal"),
     ("edit rules", "this needs a terminal"),
     ("lock", "this needs a terminal"),
     ("password", "this needs a terminal"),
+    ("restart", "not what this machine was started by"),
     ("reboot", "not what this machine was started by"),
     ("shutdown", "not what this machine was started by"),
     ("load /etc/weir/weir.conf", "/etc/weir/weir.conf: "),

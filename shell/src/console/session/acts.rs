@@ -32,13 +32,6 @@ impl Session {
             Own::Unset => self.set(found, None),
             Own::Password => self.change_password(),
             Own::Lock => self.lock(),
-            Own::Refuse => {
-                complain(
-                    "weir is not what this machine was started by: stop it by the means of its \
-                     operating system",
-                );
-                Ok(Done::Badly(1))
-            }
             Own::Help => {
                 let begin: Vec<_> = found.all("COMMAND").map(str::to_owned).collect();
                 self.tell(help::help(&begin).map_err(|mistake| mistake.to_string()))
