@@ -10,6 +10,7 @@ use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
+use serde::Serialize;
 use weir_config::options::{DebugLevel, Named};
 use weir_config::{Diagnostics, Loaded, PortPrefixes};
 
@@ -75,6 +76,19 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Something that was done, as `--json` tells it.
+#[derive(Serialize)]
+struct Report<'a> {
+    /// What it was.
+    done: &'static str,
+    /// To how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    /// What else there is to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
+}
+
 pub(crate) struct Session<W: Write> {
     pub(crate) options: Options,
     client: Option<Client>,
@@ -89,13 +103,15 @@ impl<W: Write> Session<W> {
             return self.table(command);
         }
         if self.options.no_action {
-            return self.read_rules().map(drop);
+            self.read_rules()?;
+            return Ok(self.report("check", None, "")?);
         }
         if let Some(seconds) = self.options.disable {
             self.act(Command::Disable { seconds })?;
-            self.say(&format!(
+            let text = format!(
                 "weir disabled: EVERYTHING PASSES unjudged for {seconds} seconds (-e ends it)"
-            ));
+            );
+            self.report("disable", None, &text)?;
         }
         if let Some(show) = self.options.show {
             self.show(show)?;
@@ -103,6 +119,7 @@ impl<W: Write> Session<W> {
         if self.options.zero {
             let Options { anchor, recursive, .. } = self.options.clone();
             self.act(Command::Flush(Flush::RuleCounters { anchor, recursive }))?;
+            self.report("zero", None, "")?;
         }
         if let Some(what) = self.options.flush {
             self.flush(what)?;
@@ -121,7 +138,7 @@ impl<W: Write> Session<W> {
         }
         if self.options.enable {
             self.act(Command::Enable)?;
-            self.say("weir enabled");
+            self.report("enable", None, "weir enabled")?;
         }
         Ok(())
     }
@@ -133,13 +150,29 @@ impl<W: Write> Session<W> {
         }
     }
 
-    fn load(&mut self) -> Outcome {
-        let load = self.read_rules()?;
-        let done = self.act(Command::Load(load))?;
-        if let Some(note) = done.note {
-            self.say(&note);
+    /// What was done: as an object on standard output with `--json`, else as a message if there is
+    /// anything to say.
+    pub(crate) fn report(
+        &mut self,
+        done: &'static str,
+        count: Option<u64>,
+        text: &str,
+    ) -> io::Result<()> {
+        if self.options.json {
+            let note = (!text.is_empty()).then_some(text);
+            serde_json::to_writer(&mut self.out, &Report { done, count, note })?;
+            return writeln!(self.out);
+        }
+        if !text.is_empty() {
+            self.say(text);
         }
         Ok(())
+    }
+
+    fn load(&mut self) -> Outcome {
+        let load = self.read_rules()?;
+        let Done { count, note } = self.act(Command::Load(load))?;
+        Ok(self.report("load", Some(count), note.as_deref().unwrap_or_default())?)
     }
 
     /// `-x` is what loading that one option is.
@@ -148,8 +181,8 @@ impl<W: Write> Session<W> {
         let sources = vec![Source { name: "-x".into(), text }];
         let (part, merge) = (Part::Options, true);
         self.act(Command::Load(Load { sources, part, merge, ..Load::default() }))?;
-        self.say(&format!("debug level set to '{}'", level.name()));
-        Ok(())
+        let text = format!("debug level set to '{}'", level.name());
+        Ok(self.report("debug", None, &text)?)
     }
 
     /// Reads and checks the file of `-f`; prints the rules if `-v` asks for it.

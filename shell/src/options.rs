@@ -488,8 +488,8 @@ impl Options {
         if self.recursive && self.file.is_some() {
             return Err(Refusal::Usage("-f loads one anchor: -a must not end in `*`".into()));
         }
-        if self.json && self.show.is_none() {
-            return Err(Refusal::Usage("--json needs -s".into()));
+        if self.json && self.file.is_some() && self.verbose > 0 {
+            return Err(Refusal::Usage("-v prints rules as they are written: no --json".into()));
         }
         match self.kill.first().map(String::as_str) {
             Some(what @ "gateway") => {
@@ -551,9 +551,6 @@ impl Options {
         }
         if self.recursive {
             return Err(Refusal::Usage("-T is for one table: -a must not end in `*`".into()));
-        }
-        if self.json && command != TableCommand::Show {
-            return Err(Refusal::Usage("--json needs -s or -T show".into()));
         }
         let arguments = !self.arguments.is_empty() || self.file.is_some();
         if arguments && !command.takes_arguments() {
@@ -798,7 +795,6 @@ mod tests {
             "-t bad -T add -sr",
             "-t bad -T add -a web/*",
             "-t bad -T add -a _1",
-            "-t bad -T add --json",
             "-t bad -T load -f x",
             "-t a -t b -T show",
         ] {
@@ -822,7 +818,8 @@ mod tests {
             "-s r -s i",
             "-k id",
             "-k a -k b -k c",
-            "--json -f x",
+            "--json",
+            "--json -vf x",
             "-n -sr",
             "-nf x -Fs",
             "-n -f x -d 5",

@@ -13,8 +13,9 @@
 //! Bounds, which the daemon enforces: a request line holds at most [`MAX_REQUEST`] bytes, of those who may
 //! only look [`MAX_QUESTION`]; all that are under way together at most [`MAX_REQUESTS`]. A line must be
 //! complete within [`TIMEOUT`] of its first byte; a client that takes nothing of an answer for
-//! [`UNREAD`], or is silent for [`IDLE`], is cut off. At most [`MAX_CLIENTS`] are served at a time, of which some places are kept
-//! for those who may do more.
+//! [`UNREAD`], or is silent for [`IDLE`], is cut off. At most [`MAX_CLIENTS`] are served at a time: half
+//! of the places are for those who may change things, a quarter for those who may only look, half of these
+//! for one user; root may take any.
 //!
 //! ```text
 //! < {"hello":{"version":1,"weir":"0.1.0","access":"write"}}

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 
+use serde::Serialize;
 use weir_config::tables::TableEntry;
 
 use crate::ctl::names::Names;
@@ -53,6 +54,18 @@ impl TableCommand {
     }
 }
 
+/// What became of a table, as `--json` tells it.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    outcome: &'a TableOutcome,
+    /// With `-n` nothing was changed.
+    dry_run: bool,
+    /// What became of each address, with `-v`.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    feedback: &'a [TableFeedback],
+}
+
 impl<W: Write> Session<W> {
     /// Carries out `-T`.
     pub(crate) fn table(&mut self, command: TableCommand) -> Outcome {
@@ -83,14 +96,22 @@ impl<W: Write> Session<W> {
             }
             Ok(())
         })?;
-        let dummy = if self.options.no_action { " (dummy)" } else { "" };
-        for line in summary(action, &outcome) {
-            self.say(&format!("{line}{dummy}."));
-        }
         let test = action == TableAction::Test;
-        for address in &feedback {
+        feedback.retain(|address| {
             let told = if test { address.feedback == Feedback::Match } else { address.is_told() };
-            if verbose > 1 || told {
+            verbose > 1 || told
+        });
+        if self.options.json {
+            let dry_run = self.options.no_action;
+            let told = Told { outcome: &outcome, dry_run, feedback: &feedback };
+            serde_json::to_writer(&mut self.out, &told).map_err(io::Error::from)?;
+            writeln!(self.out)?;
+        } else {
+            let dummy = if self.options.no_action { " (dummy)" } else { "" };
+            for line in summary(action, &outcome) {
+                self.say(&format!("{line}{dummy}."));
+            }
+            for address in &feedback {
                 writeln!(self.out, "{}", line(address, test && verbose > 1))?;
             }
         }

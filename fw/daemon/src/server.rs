@@ -11,6 +11,7 @@ mod commits;
 mod connection;
 mod follow;
 mod listings;
+mod places;
 mod room;
 mod session;
 
@@ -33,6 +34,7 @@ use weir_shell::protocol::{
 pub use self::access::Groups;
 use self::access::{Door, Peer};
 use self::connection::Connection;
+use self::places::Places;
 use self::session::Session;
 use crate::control::Control;
 use crate::log::events;
@@ -176,8 +178,7 @@ impl Drop for Server {
 }
 
 fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds, mut door: Door) {
-    // Each client's thread holds one of these.
-    let places: Arc<()> = Arc::default();
+    let places = Places::new(bounds.clients);
     // Bytes of requests that are under way.
     let requests: Arc<AtomicUsize> = Arc::default();
     loop {
@@ -207,18 +208,19 @@ fn accept(listener: &UnixListener, control: &Arc<Control>, bounds: Bounds, mut d
             refuse(stream, "permission denied".into());
             continue;
         };
-        let share = peer.share(bounds.clients);
-        if Arc::strong_count(&places) > share {
-            refuse(stream, format!("more than {share} clients"));
-            continue;
-        }
+        let place = match places.take(peer, access) {
+            Ok(place) => place,
+            Err(text) => {
+                refuse(stream, text);
+                continue;
+            }
+        };
         let mut session = Session::new(
             Connection::new(stream, bounds.of(peer, access), &requests),
             peer.uid,
             access,
         );
         let control = Arc::clone(control);
-        let place = Arc::clone(&places);
         let spawned = std::thread::Builder::new().name("weir-client".into()).spawn(move || {
             if let Err(error) = session.serve(&control) {
                 debug!("control client: {error}");
@@ -238,7 +240,6 @@ impl Bounds {
             Access::Read => self.question,
             Access::Write => self.request,
         };
-        // As with places: those who may do less leave room to those who may do more.
         Self { request, requests: peer.share(self.requests), ..self }
     }
 }

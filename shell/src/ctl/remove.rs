@@ -33,13 +33,9 @@ impl<W: Write> Session<W> {
             criteria.extend(self.options.interface.clone().map(Is::Interface));
         }
         let count = self.act(Command::Kill(Kill { criteria }))?.count;
-        match hosts {
-            Some(to) => {
-                self.say(&format!("killed {count} states from 1 sources and {to} destinations"));
-            }
-            None => self.say(&format!("killed {count} states")),
-        }
-        Ok(())
+        let whose = hosts.map(|to| format!(" from 1 sources and {to} destinations"));
+        let text = format!("killed {count} states{}", whose.unwrap_or_default());
+        Ok(self.report("kill", Some(count), &text)?)
     }
 
     /// `-K`: source tracking entries. Since a bridge sends nobody elsewhere they have no second address,
@@ -59,8 +55,8 @@ impl<W: Write> Session<W> {
             _ => self.act(Command::KillSources { from: from.to_string() })?.count,
         };
         let to = usize::from(to.is_some());
-        self.say(&format!("killed {count} src nodes from 1 sources and {to} destinations"));
-        Ok(())
+        let text = format!("killed {count} src nodes from 1 sources and {to} destinations");
+        Ok(self.report("kill sources", Some(count), &text)?)
     }
 
     /// `-F`.
@@ -98,19 +94,25 @@ impl<W: Write> Session<W> {
                 (FlushWhat::Info | FlushWhat::All, _) => Command::Flush(Flush::Info),
             };
             let count = self.act(command)?.count;
-            match what {
-                FlushWhat::Rules => self.say("rules cleared"),
-                FlushWhat::States => self.say(&format!("{count} states cleared")),
-                FlushWhat::Sources => self.say("source tracking entries cleared"),
-                FlushWhat::Reset => self.say("weir: options reset"),
-                FlushWhat::Tables => self.say(&format!("{count} tables deleted.")),
-                FlushWhat::Info | FlushWhat::All => match interface {
-                    Some(port) => {
-                        self.say(&format!("weir: statistics cleared for interface {port}"));
-                    }
-                    None => self.say("weir: statistics cleared"),
-                },
-            }
+            let (done, count, text) = match what {
+                FlushWhat::Rules => ("flush rules", None, "rules cleared".to_owned()),
+                FlushWhat::States => {
+                    ("flush states", Some(count), format!("{count} states cleared"))
+                }
+                FlushWhat::Sources => {
+                    ("flush sources", None, "source tracking entries cleared".to_owned())
+                }
+                FlushWhat::Reset => ("reset options", None, "weir: options reset".to_owned()),
+                FlushWhat::Tables => {
+                    ("flush tables", Some(count), format!("{count} tables deleted."))
+                }
+                FlushWhat::Info | FlushWhat::All => {
+                    let of = interface.map(|port| format!(" for interface {port}"));
+                    let of = of.unwrap_or_default();
+                    ("flush info", None, format!("weir: statistics cleared{of}"))
+                }
+            };
+            self.report(done, count, &text)?;
         }
         Ok(())
     }

@@ -49,8 +49,9 @@ impl Peer {
     /// Of a connection.
     pub(super) fn of(stream: &UnixStream, door: &mut Door) -> io::Result<Self> {
         let peer::Credentials { uid, gid } = peer::credentials(stream.as_fd())?;
-        if uid == 0 || uid == geteuid().as_raw() {
-            return Ok(Self { uid, access: Some(Access::Write) });
+        let owner = Self { uid, access: Some(Access::Write) };
+        if owner.owns() {
+            return Ok(owner);
         }
         let [write, read] = door.numbers();
         let others = peer::groups(stream.as_fd())?;
@@ -60,13 +61,18 @@ impl Peer {
         Ok(Self { uid, access })
     }
 
-    /// How many of the places for clients must be free for this one: those who may do less cannot keep
-    /// those out who may do more.
-    pub(super) const fn share(self, places: usize) -> usize {
+    /// Whether it is root, or the user that the daemon runs as.
+    pub(super) fn owns(self) -> bool {
+        self.uid == 0 || self.uid == geteuid().as_raw()
+    }
+
+    /// Up to where this one may fill the room that all requests have together: those who may do less
+    /// cannot keep those out who may do more.
+    pub(super) const fn share(self, room: usize) -> usize {
         match self.access {
-            Some(Access::Write) if self.uid == 0 => places,
-            Some(Access::Write) => places - places / 4,
-            _ => places / 2,
+            Some(Access::Write) if self.uid == 0 => room,
+            Some(Access::Write) => room - room / 4,
+            _ => room / 2,
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
+use serde_json::{Value, json};
 use weir_daemon::server::{Bounds, Groups, Server};
 use weir_shell::protocol::{Access, Reply};
 
@@ -83,6 +84,41 @@ fn groups_decide_what_others_may_do() {
         said(&ctl(&seat, MAY_CHANGE, &["-k", "0.0.0.0/0"])),
         "killed 3 states from 1 sources and 0 destinations"
     );
+    seat.running.stop();
+}
+
+#[test]
+fn what_was_done_is_told_as_json() {
+    let seat = Seat::new();
+    seat.client().end(load("table <t> persist\npass proto udp\n"));
+    seat.make_states(3);
+    let told = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["ctl", "--json", "--socket"])
+            .arg(seat.path())
+            .args(arguments)
+            .output()
+            .expect("it runs");
+        assert_eq!(said(&output), "", "{arguments:?}");
+        let lines = String::from_utf8(output.stdout).expect("JSON");
+        let line = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+        (lines.lines().map(line).collect::<Vec<_>>(), output.status.code())
+    };
+    let (added, status) = told(&["-v", "-t", "t", "-T", "add", "192.0.2.1"]);
+    assert_eq!(status, Some(0));
+    assert_eq!((&added[0]["added"], &added[0]["dry_run"]), (&json!(1), &json!(false)));
+    let address = json!([{ "address": "192.0.2.1", "feedback": "added" }]);
+    assert_eq!(added[0]["feedback"], address);
+    let (tested, status) = told(&["-t", "t", "-T", "test", "192.0.2.1", "192.0.2.2"]);
+    assert_eq!((&tested[0]["matched"], &tested[0]["addresses"]), (&json!(1), &json!(2)));
+    assert_eq!(status, Some(2));
+    let (killed, _) = told(&["-k", "0.0.0.0/0"]);
+    assert_eq!((&killed[0]["done"], &killed[0]["count"]), (&json!("kill"), &json!(3)));
+    let (flushed, _) = told(&["-F", "all"]);
+    let done: Vec<_> = flushed.iter().map(|line| line["done"].as_str().expect("a word")).collect();
+    let all = ["flush rules", "flush states", "flush sources", "flush info", "flush tables"];
+    assert_eq!(done, all);
+    assert_eq!(told(&["-z"]).0, [json!({ "done": "zero" })]);
     seat.running.stop();
 }
 
