@@ -19,6 +19,7 @@ pub mod ipfix;
 pub mod log;
 pub mod mailbox;
 pub mod metrics;
+pub mod namespace;
 mod notify;
 pub mod pflog;
 pub mod ports;

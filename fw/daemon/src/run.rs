@@ -215,13 +215,20 @@ fn start_sinks(settings: &Settings) -> Arc<Sinks> {
             .inspect_err(|text| error!(target: events::LOG_FILE, "{text}; no pflog is written"))
             .ok()
     });
-    let server = |settings| {
-        LogServer::start(settings)
+    let server = |server| {
+        LogServer::start(server, &settings.namespace)
             .inspect_err(|text| error!(target: events::LOG_SERVER_DOWN, "log server {text}"))
             .ok()
     };
     let servers = log.syslog.iter().filter_map(server).collect();
     Arc::new(Sinks::new(packet_log, pflog, servers))
+}
+
+/// Who sends records of connections, if anybody wants them.
+fn exporter(settings: &Settings, clock: Clock) -> Option<Exporter> {
+    let pflow = &settings.pflow;
+    let to = pflow.collector?;
+    Some(Exporter::new(to, settings.namespace.clone(), pflow.domain, clock))
 }
 
 fn run(
@@ -245,8 +252,7 @@ fn run(
     let steered = steering.is_some();
     let stop = Arc::new(AtomicBool::new(false));
     let (news, told) = unbounded();
-    let pflow = &settings.pflow;
-    let mut exporter = pflow.collector.map(|to| Exporter::new(to, pflow.domain, clock));
+    let mut exporter = exporter(settings, clock);
     let flows = exporter.as_ref().map(Exporter::counts).unwrap_or_default();
     let ports = (opened, steering);
     let ends = (&events, &news, &mut exporter);
@@ -395,7 +401,7 @@ fn start_metrics(control: &Arc<Control>, settings: &Settings) -> Result<(), Stri
     let Some(at) = &settings.metrics else { return Ok(()) };
     let control = Arc::clone(control);
     let source = move || control.metrics().map_err(|refused| refused.to_string());
-    metrics::server::start(at, Arc::new(source))
+    metrics::server::start(at, &settings.namespace, Arc::new(source))
         .map(drop)
         .map_err(|error| format!("cannot serve metrics: {error}"))
 }

@@ -12,6 +12,7 @@ use weir_hw::{Io, Wishes};
 
 use crate::developer::Developer;
 use crate::history::Bounds;
+use crate::namespace::Namespace;
 use crate::run::Arguments;
 use crate::server::Groups;
 
@@ -67,6 +68,8 @@ pub struct Settings {
     pub metrics: Option<Metrics>,
     /// Where records of connections go.
     pub pflow: Pflow,
+    /// Where log servers, the flow collector and clients of the metrics are.
+    pub namespace: Namespace,
     /// What is put around the ports.
     pub developer: Developer,
 }
@@ -136,6 +139,7 @@ impl Settings {
             log: file.log,
             metrics: file.metrics,
             pflow: file.pflow,
+            namespace: Namespace::new(file.management.namespace.as_deref()),
             developer: arguments.developer,
         };
         check_bounds(settings.workers, settings.states)?;

@@ -22,6 +22,7 @@ mod link;
 mod listings;
 mod loading;
 mod logging;
+mod management;
 mod ports;
 mod pppoe;
 mod proxied;

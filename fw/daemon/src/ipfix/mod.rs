@@ -23,6 +23,7 @@ use weir_engine::FlowRecord;
 use self::message::Messages;
 use crate::clock::Clock;
 use crate::log::events;
+use crate::namespace::Namespace;
 
 /// Records that wait for the exporter at most, of each worker.
 const RING: usize = 4096;
@@ -88,6 +89,7 @@ pub struct Exporter {
     rings: Vec<Consumer<FlowRecord>>,
     counts: Arc<Counts>,
     collector: SocketAddr,
+    namespace: Namespace,
     messages: Messages,
     clock: Clock,
     socket: Option<UdpSocket>,
@@ -121,12 +123,13 @@ impl Exporting {
 }
 
 impl Exporter {
-    /// To a collector, for an observation domain.
-    pub fn new(collector: SocketAddr, domain: u32, clock: Clock) -> Self {
+    /// To a collector in that network namespace, for an observation domain.
+    pub fn new(collector: SocketAddr, namespace: Namespace, domain: u32, clock: Clock) -> Self {
         Self {
             rings: Vec::new(),
             counts: Arc::default(),
             collector,
+            namespace,
             messages: Messages::new(domain),
             clock,
             socket: None,
@@ -269,13 +272,17 @@ impl Exporter {
         let socket = if let Some(socket) = &self.socket {
             socket
         } else {
-            let any: SocketAddr = match self.collector {
+            let collector = self.collector;
+            let any: SocketAddr = match collector {
                 SocketAddr::V4(_) => ([0; 4], 0).into(),
                 SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
             };
-            let socket = UdpSocket::bind(any)?;
-            socket.connect(self.collector)?;
-            socket.set_nonblocking(true)?;
+            let socket = self.namespace.within(|| {
+                let socket = UdpSocket::bind(any)?;
+                socket.connect(collector)?;
+                socket.set_nonblocking(true)?;
+                Ok(socket)
+            })?;
             self.socket.insert(socket)
         };
         socket.send(message).map(drop)
@@ -333,7 +340,7 @@ mod tests {
         let socket = UdpSocket::bind(any).unwrap();
         let address = socket.local_addr().unwrap();
         drop(socket);
-        let mut exporter = Exporter::new(address, 1, Clock::start());
+        let mut exporter = Exporter::new(address, Namespace::default(), 1, Clock::start());
         let mut ring = exporter.ring();
         let mut now = Instant::now();
         // Nobody answers a datagram before it is sent.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::net::{Shutdown, shutdown};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use weir_config::settings::Metrics;
 
 use super::page::CONTENT_TYPE;
+use crate::namespace::Namespace;
 
 /// Clients at a time.
 const MAX_CLIENTS: usize = 8;
@@ -29,6 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the thread of a client that was hung up on may take to end.
 const LEAVING: Duration = Duration::from_millis(100);
+
+/// Between two attempts to listen in a namespace that others set up: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Longest head of a request, in bytes.
 const HEAD: usize = 8192;
@@ -72,10 +77,19 @@ impl Stream for UnixStream {
 
 /// Serves the page there until the process ends. Returns the port, of a TCP address that leaves it open.
 ///
+/// A TCP address is in `namespace`. One apart from the process' own is set up by others, who may be later
+/// than we are: then the address is tried again until it can be had.
+///
 /// # Errors
 /// When nothing can be listened on there, or the kernel gives no thread.
-pub fn start(at: &Metrics, source: Arc<Source>) -> io::Result<Option<u16>> {
+pub fn start(at: &Metrics, namespace: &Namespace, source: Arc<Source>) -> io::Result<Option<u16>> {
+    let thread = std::thread::Builder::new().name("weir-metrics".into());
     let (listener, port) = match at {
+        &Metrics::Tcp(address) if namespace.is_apart() => {
+            let namespace = namespace.clone();
+            thread.spawn(move || accept(&await_listener(address, &namespace), &source))?;
+            return Ok(None);
+        }
         Metrics::Tcp(address) => {
             let listener = TcpListener::bind(address)?;
             let port = listener.local_addr()?.port();
@@ -83,10 +97,30 @@ pub fn start(at: &Metrics, source: Arc<Source>) -> io::Result<Option<u16>> {
         }
         Metrics::Unix(path) => (Listener::Unix(bind(path)?), None),
     };
-    std::thread::Builder::new()
-        .name("weir-metrics".into())
-        .spawn(move || accept(&listener, &source))?;
+    thread.spawn(move || accept(&listener, &source))?;
     Ok(port)
+}
+
+/// Listens in another namespace, as soon as it and the address are there.
+fn await_listener(address: SocketAddr, namespace: &Namespace) -> Listener {
+    let (mut pause, mut said) = (FIRST_PAUSE, false);
+    loop {
+        match namespace.within(|| TcpListener::bind(address)) {
+            Ok(listener) => {
+                if said {
+                    info!("metrics are served at {address}");
+                }
+                return Listener::Tcp(listener);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut said, true) {
+                    warn!("metrics cannot be served at {address} yet: {error}");
+                }
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
 }
 
 /// Takes over what a daemon that died has left; only a socket is cleared away.
@@ -248,7 +282,6 @@ fn left(deadline: Instant) -> io::Result<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
@@ -268,7 +301,7 @@ mod tests {
             if asked.load(Ordering::Relaxed) { Ok("a 1\n".into()) } else { Err("no".into()) }
         });
         let at = Metrics::Tcp("127.0.0.1:0".parse().unwrap());
-        let port = start(&at, Arc::clone(&source)).unwrap().unwrap();
+        let port = start(&at, &Namespace::default(), Arc::clone(&source)).unwrap().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let fetch = |request: &str| ask(&mut TcpStream::connect(address).unwrap(), request);
         let page = fetch("GET /metrics?x=1 HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -304,13 +337,14 @@ mod tests {
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/metrics.sock");
+        let own = Namespace::default();
         for _ in 0..2 {
-            start(&Metrics::Unix(path.clone()), Arc::clone(&source)).unwrap();
+            start(&Metrics::Unix(path.clone()), &own, Arc::clone(&source)).unwrap();
             let mut client = UnixStream::connect(&path).unwrap();
             assert!(ask(&mut client, "GET /metrics HTTP/1.1\r\n\r\n").contains(" 503 "));
         }
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "x").unwrap();
-        assert!(start(&Metrics::Unix(path), source).is_err(), "no file is cleared away");
+        assert!(start(&Metrics::Unix(path), &own, source).is_err(), "no file is cleared away");
     }
 }

@@ -23,6 +23,7 @@ use self::transport::{Connection, Transport};
 use crate::log::events;
 use crate::log::message::{Event, Kind, Message, Severity, Subject};
 use crate::log::outlet::{Drain, Outlet, Queue};
+use crate::namespace::Namespace;
 
 /// Between two attempts to reach a server: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -52,13 +53,15 @@ struct Health {
 }
 
 impl LogServer {
-    /// Begins to send to a server, once there is something to send.
+    /// Begins to send to a server, once there is something to send. One with an address is in that
+    /// network namespace.
     ///
     /// # Errors
     /// When a certificate or key cannot be read, or the kernel gives no thread.
-    pub fn start(settings: &Syslog) -> Result<Self, String> {
+    pub fn start(settings: &Syslog, namespace: &Namespace) -> Result<Self, String> {
         let name = name(&settings.to);
-        let transport = Transport::new(settings).map_err(|error| format!("{name}: {error}"))?;
+        let transport = Transport::new(settings, namespace.clone())
+            .map_err(|error| format!("{name}: {error}"))?;
         let formatter = Formatter::new(settings);
         let health: Arc<Health> = Arc::default();
         let sender = Sender {

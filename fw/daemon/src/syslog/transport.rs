@@ -12,13 +12,20 @@ use rustix::net::sockopt::{set_socket_keepalive, set_tcp_user_timeout};
 use weir_config::settings::{Server, Syslog};
 
 use super::tls::{TlsClient, TlsStream};
+use crate::namespace::Namespace;
 
 /// How long a server may take to take a connection or a message.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How to reach a server.
 #[derive(Debug)]
-pub(super) enum Transport {
+pub(super) struct Transport {
+    way: Way,
+    namespace: Namespace,
+}
+
+#[derive(Debug)]
+enum Way {
     Unix(PathBuf),
     Udp(SocketAddr),
     Tcp(SocketAddr),
@@ -35,45 +42,50 @@ pub(super) enum Connection {
 }
 
 impl Transport {
-    /// What the settings say.
+    /// What the settings say; a server with an address is in that namespace.
     ///
     /// # Errors
     /// When a certificate or key cannot be read; in words.
-    pub(super) fn new(settings: &Syslog) -> Result<Self, String> {
-        Ok(match &settings.to {
-            Server::Unix(path) => Self::Unix(path.clone()),
-            Server::Udp(address) => Self::Udp(*address),
-            Server::Tcp(address) => Self::Tcp(*address),
-            Server::Tls(address) => Self::Tls(*address, TlsClient::new(settings, *address)?),
-        })
+    pub(super) fn new(settings: &Syslog, namespace: Namespace) -> Result<Self, String> {
+        let way = match &settings.to {
+            Server::Unix(path) => Way::Unix(path.clone()),
+            Server::Udp(address) => Way::Udp(*address),
+            Server::Tcp(address) => Way::Tcp(*address),
+            Server::Tls(address) => Way::Tls(*address, TlsClient::new(settings, *address)?),
+        };
+        Ok(Self { way, namespace })
     }
 
     /// Connects.
     ///
     /// # Errors
-    /// When the server is not there, or cannot show that it is the one.
+    /// When the server or the namespace is not there, or it cannot show that it is the one.
     pub(super) fn connect(&self) -> io::Result<Connection> {
-        Ok(match self {
-            Self::Unix(path) => {
+        let within = &self.namespace;
+        Ok(match &self.way {
+            Way::Unix(path) => {
                 let socket = UnixDatagram::unbound()?;
                 socket.connect(path)?;
                 socket.set_write_timeout(Some(PATIENCE))?;
                 Connection::Unix(socket)
             }
-            Self::Udp(address) => {
-                let any: SocketAddr =
-                    if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
-                let socket = UdpSocket::bind(any)?;
-                socket.connect(address)?;
-                socket.set_write_timeout(Some(PATIENCE))?;
-                Connection::Udp(socket)
-            }
-            Self::Tcp(address) => Connection::Tcp(stream(*address)?),
-            Self::Tls(address, client) => {
-                Connection::Tls(Box::new(client.connect(stream(*address)?)?))
+            Way::Udp(address) => Connection::Udp(within.within(|| datagrams(*address))?),
+            Way::Tcp(address) => Connection::Tcp(within.within(|| stream(*address))?),
+            Way::Tls(address, client) => {
+                let stream = within.within(|| stream(*address))?;
+                Connection::Tls(Box::new(client.connect(stream)?))
             }
         })
     }
+}
+
+fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr =
+        if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket)
 }
 
 fn stream(address: SocketAddr) -> io::Result<TcpStream> {
