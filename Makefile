@@ -14,7 +14,7 @@ ROOT   := $(if $(SUDO),env $(RUNNER)="$(SUDO)")
 # What is installed first is needed by what comes then.
 .NOTPARALLEL:
 
-.PHONY: all help weir static check test unit scenarios test-vm test-netmap deb test-deb demo bench bench-compare bench-flood fuzz-quick deps clean
+.PHONY: all help weir static check test unit scenarios test-vm test-netmap test-image image image-pin run-image deb test-deb demo bench bench-compare bench-flood fuzz-quick deps clean
 
 all: weir
 
@@ -47,6 +47,39 @@ test-deb: deb ## installs, starts, upgrades, removes and purges it on a clean De
 	[ -e $(TARGET)/deb/debian-12.tar ] || $(SUDO) image/deb/make-root.sh $(TARGET)/deb/debian-12.tar
 	$(SUDO) image/deb/test.sh $(TARGET)/deb/weir_*.deb $(TARGET)/deb/debian-12.tar
 	! command -v lintian > /dev/null || lintian --fail-on error $(TARGET)/deb/weir_*.deb
+
+# A netmap module that was built for the image's kernel, if one is named; WEIR_SIGNING_KEY signs upgrades.
+image: ## the appliance's image, target/image/weir.img, and its upgrade file; NETMAP_KO=... BINARY=...
+ifeq ($(origin BINARY), file)
+	$(MAKE) static
+endif
+	image/build/deps
+	image/build/build.sh $(if $(NETMAP_KO),--netmap-ko $(NETMAP_KO)) $(BINARY) $(TARGET)/image
+
+image-pin: ## takes today's versions of Debian's kernel, busybox and boot loader into the image
+	image/build/pin.sh $(TARGET)/image/cache
+
+# An image that is there already, instead of the one that is built first.
+IMAGE ?= $(TARGET)/image/weir.img
+run-image: ## boots the image in QEMU between two network namespaces, its console here (needs root or sudo)
+	image/build/deps run
+ifeq ($(origin IMAGE), file)
+	$(MAKE) image
+endif
+	$(CARGO) build --locked -p weir-tests --bin weir-box
+	@$(SUDO) env WEIR_IMAGE=$(abspath $(IMAGE)) $(TARGET)/debug/weir-box
+
+test-image: ## the image in QEMU, on BIOS and UEFI, by software emulation (needs root or sudo; an hour); IMAGE=...
+	image/build/deps run
+ifeq ($(origin IMAGE), file)
+	$(MAKE) image
+	mkdir -p $(TARGET)/image/again && ln -sfn ../cache $(TARGET)/image/again/cache
+	WEIR_SIGNING_KEY=$${WEIR_SIGNING_KEY:-$(TARGET)/image/keys/development.key} image/build/build.sh \
+		$(if $(NETMAP_KO),--netmap-ko $(NETMAP_KO)) $(BINARY) $(TARGET)/image/again
+	cmp $(TARGET)/image/weir.img $(TARGET)/image/again/weir.img
+endif
+	$(ROOT) WEIR_IMAGE=$(abspath $(IMAGE)) RUST_TEST_THREADS=1 \
+		$(CARGO) test --locked -p weir-tests --test image -- --nocapture $(ONLY)
 
 check: ## formatting and lints, warnings are errors
 	$(CARGO) fmt --all --check

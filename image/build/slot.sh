@@ -81,6 +81,6 @@ cp "$image/../LICENSE" "$root/usr/share/doc/weir/copyright"
 
 find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 rm -f "$out"
-# GRUB reads the kernel and the initrd, which are packed already, and nothing else.
-mksquashfs "$root" "$out" -comp xz -b 256K -all-root -no-xattrs -noappend -no-progress -quiet \
-    -processors 1 > /dev/null
+# GRUB reads the kernel and the initrd, which are packed already: as they are, since it unpacks slowly.
+mksquashfs "$root" "$out" -action "uncompressed@subpathname(boot)" -comp xz -b 256K -all-root \
+    -no-xattrs -noappend -no-progress -quiet -processors 1 > /dev/null

@@ -1,9 +1,7 @@
 //! QEMU with a guest, and its shell.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -11,6 +9,7 @@ use tempfile::TempDir;
 
 use super::hardware::{boots, command};
 use super::monitor::Monitor;
+use super::serial::Serial;
 use super::{Guest, Kernel, Nic};
 
 /// The socket's name in the machine's folder.
@@ -24,11 +23,8 @@ const COMMAND: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Machine {
     child: Child,
-    stdin: ChildStdin,
-    /// What comes out of the second serial port.
-    output: Receiver<Vec<u8>>,
-    /// Came, and not yet looked at.
-    pending: String,
+    /// The second serial port.
+    shell: Serial,
     /// Connected when it is first needed.
     monitor: Option<Monitor>,
     /// Has the console's log, and the monitor's socket.
@@ -56,19 +52,8 @@ impl Machine {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error} (Debian: qemu-system-x86)"));
-        let stdin = child.stdin.take().expect("it was asked for");
-        let mut stdout = child.stdout.take().expect("it was asked for");
-        let (sender, output) = channel();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(length @ 1..) = stdout.read(&mut bytes) {
-                if sender.send(bytes[..length].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        let pending = String::new();
-        let mut machine = Self { child, stdin, output, pending, monitor: None, folder };
+        let shell = Serial::of(&mut child);
+        let mut machine = Self { child, shell, monitor: None, folder };
         machine.until("@weir ready\n", BOOT, "boot");
         machine
     }
@@ -112,8 +97,8 @@ impl Machine {
     /// If it does not end in time.
     pub fn run(&mut self, line: &str) -> (String, i32) {
         assert!(!line.contains('\n'), "one line: {line:?}");
-        self.stdin
-            .write_all(format!("{line}\n").as_bytes())
+        self.shell
+            .send(&format!("{line}\n"))
             .unwrap_or_else(|error| panic!("{error}\n{}", self.console()));
         let mut printed = self.until("\n@weir ", COMMAND, line);
         let status = self.until("\n", COMMAND, line);
@@ -166,28 +151,9 @@ impl Machine {
 
     /// What is printed up to `mark`, without it.
     fn until(&mut self, mark: &str, patience: Duration, what: &str) -> String {
-        let deadline = Instant::now() + patience;
-        let mut searched = 0;
-        loop {
-            if let Some(at) = self.pending[searched..].find(mark) {
-                let rest = self.pending.split_off(searched + at + mark.len());
-                let mut before = std::mem::replace(&mut self.pending, rest);
-                before.truncate(before.len() - mark.len());
-                return before;
-            }
-            searched = self.pending.len().saturating_sub(mark.len());
-            while !self.pending.is_char_boundary(searched) {
-                searched -= 1;
-            }
-            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.pending.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!("{what}: no end in time: {}\n{}", self.pending, self.console())
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    panic!("{what}: the machine has ended: {}\n{}", self.pending, self.console())
-                }
-            }
+        match self.shell.until_any(&[mark], patience) {
+            Ok((before, _)) => before,
+            Err(why) => panic!("{what}: {why}\n{}", self.console()),
         }
     }
 }

@@ -4,7 +4,10 @@
 //! emulation where there is no other, and gives its commands to a shell on the guest's second serial
 //! port one by one. The first one is the kernel's console and kept for when something fails. Nothing of
 //! this needs root, a disk or a network of the host.
+//!
+//! [`Appliance`] boots the appliance's image instead, as a box would, and talks to its console.
 
+mod appliance;
 mod cpio;
 mod hardware;
 mod hosts;
@@ -12,11 +15,13 @@ mod kernel;
 mod machine;
 mod modules;
 mod monitor;
+mod serial;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+pub use appliance::{Appliance, Disk, Firmware, image};
 pub use hardware::Nic;
 pub use kernel::Kernel;
 pub use machine::Machine;
