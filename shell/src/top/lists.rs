@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use weir_config::names::protocol_text;
 
 use super::format::{cut, short, squeezed, time, wrapped};
-use super::model::{Counted, Model, NamedRule, busiest, per_second};
+use super::model::{Counted, HOSTS, Model, NamedRule, busiest, per_second};
 use super::screen::{Row, Style, bold, plain};
 use super::view::{Page, View};
 use crate::protocol::{HostTally, Info, ReasonCount, State};
@@ -26,7 +26,9 @@ pub(super) const REASON_ORDERS: &[&str] = &["packets/s", "packets"];
 pub(super) fn rows_of(model: &Model, view: &View) -> Vec<String> {
     match view.page {
         Page::States => {
-            model.states.last().into_iter().flatten().map(|state| state.id.clone()).collect()
+            // Those that are no states yet have one id.
+            let tell = |state: &State| format!("{} {:?}", state.id, ends(state));
+            model.states.last().into_iter().flatten().map(tell).collect()
         }
         Page::Hosts => {
             shown_hosts(model, view).into_iter().map(|host| host.address.to_string()).collect()
@@ -225,7 +227,14 @@ pub(super) fn hosts(model: &Model, view: &View, room: usize) -> Vec<Row> {
             host.address
         )
     });
-    let mut rows = vec![heading(which, view.order(), view)];
+    // More are not asked for, whatever they are sorted by here.
+    let told =
+        model.tally.last().map_or(0, |tally| tally.sources.len().max(tally.destinations.len()));
+    let which = match told >= HOSTS as usize {
+        true => format!("{which} (the {HOSTS} of most states)"),
+        false => which.to_owned(),
+    };
+    let mut rows = vec![heading(&which, view.order(), view)];
     rows.append(&mut list(view, titles, all, &[], room.saturating_sub(1)));
     rows
 }

@@ -13,7 +13,7 @@ mod view;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Stdout, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,10 +23,10 @@ use ratatui::layout::{Position, Rect};
 use ratatui::style::{Modifier, Style as Attributes};
 use ratatui::text::{Line, Text};
 use ratatui::{Terminal as Painter, TerminalOptions, Viewport};
-use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use self::lists::{chosen_state, ends, rows_of, shown_hosts};
-use self::model::{Model, Wanted};
+use self::model::{Model, Trouble, Wanted};
 use self::paint::Paint;
 use self::screen::{Size, Style, screen};
 use self::view::{Asked, Page, Question, View, Wish};
@@ -41,7 +41,7 @@ use crate::query;
 /// How to call it.
 pub const USAGE: &str = "\
 usage: weir top [--socket PATH] [-s SECONDS]
-  -s SECONDS       how often the daemon is asked, 1 to 60; 2 if not given
+  -s SECONDS       how often the daemon is asked, 1 to 30; 2 if not given
   --socket PATH    where the daemon listens, /run/weir/weir.sock if not given";
 
 /// How long the daemon may take for a line.
@@ -90,9 +90,9 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Options
             Some("-s") => {
                 let value = value()?;
                 let seconds = value.to_str().and_then(|text| text.parse().ok());
-                let seconds = seconds.filter(|seconds| (1..=60).contains(seconds));
+                let seconds = seconds.filter(|seconds| (1..=30).contains(seconds));
                 options.interval =
-                    Duration::from_secs(seconds.ok_or("-s: expected 1 to 60 seconds")?);
+                    Duration::from_secs(seconds.ok_or("-s: expected 1 to 30 seconds")?);
             }
             _ => return Err(format!("unknown argument `{}`", argument.display())),
         }
@@ -108,7 +108,7 @@ fn run(options: &Options) -> io::Result<()> {
     // What does not work at the start is said without a screen in the way.
     let client = Client::connect_within(&options.socket, PATIENCE)?;
     let ending = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGHUP] {
+    for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT] {
         signal_hook::flag::register(signal, Arc::clone(&ending))?;
     }
     let _raw = terminal.raw();
@@ -119,8 +119,7 @@ fn run(options: &Options) -> io::Result<()> {
         view: View::default(),
         screen: Screen::new(&terminal)?,
     };
-    let ended = top.watch(&terminal, options.interval, &ending);
-    top.screen.leave().and(ended)
+    top.watch(&terminal, options.interval, &ending)
 }
 
 struct Top {
@@ -144,10 +143,12 @@ impl Top {
         let mut next = Instant::now();
         // Rates need two answers.
         let mut hurry = true;
+        // A key has asked, which counts while the screen is frozen, too.
+        let mut asked = false;
         while !ending.load(Ordering::Relaxed) && !keys.are_gone() {
             let now = Instant::now();
-            if now >= next {
-                if !self.view.frozen {
+            if now >= next || asked {
+                if !self.view.frozen || asked {
                     // What was chosen stays chosen wherever it goes; the first row is the first.
                     let before = rows_of(&self.model, &self.view);
                     self.poll();
@@ -159,7 +160,9 @@ impl Top {
                         self.view.selected = now.unwrap_or(self.view.selected);
                     }
                 }
-                next = now + if std::mem::take(&mut hurry) { NAP } else { interval };
+                asked = false;
+                let pause = if std::mem::take(&mut hurry) { NAP } else { interval };
+                next = Instant::now() + pause;
             }
             self.keep_in_list();
             self.screen.draw(&self.model, &self.view, terminal)?;
@@ -168,10 +171,10 @@ impl Top {
             match self.view.key(key, self.screen.rows()) {
                 Wish::Nothing => {}
                 Wish::Quit => return Ok(()),
-                Wish::Refresh => next = now,
+                Wish::Refresh => asked = true,
                 Wish::Requery => {
                     self.model.forget_states();
-                    next = now;
+                    asked = true;
                 }
                 Wish::Kill => self.ask_to_kill(),
                 Wish::Block => self.ask_to_block(),
@@ -182,40 +185,32 @@ impl Top {
                         _ => "removed".into(),
                     });
                     self.model.forget_states();
-                    next = now;
+                    asked = true;
                 }
-                Wish::Add(address, table) => {
-                    let told = format!("{address} is in <{table}>");
-                    let change = TableChange {
-                        name: table,
-                        anchor: String::new(),
-                        action: TableAction::Add,
-                        addresses: vec![address],
-                        dry_run: false,
-                        feedback: false,
-                    };
-                    self.act(Command::Table(change), |_| told);
-                }
+                Wish::Add(address, table) => self.add(address, table),
             }
         }
         Ok(())
     }
 
-    /// Asks the daemon for what the page shows; one that was away may be back.
+    /// Asks the daemon for what the page shows.
     fn poll(&mut self) {
-        let asked = self.wanted().and_then(|wanted| {
-            if self.client.is_none() {
-                self.client = Some(Client::connect_within(&self.socket, PATIENCE)?);
+        let (wanted, mistake) = match self.wanted() {
+            Ok(wanted) => (wanted, None),
+            // The rest goes on.
+            Err(mistake) => (Wanted::default(), Some(mistake)),
+        };
+        let asked = connected(&mut self.client, &self.socket)
+            .map_err(Trouble::Lost)
+            .and_then(|client| self.model.poll(client, &wanted));
+        self.model.trouble = match asked {
+            Ok(()) => mistake,
+            Err(Trouble::Refused(text)) => Some(text),
+            Err(Trouble::Lost(error)) => {
+                self.leave_daemon();
+                Some(error.to_string())
             }
-            match &mut self.client {
-                Some(client) => self.model.poll(client, &wanted),
-                None => Ok(()),
-            }
-        });
-        self.model.trouble = asked.err().map(|error| {
-            self.leave_daemon();
-            error.to_string()
-        });
+        };
     }
 
     /// What is left of an answer must not be taken for another, nor states of this daemon for those of
@@ -226,7 +221,11 @@ impl Top {
         self.view.asked.take_if(|asked| matches!(asked.what, Question::Kill(..)));
     }
 
-    fn wanted(&self) -> io::Result<Wanted> {
+    /// What the page needs.
+    ///
+    /// # Errors
+    /// What is wrong with the filter.
+    fn wanted(&self) -> Result<Wanted, String> {
         let page = self.view.page;
         let overview = page == Page::Overview;
         let mut wanted = Wanted {
@@ -237,7 +236,7 @@ impl Top {
         if page == Page::States {
             let words: Vec<String> =
                 self.view.filter().split_whitespace().map(Into::into).collect();
-            let mut query: StateQuery = query::states(&words).map_err(io::Error::other)?;
+            let mut query: StateQuery = query::states(&words)?;
             query.sort = query.sort.or(self.view.state_order());
             query.limit = Some(query.limit.unwrap_or(STATES).min(STATES));
             query.count = false;
@@ -254,6 +253,10 @@ impl Top {
 
     fn ask_to_kill(&mut self) {
         let Some(state) = chosen_state(&self.model, &self.view) else { return };
+        if state.id.bytes().all(|digit| digit == b'0') {
+            self.view.told = Some("it is no state yet, and ends by itself".into());
+            return;
+        }
         let what = Question::Kill(state.id.clone(), described(state));
         self.view.asked = Some(Asked { what, typed: String::new() });
     }
@@ -270,21 +273,63 @@ impl Top {
         self.view.asked = Some(Asked { what, typed: self.view.table.clone() });
     }
 
-    /// Has something done and says how it went.
-    fn act(&mut self, command: Command, told: impl FnOnce(u64) -> String) {
-        let Some(client) = &mut self.client else {
-            self.view.told = Some("the daemon is away".into());
-            return;
-        };
-        self.view.told = Some(match client.ask(command, |_| Ok(())) {
-            Ok(Reply::Done(done)) => told(done.count),
-            Ok(Reply::Error(text)) => text,
-            Ok(other) => format!("the daemon said {other:?}"),
-            Err(error) => {
-                self.leave_daemon();
-                error.to_string()
+    /// Puts an address into a table that is there: one that no rule names would block nothing.
+    fn add(&mut self, address: String, table: String) {
+        let mut known = false;
+        let tables = Command::Tables { anchor: String::new(), recursive: false };
+        let listed = self.ask(tables, |reply| {
+            if let Reply::Tables(tables) = reply {
+                known |= tables.iter().any(|found| found.name == table);
             }
         });
+        self.view.told = Some(match listed {
+            Err(text) => text,
+            Ok(_) if !known => format!("there is no table <{table}>"),
+            Ok(_) => {
+                let told = format!("{address} is in <{table}>");
+                let change = TableChange {
+                    name: table,
+                    anchor: String::new(),
+                    action: TableAction::Add,
+                    addresses: vec![address],
+                    dry_run: false,
+                    feedback: false,
+                };
+                self.ask(Command::Table(change), |_| {}).map_or_else(|text| text, |_| told)
+            }
+        });
+    }
+
+    /// Has something done and says how it went.
+    fn act(&mut self, command: Command, told: impl FnOnce(u64) -> String) {
+        self.view.told = Some(self.ask(command, |_| {}).map_or_else(|text| text, told));
+    }
+
+    /// Sends a command. Tells the count at its end, or why there is none.
+    fn ask(&mut self, command: Command, mut each: impl FnMut(Reply)) -> Result<u64, String> {
+        let answered = connected(&mut self.client, &self.socket).and_then(|client| {
+            client.ask(command, |reply| {
+                each(reply);
+                Ok(())
+            })
+        });
+        match answered {
+            Ok(Reply::Done(done)) => Ok(done.count),
+            Ok(Reply::Error(text)) => Err(text),
+            Ok(other) => Err(format!("the daemon said {other:?}")),
+            Err(error) => {
+                self.leave_daemon();
+                Err(error.to_string())
+            }
+        }
+    }
+}
+
+/// The connection; a daemon that was away may be back.
+fn connected<'a>(client: &'a mut Option<Client>, socket: &Path) -> io::Result<&'a mut Client> {
+    match client {
+        Some(client) => Ok(client),
+        None => Ok(client.insert(Client::connect_within(socket, PATIENCE)?)),
     }
 }
 
@@ -304,16 +349,15 @@ struct Screen {
 
 impl Screen {
     fn new(terminal: &Terminal) -> io::Result<Self> {
-        let manner = terminal.manner;
+        let (manner, size) = (terminal.manner, terminal.size());
+        let unicode = manner == Manner::Full && speaks_utf8();
+        let mut screen = Self { painter: painter(size, manner)?, size, manner, unicode };
         if manner == Manner::Full {
             // The screen as it was comes back at the end; a VT100 has but one.
             io::stdout().write_all(b"\x1b[?1049h")?;
         }
-        let size = terminal.size();
-        let mut painter = painter(size, manner)?;
-        painter.clear()?;
-        let unicode = manner == Manner::Full && speaks_utf8();
-        Ok(Self { painter, size, manner, unicode })
+        screen.painter.clear()?;
+        Ok(screen)
     }
 
     /// Rows of a list.
@@ -350,14 +394,18 @@ impl Screen {
         })?;
         Ok(())
     }
+}
 
-    fn leave(&mut self) -> io::Result<()> {
+impl Drop for Screen {
+    /// Leaves the terminal as it was, after a panic, too.
+    fn drop(&mut self) {
         let mut out = io::stdout();
-        match self.manner {
-            Manner::Full => out.write_all(b"\x1b[?25h\x1b[?1049l")?,
-            _ => write!(out, "\x1b[{};1H\r\n", self.size.1)?,
-        }
-        out.flush()
+        // It may be gone.
+        let _ = match self.manner {
+            Manner::Full => out.write_all(b"\x1b[?25h\x1b[?1049l"),
+            _ => write!(out, "\x1b[{};1H\r\n", self.size.1),
+        };
+        let _ = out.flush();
     }
 }
 

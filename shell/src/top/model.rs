@@ -13,7 +13,19 @@ use crate::protocol::{
 pub(super) const HISTORY: usize = 120;
 
 /// Hosts that are shown of each kind.
-const HOSTS: u32 = 50;
+pub(super) const HOSTS: u32 = 50;
+
+/// Answers that are closer to each other are one moment.
+const MOMENT: Duration = Duration::from_millis(400);
+
+/// Why nothing came of asking.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The daemon says why.
+    Refused(String),
+    /// It is not there any more.
+    Lost(io::Error),
+}
 
 /// Counters at one moment.
 #[derive(Clone, Debug)]
@@ -36,10 +48,17 @@ impl<T> Counted<T> {
         self.next.is_none_or(|next| at >= next)
     }
 
-    fn take(&mut self, asked: Instant, value: T) {
-        let now = Instant::now();
+    /// Takes an answer; tells whether it is a moment of its own. Of one that comes at once behind
+    /// another, as when keys ask, a rate would be an accident: it takes that one's place.
+    fn take(&mut self, asked: Instant, now: Instant, value: T) -> bool {
         self.next = Some(now + (now - asked) * 20);
-        self.before = self.now.replace((now, value));
+        let last = self.now.replace((now, value));
+        let at_once =
+            matches!((&last, &self.before), (Some((then, _)), Some(_)) if now - *then < MOMENT);
+        if !at_once {
+            self.before = last;
+        }
+        !at_once
     }
 
     /// A counter's increase a second.
@@ -97,26 +116,29 @@ pub(super) struct Wanted {
 
 impl Model {
     /// Asks the daemon.
-    pub(super) fn poll(&mut self, client: &mut Client, wanted: &Wanted) -> io::Result<()> {
+    pub(super) fn poll(&mut self, client: &mut Client, wanted: &Wanted) -> Result<(), Trouble> {
         let asked = Instant::now();
         one(client, Command::Info, |reply| {
             if let Reply::Info(info) = reply {
-                self.info.take(asked, *info);
+                self.info.take(asked, Instant::now(), *info);
             }
         })?;
         let asked = Instant::now();
+        let mut is_moment = false;
         one(client, Command::Interfaces, |reply| {
             if let Reply::Interfaces(ports) = reply {
-                self.ports.take(asked, ports);
+                is_moment = self.ports.take(asked, Instant::now(), ports);
             }
         })?;
-        self.draw_curves();
+        if is_moment {
+            self.draw_curves();
+        }
         let asked = Instant::now();
         if wanted.rules && self.rules.is_due(asked) {
             let everywhere = Command::RulesIn { anchor: String::new(), recursive: true };
             one(client, everywhere, |reply| {
                 if let Reply::Rules(listing) = reply {
-                    self.rules.take(asked, named(listing));
+                    self.rules.take(asked, Instant::now(), named(listing));
                 }
             })?;
         }
@@ -124,7 +146,7 @@ impl Model {
         if wanted.tally && self.tally.is_due(asked) {
             one(client, Command::Tally { hosts: HOSTS }, |reply| {
                 if let Reply::Tally(tally) = reply {
-                    self.tally.take(asked, *tally);
+                    self.tally.take(asked, Instant::now(), *tally);
                 }
             })?;
         }
@@ -136,7 +158,7 @@ impl Model {
                     found.append(&mut states);
                 }
             })?;
-            self.states.take(asked, found);
+            self.states.take(asked, Instant::now(), found);
         }
         Ok(())
     }
@@ -215,15 +237,15 @@ pub(super) fn busiest(rules: &Counted<Vec<NamedRule>>) -> Vec<(&NamedRule, u64, 
 }
 
 /// Sends a command; its end must be a good one.
-fn one(client: &mut Client, command: Command, mut each: impl FnMut(Reply)) -> io::Result<()> {
+fn one(client: &mut Client, command: Command, mut each: impl FnMut(Reply)) -> Result<(), Trouble> {
     let end = client.ask(command, |reply| {
         each(reply);
         Ok(())
-    })?;
-    match end {
+    });
+    match end.map_err(Trouble::Lost)? {
         Reply::Done(_) => Ok(()),
-        Reply::Error(text) => Err(io::Error::other(text)),
-        other => Err(io::Error::other(format!("the daemon said {other:?}"))),
+        Reply::Error(text) => Err(Trouble::Refused(text)),
+        other => Err(Trouble::Lost(io::Error::other(format!("the daemon said {other:?}")))),
     }
 }
 
@@ -239,6 +261,20 @@ mod tests {
         assert_eq!(per_second(300, 100, Duration::from_secs(2)), 100);
         assert_eq!(per_second(5, 100, Duration::from_secs(2)), 0);
         assert_eq!(per_second(5, 0, Duration::ZERO), 5000, "no division by zero");
+    }
+
+    #[test]
+    fn answers_that_come_at_once_are_one_moment() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut counted = Counted::default();
+        let mut take = |at: Duration, value: u64| {
+            let moment = counted.take(start + at, start + at, value);
+            (moment, counted.rate(|&value| value))
+        };
+        assert_eq!(take(Duration::ZERO, 0), (true, 0));
+        assert_eq!(take(2 * second, 200), (true, 100));
+        assert_eq!(take(2 * second + second / 100, 202), (false, 100));
+        assert_eq!(take(4 * second, 202 + 199), (true, 100));
     }
 
     #[test]
