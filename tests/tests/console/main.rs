@@ -174,6 +174,35 @@ fn the_live_view_gives_the_terminal_back() {
     shell.see("\nweb ");
 }
 
+/// It tells what is wrong with a filter and goes on, answers keys while it is frozen, and finds the next
+/// daemon when one has gone.
+#[test]
+fn the_live_view_goes_on() {
+    let (lab, mut weir) = house();
+    let mut shell = Sitting::begin(&seat("vt100", &lab), weir.socket());
+    shell.prompt();
+    shell.line("top");
+    shell.see("SYNPROXY");
+    shell.keys("2/nosuch\r");
+    shell.see("`nosuch` is no criterion");
+    shell.keys(" ");
+    shell.see("FROZEN");
+    shell.keys("/\x15\rs");
+    shell.until("an order, and no complaint", |screen| {
+        screen.contains("STATES by bytes") && !screen.contains("nosuch")
+    });
+    shell.keys(" 1");
+    weir.kill();
+    shell.see("cannot reach");
+    drop(weir);
+    let _weir = Weir::start(&lab, &WeirOptions::new(Io::Packet, RULES));
+    shell.until("the next daemon", |screen| {
+        screen.contains("SYNPROXY") && !screen.contains("cannot reach")
+    });
+    shell.keys("q");
+    shell.prompt();
+}
+
 #[test]
 fn a_command_that_is_killed_harms_nobody() {
     let (lab, weir) = house();
