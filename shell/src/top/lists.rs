@@ -230,9 +230,10 @@ pub(super) fn hosts(model: &Model, view: &View, room: usize) -> Vec<Row> {
     // More are not asked for, whatever they are sorted by here.
     let told =
         model.tally.last().map_or(0, |tally| tally.sources.len().max(tally.destinations.len()));
-    let which = match told >= HOSTS as usize {
-        true => format!("{which} (the {HOSTS} of most states)"),
-        false => which.to_owned(),
+    let which = if told >= HOSTS as usize {
+        format!("{which} (the {HOSTS} of most states)")
+    } else {
+        which.to_owned()
     };
     let mut rows = vec![heading(&which, view.order(), view)];
     rows.append(&mut list(view, titles, all, &[], room.saturating_sub(1)));

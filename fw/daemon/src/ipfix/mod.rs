@@ -56,7 +56,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Records that were sent.
+    /// Records that were handed to the kernel; some of these may be lost, too.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -254,8 +254,7 @@ impl Exporter {
     fn fail(&mut self, error: &io::Error, now: Instant) {
         let before = std::mem::take(&mut self.last);
         if error.kind() == io::ErrorKind::ConnectionRefused {
-            // That is what became of the message before.
-            self.counts.sent.fetch_sub(before, Ordering::Relaxed);
+            // That is what became of the message before: handed over, and lost behind the kernel.
             self.counts.lost.fetch_add(before, Ordering::Relaxed);
         }
         if !std::mem::replace(&mut self.down, true) {

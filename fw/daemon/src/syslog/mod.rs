@@ -102,7 +102,7 @@ impl LogServer {
         &self.name
     }
 
-    /// Messages that were handed to the kernel.
+    /// Messages that were handed to the kernel; some of these may be lost, too.
     pub fn sent(&self) -> u64 {
         self.health.sent.load(Ordering::Relaxed)
     }
@@ -192,8 +192,7 @@ impl Sender {
             if matches!(self.connection, Some(Connection::Udp(_)))
                 && failed.kind() == io::ErrorKind::ConnectionRefused
             {
-                // That is what became of the message before.
-                self.health.sent.fetch_sub(1, Ordering::Relaxed);
+                // That is what became of the message before: handed over, and lost behind the kernel.
                 queue.lose(1);
             }
             (self.connection, self.hears_since) = (None, None);
