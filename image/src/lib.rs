@@ -2,4 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
+pub mod disk;
+mod release;
+pub mod reserve;
+pub mod slots;
+mod terminal;
+pub mod upgrade;
 pub mod verbs;

@@ -7,6 +7,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::disk::data;
+use crate::terminal::agree;
+use crate::{backup, upgrade};
+
 /// The command line behind `weir box`.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -16,20 +20,32 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Stop everything and start the machine anew
-    Reboot,
+    /// Write settings, rules and password as text, or to a stick
+    Backup(backup::Arguments),
+    /// Remove all settings, rules and logs, and start anew
+    FactoryReset,
     /// Stop everything and switch the machine off
     Poweroff,
+    /// Stop everything and start the machine anew
+    Reboot,
     /// Stop weir and start it again: it goes by changed settings
     Restart,
+    /// Take the settings of a backup, and start anew
+    Restore(backup::RestoreArguments),
+    /// Write another version of weir to the slot that is not in use
+    Upgrade(upgrade::Arguments),
 }
 
 /// Does it.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let done = appliance().and_then(|()| match arguments.verb {
-        Verb::Reboot => tell(Signal::TERM),
+    let done = appliance().and_then(|()| match &arguments.verb {
+        Verb::Backup(arguments) => backup::main(arguments),
+        Verb::FactoryReset => reset(),
         Verb::Poweroff => tell(Signal::USR2),
+        Verb::Reboot => tell(Signal::TERM),
         Verb::Restart => tell(Signal::HUP),
+        Verb::Restore(arguments) => backup::restore(arguments).and_then(|()| tell(Signal::TERM)),
+        Verb::Upgrade(arguments) => upgrade::main(arguments),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,6 +69,18 @@ fn appliance() -> io::Result<()> {
 /// Tells the first process, by the signals of busybox's init.
 fn tell(signal: Signal) -> io::Result<()> {
     Ok(kill_process(Pid::INIT, signal)?)
+}
+
+/// Removes everything that was set, at the next start, which is at once.
+fn reset() -> io::Result<()> {
+    if data::noted() != "disk" {
+        return Err(io::Error::other(
+            "the data partition is not in use: choose `factory reset` in the menu of the boot loader",
+        ));
+    }
+    agree("Shall all settings, rules, logs and the password be removed, and the box restart?")?;
+    data::ask_for_reset()?;
+    tell(Signal::TERM)
 }
 
 #[cfg(test)]

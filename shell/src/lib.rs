@@ -20,3 +20,4 @@ pub mod rulesets;
 pub mod source;
 mod table;
 pub mod top;
+pub mod whole;

@@ -1,6 +1,7 @@
 //! Everything that cannot be proven by the compiler: shared memory and raw system calls. The rest of
 //! the crate is safe code on top of it.
 
+pub mod block;
 pub(crate) mod bpf;
 pub(crate) mod ethtool;
 pub(crate) mod ledger;

@@ -2,10 +2,9 @@
 //! written whole. A crash leaves the old file or the new one.
 
 use std::collections::hash_map::DefaultHasher;
-use std::fs::{self, File, Permissions};
+use std::fs::File;
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -14,6 +13,7 @@ use weir_config::settings::{self, Settings};
 use weir_config::{MAX_TEXT, SourceFile};
 use weir_shell::check::{check, refuse_unbuilt};
 use weir_shell::protocol::{Files, OwnFile, Setting, StoreRules};
+use weir_shell::whole;
 
 use super::settings::changed;
 use super::{Control, Refused};
@@ -90,7 +90,8 @@ impl Control {
             let text = "the rule file was changed by somebody else meanwhile: nothing was written";
             return Err(Refused::Error(text.into()));
         }
-        write(&own.rules, &main.text, USUAL).map_err(|error| failed(&own.rules, &error))?;
+        whole::write(&own.rules, main.text.as_bytes(), USUAL)
+            .map_err(|error| failed(&own.rules, &error))?;
         info!("user {uid} wrote {}", own.rules.display());
         Ok(())
     }
@@ -114,7 +115,8 @@ fn set(own: &OwnFiles, setting: &Setting, uid: u32) -> Result<(), Refused> {
         return Err(Refused::Diagnostics(found));
     }
     if text != before.text {
-        write(&own.settings, &text, USUAL).map_err(|error| failed(&own.settings, &error))?;
+        whole::write(&own.settings, text.as_bytes(), USUAL)
+            .map_err(|error| failed(&own.settings, &error))?;
         warn!("user {uid} changed `{}` in {}", setting.key, own.settings.display());
     }
     Ok(())
@@ -146,65 +148,13 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Writes a file whole: under another name, synced, with the mode and the owner of the old one, and
-/// renamed; a new one gets the usual mode. Where the path is a symbolic link it is what it leads to that is replaced.
-pub(super) fn write(path: &Path, text: &str, usual: u32) -> io::Result<()> {
-    let path = match fs::canonicalize(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-        path => path?,
-    };
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = folder.join(name);
-    // One that a crash has left is in the way of `create_new`, which follows no link.
-    let _ = fs::remove_file(&temporary);
-    let written = (|| {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        let mode = match fs::metadata(&path) {
-            Ok(old) => {
-                fchown(&file, Some(old.uid()), Some(old.gid()))?;
-                old.mode() & 0o7777
-            }
-            Err(_) => usual,
-        };
-        file.write_all(text.as_bytes())?;
-        file.set_permissions(Permissions::from_mode(mode))?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        File::open(folder)?.sync_all()
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
 fn failed(path: &Path, error: &io::Error) -> Refused {
     Refused::Error(format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use super::*;
-
-    #[test]
-    fn a_file_is_replaced_whole_and_keeps_its_mode() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, link) = (folder.path().join("weir.conf"), folder.path().join("link"));
-        write(&path, "pass\n", USUAL).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
-        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        symlink(&path, &link).unwrap();
-        fs::write(folder.path().join("weir.conf.new"), "left over").unwrap();
-        write(&link, "block\n", USUAL).unwrap();
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "block\n");
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-    }
 
     #[test]
     fn paths_outside_are_known_by_their_text() {

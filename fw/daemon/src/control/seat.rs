@@ -12,6 +12,7 @@ use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
 use parking_lot::Mutex;
 use tracing::{info, warn};
 use weir_shell::protocol::{MAX_PASSWORD, MIN_PASSWORD, Seat, SeatRequest};
+use weir_shell::whole;
 
 use super::{Control, Refused};
 use crate::log::events;
@@ -130,7 +131,7 @@ impl Guard {
         if let Some(folder) = self.path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         }
-        super::files::write(&self.path, &format!("{hash}\n"), 0o600).map_err(failed)
+        whole::write(&self.path, format!("{hash}\n").as_bytes(), 0o600).map_err(failed)
     }
 }
 
