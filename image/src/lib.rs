@@ -4,6 +4,7 @@
 
 pub mod backup;
 pub mod disk;
+mod install;
 mod release;
 pub mod reserve;
 pub mod slots;

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::disk::data;
 use crate::terminal::agree;
-use crate::{backup, upgrade};
+use crate::{backup, install, upgrade};
 
 /// The command line behind `weir box`.
 #[derive(Debug, Args)]
@@ -24,6 +24,8 @@ enum Verb {
     Backup(backup::Arguments),
     /// Remove all settings, rules and logs, and start anew
     FactoryReset,
+    /// Copy weir to another disk of this machine
+    Install,
     /// Stop everything and switch the machine off
     Poweroff,
     /// Stop everything and start the machine anew
@@ -41,6 +43,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let done = appliance().and_then(|()| match &arguments.verb {
         Verb::Backup(arguments) => backup::main(arguments),
         Verb::FactoryReset => reset(),
+        Verb::Install => install::main(),
         Verb::Poweroff => tell(Signal::USR2),
         Verb::Reboot => tell(Signal::TERM),
         Verb::Restart => tell(Signal::HUP),

@@ -54,7 +54,7 @@ pub(crate) fn main(arguments: &Arguments) -> io::Result<()> {
 }
 
 /// Everything that makes this box what it is.
-fn of_box(booted: &Booted) -> io::Result<Archive> {
+pub(crate) fn of_box(booted: &Booted) -> io::Result<Archive> {
     let mut archive = Archive::gather(Path::new("/etc/weir"), Path::new("/var/lib/weir"))?;
     esp::with(booted, |folder| {
         for name in esp::SETTINGS {

@@ -14,6 +14,7 @@ use weir_hw::sys::block;
 
 use super::storage::{Device, Storage, about};
 use super::{Booted, DATA, RUN, gpt, reset};
+use crate::backup::archive::Archive;
 use crate::backup::staged;
 use crate::reserve;
 use crate::slots::esp;
@@ -105,6 +106,17 @@ pub fn mount(booted: &Booted, tell: &mut dyn FnMut(&str)) -> Source {
 /// When that cannot be noted.
 pub(crate) fn ask_for_reset() -> io::Result<()> {
     weir_shell::whole::write(&Path::new(MOUNTED).join(RESET), b"", 0o600)
+}
+
+/// Has the first start from another disk take an archive for its settings.
+///
+/// # Errors
+/// When its data partition cannot be mounted or written.
+pub(crate) fn hand_over(device: &Path, archive: &Archive) -> io::Result<()> {
+    let folder = Path::new(RUN).join("target");
+    esp::mounted(device, &folder, ("ext4", c""), MountFlags::empty(), |folder| {
+        staged::stage(folder, archive)
+    })
 }
 
 fn on_disk(booted: &Booted, tell: &mut dyn FnMut(&str)) -> io::Result<()> {
@@ -245,4 +257,72 @@ fn grow_files(device: &Path, mounted: &Path) -> io::Result<()> {
         return Ok(());
     }
     block::resize_ext4(fs::File::open(mounted)?.as_fd(), blocks)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::{Source, attach_data, grow_files};
+
+    fn run(program: &str, words: &[&str]) -> Result<String, String> {
+        let output = Command::new(program).args(words).output().map_err(|e| e.to_string())?;
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        if output.status.success() { Ok(text.trim().to_owned()) } else { Err(text) }
+    }
+
+    /// A loop device, as long as it is wanted.
+    struct Loop(String);
+
+    impl Drop for Loop {
+        fn drop(&mut self) {
+            let _ = run("losetup", &["-d", &self.0]);
+        }
+    }
+
+    #[test]
+    fn a_file_system_grows_while_it_is_mounted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let file = path.to_str().unwrap();
+        std::fs::File::create(&path).unwrap().set_len(64 << 20).unwrap();
+        let made = run("mke2fs", &["-q", "-F", "-t", "ext4", "-b", "4096", "-O", "64bit", file])
+            .and_then(|_| run("truncate", &["-s", "1G", file]))
+            .and_then(|_| run("losetup", &["-f", "--show", file]));
+        let device = match made {
+            Ok(name) => Loop(name),
+            Err(why) => return eprintln!("skipped: no loop device with an ext4: {why}"),
+        };
+        let mounted = folder.path().join("mounted");
+        std::fs::create_dir(&mounted).unwrap();
+        if let Err(why) = attach_data(Path::new(&device.0), &mounted) {
+            return eprintln!("skipped: no ext4 can be mounted here: {why}");
+        }
+        let size = || rustix::fs::statvfs(&mounted).map(|found| found.f_blocks * found.f_frsize);
+        let (before, grown) = (size(), grow_files(Path::new(&device.0), &mounted));
+        let after = size();
+        let again = grow_files(Path::new(&device.0), &mounted);
+        rustix::mount::unmount(&mounted, rustix::mount::UnmountFlags::empty()).unwrap();
+        if let Err(error) = &grown
+            && error.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            return eprintln!("skipped: no CAP_SYS_RESOURCE: {error}");
+        }
+        (grown.unwrap(), again.unwrap());
+        assert!(before.unwrap() < 64 << 20 && after.unwrap() > 900 << 20);
+        drop(device);
+        run("e2fsck", &["-f", "-n", file]).unwrap();
+    }
+
+    #[test]
+    fn the_alarm_says_what_holds() {
+        assert_eq!(Source::Disk.to_string(), "");
+        let reserve = Source::Reserve("no ext4".into()).to_string();
+        assert!(reserve.contains("cannot be used: no ext4") && reserve.contains("reserve"));
+        assert!(Source::Nothing("x".into()).to_string().contains("EVERYTHING IS BLOCKED"));
+        for line in reserve.lines() {
+            assert!(line.len() < 80, "{line}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::slots::Slot;
+use crate::slots::{self, Slot};
 use gpt::Table;
 use storage::Device;
 
@@ -59,16 +59,22 @@ impl Booted {
     /// When the kernel's command line does not say so, or the disk is not there.
     pub fn find() -> io::Result<Self> {
         let line = fs::read_to_string("/proc/cmdline")?;
-        Self::parse(&line, Path::new("/sys/block"), Path::new("/dev"))
+        Self::parse(&line, Path::new("/sys/block"), Path::new("/dev"), slots::is_stamped)
     }
 
     /// What a command line of the kernel says, with the disks that are listed in a folder like
     /// `/sys/block` and have their nodes in another. The disk is the one that has the partition
-    /// `weir.disk`; another with the same image on it is left alone.
+    /// `weir.disk`; where the loader has seen several with the same image on them, it has left a stamp
+    /// on the ESP of the one that it started, `weir.stamp`, for which `is_stamped` looks.
     ///
     /// # Errors
     /// When it does not say so, or the disk is not there or not laid out as weir's are.
-    pub fn parse(line: &str, disks: &Path, nodes: &Path) -> io::Result<Self> {
+    pub fn parse(
+        line: &str,
+        disks: &Path,
+        nodes: &Path,
+        is_stamped: impl Fn(&Path, &str) -> bool,
+    ) -> io::Result<Self> {
         let word = |name: &str| {
             let mut words = line.split_ascii_whitespace();
             words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
@@ -86,6 +92,11 @@ impl Booted {
                 continue;
             }
             let node = |number| node(disks, nodes, &name, number);
+            if let Some(stamp) = word("weir.stamp")
+                && !is_stamped(&node(ESP)?, stamp)
+            {
+                continue;
+            }
             return Ok(Self {
                 slot,
                 trial: flag("weir.trial"),
@@ -192,7 +203,8 @@ mod tests {
     }
 
     fn parse(folder: &Path, line: &str) -> Result<Booted, String> {
-        Booted::parse(line, &folder.join("sys"), &folder.join("dev"))
+        let stamped = |esp: &Path, stamp: &str| stamp == "now" && esp.ends_with("vda2");
+        Booted::parse(line, &folder.join("sys"), &folder.join("dev"), stamped)
             .map_err(|error| error.to_string())
     }
 
@@ -211,6 +223,18 @@ mod tests {
             let wrong = parse(folder.path(), &line.replace("slot=a", "slot=b")).unwrap_err();
             assert!(wrong.contains("no disk has the partition"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn of_two_disks_that_are_the_same_the_one_with_the_stamp_is_taken() {
+        let (folder, uuids) = machine();
+        let dev = folder.path().join("dev");
+        std::fs::copy(dev.join("sda"), dev.join("vda")).unwrap();
+        let line = format!("weir.slot=a weir.disk={}", uuids[0]);
+        assert_eq!(parse(folder.path(), &line).unwrap().name(), "sda");
+        let stamped = parse(folder.path(), &format!("{line} weir.stamp=now")).unwrap();
+        assert_eq!(stamped.name(), "vda");
+        assert!(parse(folder.path(), &format!("{line} weir.stamp=then")).is_err());
     }
 
     #[test]

@@ -221,7 +221,7 @@ mod tests {
         archive.files[2].bytes = vec![b'x'; ROOM];
         let wrong = write(&mut slot, &archive).unwrap_err().to_string();
         assert!(
-            wrong.starts_with("the settings are 1024 KiB; the slot's reserve holds"),
+            wrong.starts_with("the settings are 1026 KiB; the slot's reserve holds 1023 KiB"),
             "{wrong}"
         );
         assert_eq!(read(&slot).unwrap().unwrap(), kept);

@@ -7,6 +7,7 @@ pub mod esp;
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use crate::disk::Booted;
 use environment::Environment;
@@ -85,6 +86,23 @@ pub fn mark_good(booted: &Booted) -> io::Result<()> {
             environment.remove("next");
         }
     })
+}
+
+/// Whether the loader has left that stamp on an ESP, to tell the disk that it has started from another
+/// with the same image.
+pub(crate) fn is_stamped(esp: &Path, stamp: &str) -> bool {
+    esp::with_device(esp, |folder| Ok(Environment::load(folder).get("stamp") == Some(stamp)))
+        .unwrap_or(false)
+}
+
+/// What a fresh disk has, into a mounted ESP: A is good, nothing is to be tried.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn begin(folder: &Path) -> io::Result<()> {
+    let mut environment = Environment::default();
+    environment.set("good", "a");
+    environment.store(folder)
 }
 
 fn change(booted: &Booted, change: impl FnOnce(&mut Environment)) -> io::Result<()> {

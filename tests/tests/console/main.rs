@@ -521,11 +521,19 @@ fn few_mean_what_hits_everybody() {
 }
 
 /// What an example needs that is not there, and what it says then.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 18] = [
     ("top", "this needs a terminal"),
     ("edit rules", "this needs a terminal"),
     ("lock", "this needs a terminal"),
     ("password", "this needs a terminal"),
+    ("backup", "not what this machine was started by"),
+    ("backup usb", "not what this machine was started by"),
+    ("restore", "not what this machine was started by"),
+    ("restore usb", "not what this machine was started by"),
+    ("upgrade usb", "not what this machine was started by"),
+    ("upgrade weir-0.1.0.upgrade downgrade", "not what this machine was started by"),
+    ("install", "not what this machine was started by"),
+    ("factory reset", "not what this machine was started by"),
     ("restart", "not what this machine was started by"),
     ("reboot", "not what this machine was started by"),
     ("shutdown", "not what this machine was started by"),
