@@ -34,10 +34,15 @@ pub(crate) fn ask(question: &str) -> io::Result<String> {
 /// # Errors
 /// When the answer is another.
 pub(crate) fn agree(question: &str) -> io::Result<()> {
-    match &*ask(&format!("{question} (yes or no)"))? {
-        "yes" => Ok(()),
-        _ => Err(io::Error::other("nothing was done")),
+    // Something that was pasted before may have left empty lines.
+    for _ in 0..3 {
+        match &*ask(&format!("{question} (yes or no)"))? {
+            "yes" => return Ok(()),
+            "" => {}
+            _ => break,
+        }
     }
+    Err(io::Error::other("nothing was done"))
 }
 
 /// Percentages, on one line for each step.
