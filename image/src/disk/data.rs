@@ -309,7 +309,8 @@ mod tests {
         {
             return eprintln!("skipped: no CAP_SYS_RESOURCE: {error}");
         }
-        (grown.unwrap(), again.unwrap());
+        grown.unwrap();
+        again.unwrap();
         assert!(before.unwrap() < 64 << 20 && after.unwrap() > 900 << 20);
         drop(device);
         run("e2fsck", &["-f", "-n", file]).unwrap();
