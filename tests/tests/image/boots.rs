@@ -153,23 +153,6 @@ fn a_slot_whose_kernel_is_gone_falls_back_to_the_other() {
 }
 
 #[test]
-fn a_slot_whose_files_are_damaged_has_the_other_tried() {
-    let Some(image) = image("a slot with damaged files") else { return };
-    let mut appliance = Appliance::new(&image);
-    let slot = appliance.read(SLOT_A, SLOT);
-    appliance.overwrite(SLOT_B, &slot);
-    // The kernel's driver refuses a superblock that says of itself to be of another version; the boot
-    // loader does not look.
-    appliance.overwrite(SLOT_A + 28, &[9, 0]);
-    appliance.power_on();
-    let (_, which) = appliance.until_any(&["slot b is tried next", "slot a does not load"]);
-    if which == 0 {
-        appliance.until("ESC shows the menu");
-    }
-    appliance.until("starting slot b");
-}
-
-#[test]
 fn a_torn_environment_means_slot_a() {
     let Some(image) = image("a torn environment") else { return };
     let mut appliance = Appliance::new(&image);
@@ -178,32 +161,6 @@ fn a_torn_environment_means_slot_a() {
     appliance.overwrite(ESP + at as u64, &[0; 512]);
     appliance.power_on();
     appliance.until("starting slot a");
-}
-
-#[test]
-fn the_same_image_on_two_disks_boots_from_the_one_that_the_firmware_chose() {
-    let Some(image) = image("two disks with the same image") else { return };
-    let mut appliance = Appliance::new(&image);
-    let twin = Appliance::new(&image);
-    // Found first by Linux, since its controller comes first, and not by the firmware.
-    appliance.disk = Disk::Usb;
-    let file = twin.disk_file();
-    appliance.more = vec![
-        "-drive".into(),
-        format!("id=twin,if=none,format=raw,file={}", file.display()),
-        "-device".into(),
-        "ide-hd,drive=twin,bus=ide.0,bootindex=2".into(),
-        "-boot".into(),
-        "menu=off,strict=on".into(),
-    ];
-    appliance.power_on();
-    appliance.choose(RESCUE);
-    let mut prompt = rescue(&mut appliance);
-    assert!(prompt.run("cat /proc/cmdline").contains("weir.stamp="));
-    // The stick is the one that is the root.
-    let root = prompt.run("grep ' / squashfs' /proc/mounts");
-    let here = prompt.run("readlink -f /sys/class/block/$(sed -n 's|^/dev/\\([^ ]*\\) / squashfs.*|\\1|p' /proc/mounts)");
-    assert!(here.contains("/usb"), "{root} {here}");
 }
 
 #[test]
