@@ -6,7 +6,8 @@ use std::process::Command;
 use serde_json::Value;
 use weir_shell::options::{Options, Refusal, USAGE};
 use weir_shell::protocol::{
-    MAX_CLIENTS, MAX_QUESTION, MAX_REQUEST, MAX_REQUESTS, Reply, Request, VERSION,
+    MAX_CLIENTS, MAX_QUESTION, MAX_REQUEST, MAX_REQUESTS, Reply, Request, TableFeedback,
+    TableOutcome, VERSION,
 };
 use weir_shell::query::{ORDER_WORDS, SOURCE_ORDERS, SOURCE_WORDS, STATE_ORDERS, STATE_WORDS};
 
@@ -19,7 +20,7 @@ fn examples(mark: &str) -> Vec<String> {
     for (at, _) in lines.iter().enumerate().filter(|(_, line)| line.starts_with(".Bd")) {
         let told = lines[at - 1].strip_prefix(".\\\" example: ");
         let told = told.unwrap_or_else(|| panic!("line {at}: a display without a mark"));
-        assert!(["commands", "refused", "session"].contains(&told), "line {at}: {told}");
+        assert!(["commands", "refused", "session", "told"].contains(&told), "line {at}: {told}");
         if told == mark {
             let body = lines[at + 1..].iter().take_while(|line| **line != ".Ed");
             found.extend(body.map(|line| line.replace("\\e", "\\")));
@@ -97,6 +98,24 @@ fn lines_of_the_protocol_are_those_of_the_code() {
     }
     assert!(requests > 20, "{requests}");
     assert!(messages[0].contains(&format!("\"version\":{VERSION}")));
+}
+
+/// What `--json` tells of a table is the daemon's answer, and what became of the addresses.
+#[test]
+fn what_is_told_as_json_is_what_the_code_has() {
+    let text: String = examples("told").concat();
+    let told = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+    let [done, table] = &mut told.map(|value| value.expect(&text)).collect::<Vec<_>>()[..] else {
+        panic!("two objects: {text}")
+    };
+    assert!(done["done"].is_string() && done["count"].is_u64() && done["note"].is_string());
+    let fields = table.as_object_mut().expect("an object");
+    assert_eq!(fields.remove("dry_run"), Some(Value::Bool(false)));
+    let feedback = fields.remove("feedback").expect("with -v");
+    let read: Vec<TableFeedback> = serde_json::from_value(feedback.clone()).expect("addresses");
+    assert_eq!(serde_json::to_value(&read).expect("JSON"), feedback);
+    let read: TableOutcome = serde_json::from_value(table.clone()).expect("an outcome");
+    assert_eq!(serde_json::to_value(&read).expect("JSON"), *table);
 }
 
 /// Whether the manual has it as a word of its own.
