@@ -7,6 +7,7 @@
 //! with its consequence.
 
 mod changes;
+mod configure;
 mod examine;
 pub(crate) mod link;
 mod refusal;
@@ -18,6 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use changes::Change;
+pub use configure::Configurator;
 use examine::examine;
 use link::{Link, Netlink};
 pub use refusal::{Cause, Refusal};

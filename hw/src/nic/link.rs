@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::RawFd;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -123,6 +127,61 @@ impl Netlink {
         self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
     }
 
+    /// Moves an interface to the namespace behind a descriptor.
+    pub(crate) fn move_to(&mut self, index: u32, namespace: RawFd) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(LinkAttribute::NetNsFd(namespace));
+        self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
+    }
+
+    /// Gives an interface an address, or takes it away.
+    pub(crate) fn set_address(
+        &mut self,
+        index: u32,
+        ip: IpAddr,
+        prefix: u8,
+        there: bool,
+    ) -> io::Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.header.prefix_len = prefix;
+        message.header.family = family(ip);
+        message.attributes.push(AddressAttribute::Local(ip));
+        message.attributes.push(AddressAttribute::Address(ip));
+        if let IpAddr::V4(v4) = ip
+            && prefix < 31
+        {
+            let hosts = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            let all = Ipv4Addr::from(u32::from(v4) | hosts);
+            message.attributes.push(AddressAttribute::Broadcast(all));
+        }
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+        let (request, flags) = if there {
+            (RouteNetlinkMessage::NewAddress(message), flags)
+        } else {
+            (RouteNetlinkMessage::DelAddress(message), NLM_F_ACK)
+        };
+        self.ask(request, flags).map(drop)
+    }
+
+    /// The default route of the gateway's family.
+    pub(crate) fn set_default_route(&mut self, index: u32, gateway: IpAddr) -> io::Result<()> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(gateway);
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.scope = RouteScope::Universe;
+        message.header.kind = RouteType::Unicast;
+        message.attributes.push(RouteAttribute::Gateway(match gateway {
+            IpAddr::V4(v4) => RouteAddress::Inet(v4),
+            IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+        }));
+        message.attributes.push(RouteAttribute::Oif(index));
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+        self.ask(RouteNetlinkMessage::NewRoute(message), flags).map(drop)
+    }
+
     /// Sends a request and collects what comes until the kernel says that this was all.
     fn ask(
         &mut self,
@@ -165,6 +224,13 @@ impl Netlink {
                 }
             }
         }
+    }
+}
+
+const fn family(ip: IpAddr) -> AddressFamily {
+    match ip {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
     }
 }
 

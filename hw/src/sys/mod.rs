@@ -3,9 +3,11 @@
 
 pub mod block;
 pub(crate) mod bpf;
+pub mod clock;
 pub(crate) mod ethtool;
 pub(crate) mod ledger;
 pub mod memory;
+pub mod namespace;
 pub(crate) mod netmap;
 pub(crate) mod packet;
 pub mod peer;
