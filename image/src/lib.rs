@@ -3,10 +3,13 @@
 #![forbid(unsafe_code)]
 
 pub mod backup;
+pub mod clock;
 pub mod disk;
 mod install;
+pub mod network;
 mod release;
 pub mod reserve;
+pub mod setup;
 pub mod slots;
 mod terminal;
 pub mod upgrade;

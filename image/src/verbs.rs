@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::disk::data;
 use crate::terminal::agree;
-use crate::{backup, install, upgrade};
+use crate::{backup, clock, install, network, setup, upgrade};
 
 /// The command line behind `weir box`.
 #[derive(Debug, Args)]
@@ -22,10 +22,17 @@ pub struct Arguments {
 enum Verb {
     /// Write settings, rules and password as text, or to a stick
     Backup(backup::Arguments),
+    /// Show the clock, or set it
+    Clock(clock::Arguments),
     /// Remove all settings, rules and logs, and start anew
     FactoryReset,
     /// Copy weir to another disk of this machine
     Install,
+    /// Show how the management port is
+    Management,
+    /// Look after the management port; what init starts
+    #[command(hide = true)]
+    Network,
     /// Stop everything and switch the machine off
     Poweroff,
     /// Stop everything and start the machine anew
@@ -34,6 +41,8 @@ enum Verb {
     Restart,
     /// Take the settings of a backup, and start anew
     Restore(backup::RestoreArguments),
+    /// Hold the dialogue of the first start
+    Setup(setup::Arguments),
     /// Write another version of weir to the slot that is not in use
     Upgrade(upgrade::Arguments),
 }
@@ -42,12 +51,16 @@ enum Verb {
 pub fn main(arguments: &Arguments) -> ExitCode {
     let done = appliance().and_then(|()| match &arguments.verb {
         Verb::Backup(arguments) => backup::main(arguments),
+        Verb::Clock(arguments) => clock::main(arguments),
         Verb::FactoryReset => reset(),
         Verb::Install => install::main(),
+        Verb::Management => network::show(),
+        Verb::Network => network::main(),
         Verb::Poweroff => tell(Signal::USR2),
         Verb::Reboot => tell(Signal::TERM),
         Verb::Restart => tell(Signal::HUP),
         Verb::Restore(arguments) => backup::restore(arguments).and_then(|()| tell(Signal::TERM)),
+        Verb::Setup(arguments) => setup::main(arguments),
         Verb::Upgrade(arguments) => upgrade::main(arguments),
     });
     match done {

@@ -20,6 +20,11 @@ fn files() -> Vec<PathBuf> {
 /// `weir check --strict` has nothing to say.
 #[test]
 fn every_file_is_free_of_errors_and_traps() {
+    // Those that the appliance's first start offers have no cases beside them.
+    let first = shipped("../../image/root/usr/lib/weir/first");
+    for file in ["outgoing.conf", "servers.conf", "watch.conf"] {
+        checked(&first.join(file));
+    }
     for file in files() {
         checked(&file);
     }
