@@ -416,6 +416,30 @@ const COMMANDS: &[Entry] = &[
     ),
     entry("lock", "lock this shell until its password is typed", "lock", Action::Own(Own::Lock)),
     entry(
+        "setup",
+        "hold the dialogue of an appliance's first start again",
+        "setup",
+        Machine("setup --again", None),
+    ),
+    entry(
+        "clock DATE TIME",
+        "set an appliance's clock, in UTC",
+        "clock 2026-11-23 12:00",
+        Machine("clock $DATE $TIME", None),
+    ),
+    entry(
+        "show clock",
+        "an appliance's date and time, in UTC",
+        "show clock",
+        Machine("clock", None),
+    ),
+    entry(
+        "show management",
+        "an appliance's management port: addresses, gateway, time servers",
+        "show management",
+        Machine("management", None),
+    ),
+    entry(
         "backup",
         "show all settings of an appliance as text, for `restore`",
         "backup",

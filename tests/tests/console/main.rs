@@ -521,7 +521,7 @@ fn few_mean_what_hits_everybody() {
 }
 
 /// What an example needs that is not there, and what it says then.
-const ELSEWHERE: [(&str, &str); 18] = [
+const ELSEWHERE: [(&str, &str); 22] = [
     ("top", "this needs a terminal"),
     ("edit rules", "this needs a terminal"),
     ("lock", "this needs a terminal"),
@@ -534,6 +534,10 @@ const ELSEWHERE: [(&str, &str); 18] = [
     ("upgrade weir-0.1.0.upgrade downgrade", "not what this machine was started by"),
     ("install", "not what this machine was started by"),
     ("factory reset", "not what this machine was started by"),
+    ("setup", "not what this machine was started by"),
+    ("clock 2026-11-23 12:00", "not what this machine was started by"),
+    ("show clock", "not what this machine was started by"),
+    ("show management", "not what this machine was started by"),
     ("restart", "not what this machine was started by"),
     ("reboot", "not what this machine was started by"),
     ("shutdown", "not what this machine was started by"),
