@@ -26,6 +26,10 @@ pub(crate) enum Kind {
     Number,
     /// `TIME`: a span of time, as in `5m` or `90`.
     Time,
+    /// `DATE`: a day, as in `2026-11-23`.
+    Date,
+    /// `CLOCK`: a time of the day, as in `12:30`.
+    Clock,
     /// `PORT`: `lan`, `wan` or the interface behind it.
     Port,
     /// `NIC`: an interface of this machine.
@@ -54,6 +58,8 @@ impl Kind {
             "ID" => Self::Id,
             "N" | "SECONDS" => Self::Number,
             "TIME" => Self::Time,
+            "DATE" => Self::Date,
+            "CLOCK" => Self::Clock,
             "PORT" => Self::Port,
             "NIC" => Self::Nic,
             "A" | "B" => Self::RuleSet,
@@ -76,6 +82,8 @@ impl Kind {
             Self::Id => "the id of a state",
             Self::Number => "a number",
             Self::Time => "a time, as in 90 or 5m",
+            Self::Date => "a day, as in 2026-11-23",
+            Self::Clock => "a time of the day, as in 12:30 or 12:30:15",
             Self::Port => "lan, wan or an interface of the bridge",
             Self::Nic => "an interface",
             Self::RuleSet => "a load's number, running, file, or a path",
@@ -102,6 +110,8 @@ impl Kind {
             }
             Self::Number => word.parse::<u64>().is_ok(),
             Self::Time => seconds(word).is_some(),
+            Self::Date => numbers(word, '-').is_some_and(|count| count == 3),
+            Self::Clock => numbers(word, ':').is_some_and(|count| matches!(count, 2 | 3)),
             Self::Id => !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_hexdigit()),
             Self::Words | Self::Which | Self::Whose => true,
             // None of these begins like an option of the command that takes it.
@@ -116,6 +126,12 @@ impl Kind {
         let bare = word.strip_prefix('<').and_then(|word| word.strip_suffix('>'));
         bare.filter(|_| self == Self::Table).unwrap_or(word)
     }
+}
+
+/// How many numbers a word has, with this between each two.
+fn numbers(word: &str, between: char) -> Option<usize> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    word.split(between).all(is_number).then(|| word.split(between).count())
 }
 
 /// A time in seconds: `90`, `90s`, `5m`, `2h`, `1d`.

@@ -93,6 +93,8 @@ impl Seen {
             Kind::Id
             | Kind::Number
             | Kind::Time
+            | Kind::Date
+            | Kind::Clock
             | Kind::File
             | Kind::Which
             | Kind::Whose

@@ -422,10 +422,10 @@ const COMMANDS: &[Entry] = &[
         Machine("setup --again", None),
     ),
     entry(
-        "clock DATE TIME",
+        "clock DATE CLOCK",
         "set an appliance's clock, in UTC",
         "clock 2026-11-23 12:00",
-        Machine("clock $DATE $TIME", None),
+        Machine("clock $DATE $CLOCK", None),
     ),
     entry(
         "show clock",
@@ -620,7 +620,7 @@ mod tests {
     fn what_is_wrong_is_said_with_what_was_expected() {
         for (line, message) in [
             ("sh in", "`in` may be info, interfaces"),
-            ("s log x", "`s` may be show, set, shutdown"),
+            ("s log x", "`s` may be show, set, setup, shutdown"),
             ("co confirmed", "`co` may be commit, confirm"),
             ("sh", "`sh` may be show, shutdown"),
             ("shw", "unknown word `shw`: expected "),
