@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod backup;
+pub mod boot_password;
 pub mod clock;
 pub mod disk;
+pub mod init;
 mod install;
 pub mod network;
 mod release;

@@ -8,8 +8,9 @@ use clap::{Args, Subcommand};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::disk::data;
+use crate::init::console;
 use crate::terminal::agree;
-use crate::{backup, clock, install, network, setup, upgrade};
+use crate::{backup, boot_password, clock, install, network, setup, upgrade};
 
 /// The command line behind `weir box`.
 #[derive(Debug, Args)]
@@ -22,8 +23,14 @@ pub struct Arguments {
 enum Verb {
     /// Write settings, rules and password as text, or to a stick
     Backup(backup::Arguments),
+    /// Have the boot loader ask for the password whose hash is on standard input
+    #[command(hide = true)]
+    BootPassword,
     /// Show the clock, or set it
     Clock(clock::Arguments),
+    /// Be somebody at a terminal; what init starts there
+    #[command(hide = true)]
+    Console(console::Arguments),
     /// Remove all settings, rules and logs, and start anew
     FactoryReset,
     /// Copy weir to another disk of this machine
@@ -51,7 +58,9 @@ enum Verb {
 pub fn main(arguments: &Arguments) -> ExitCode {
     let done = appliance().and_then(|()| match &arguments.verb {
         Verb::Backup(arguments) => backup::main(arguments),
+        Verb::BootPassword => boot_password::main(),
         Verb::Clock(arguments) => clock::main(arguments),
+        Verb::Console(arguments) => console::main(arguments),
         Verb::FactoryReset => reset(),
         Verb::Install => install::main(),
         Verb::Management => network::show(),

@@ -55,6 +55,9 @@ enum Command {
     /// What the bridge does at the moment: rates, states, hosts, rules, drops
     #[command(disable_help_flag = true)]
     Top(Rest),
+    /// The first process of the appliance
+    #[command(hide = true)]
+    Init,
     /// Act on the appliance itself; the console's shell has these as commands
     #[command(hide = true)]
     Box(weir_image::verbs::Arguments),
@@ -94,6 +97,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Shell(rest) => weir_shell::console::main(rest.arguments),
         Command::Log(arguments) => log::main(&arguments),
         Command::Top(rest) => weir_shell::top::main(rest.arguments),
+        Command::Init => weir_image::init::main(),
         Command::Box(arguments) => weir_image::verbs::main(&arguments),
     }
 }

@@ -9,6 +9,7 @@ pub mod batch;
 pub mod bench;
 pub mod cli;
 pub mod clock;
+mod closed;
 pub mod control;
 mod crowding;
 pub mod developer;

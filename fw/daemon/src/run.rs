@@ -32,6 +32,7 @@ use weir_shell::protocol::Load;
 use weir_shell::source::{Gathered, gather};
 
 use crate::clock::Clock;
+use crate::closed;
 use crate::control::{self, Change, Control, Found, Guard, OwnFiles, Undone};
 use crate::crowding;
 use crate::developer::Developer;
@@ -66,6 +67,8 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What `weir run` is called with.
 #[derive(Clone, Debug, Default, clap::Args)]
+// One for each flag.
+#[allow(clippy::struct_excessive_bools)]
 pub struct Arguments {
     /// Settings file [default: /etc/weir/weir.toml, if it is there]
     #[arg(long, value_name = "FILE")]
@@ -97,6 +100,10 @@ pub struct Arguments {
     /// Whether a port without a link takes the other one's down [default: true]
     #[arg(long, value_name = "BOOL")]
     pub propagate_link: Option<bool>,
+    /// Stay when the ports cannot be opened: forward nothing, answer at the socket, and end when that may
+    /// have been repaired
+    #[arg(long)]
+    pub stay: bool,
     /// Print where workers and other threads would run, and end
     #[arg(long)]
     pub plan: bool,
@@ -112,7 +119,7 @@ pub struct Arguments {
 }
 
 /// What wakes the main thread.
-enum Event {
+pub(crate) enum Event {
     Signal(i32),
     /// A worker ended, of itself or because it was told to.
     Ended(usize),
@@ -125,6 +132,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let plan_only = arguments.plan;
+    let staying = arguments.stay.then(|| arguments.clone());
     let gathered = Settings::gather(arguments).and_then(|settings| {
         let seats = Seats::take(&settings)?;
         Ok((settings, seats))
@@ -176,10 +184,12 @@ pub fn main(arguments: Arguments) -> ExitCode {
         warn!("cannot keep to the processors of the plan: {error}");
     }
     let code = gathered.and_then(|(settings, seats)| run(&settings, &seats, &sinks));
-    let code = code.unwrap_or_else(|text| {
-        text.lines().for_each(|line| error!("{line}"));
-        ExitCode::FAILURE
+    let told = |text: &String| text.lines().for_each(|line| error!("{line}"));
+    let code = code.inspect_err(told).or_else(|text| match staying {
+        Some(arguments) => closed::run(arguments, &text, &sinks).inspect_err(told),
+        None => Err(text),
     });
+    let code = code.unwrap_or(ExitCode::FAILURE);
     let late = sinks.get().map(|sinks| sinks.drain(LAST_WORDS)).unwrap_or_default();
     for name in late {
         warn!(target: events::LOG_LOST, "what waits for {name} is lost: it was not taken in time");
@@ -478,7 +488,7 @@ fn start_overloads(control: &Arc<Control>) -> Result<(), String> {
 }
 
 /// Signals become events.
-fn watch_signals(events: Sender<Event>) -> Result<(), String> {
+pub(crate) fn watch_signals(events: Sender<Event>) -> Result<(), String> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])
         .map_err(|error| format!("cannot watch for signals: {error}"))?;
     std::thread::Builder::new()

@@ -86,6 +86,24 @@ impl Settings {
         Self::merge(arguments, path, file)
     }
 
+    /// What can be known of them when they are wrong, for [`Arguments::stay`]: the ports may not be there,
+    /// and have made-up names if nobody has named any.
+    ///
+    /// # Errors
+    /// When the command line alone is out of bounds.
+    pub(crate) fn whatever(arguments: Arguments) -> Result<Self, String> {
+        let path = arguments.config.clone().unwrap_or_else(|| FILE.into());
+        let file = read_file(arguments.config.as_deref()).unwrap_or_default();
+        let named = |role: &str| Some(NicName::Interface(role.to_owned()));
+        let arguments = Arguments {
+            lan: arguments.lan.or_else(|| file.ports.lan.clone()).or_else(|| named("lan")),
+            wan: arguments.wan.or_else(|| file.ports.wan.clone()).or_else(|| named("wan")),
+            ..arguments
+        };
+        Self::merge(arguments.clone(), path.clone(), file)
+            .or_else(|_| Self::merge(arguments, path, settings::Settings::default()))
+    }
+
     fn merge(
         arguments: Arguments,
         path: PathBuf,

@@ -189,12 +189,12 @@ pub(crate) fn unlock(
     }
 }
 
-/// Changes the password.
+/// Changes the password; tells the one from now on.
 pub(crate) fn change(
     daemon: &Daemon,
     terminal: &Terminal,
     interrupts: &Interrupts,
-) -> io::Result<Result<(), String>> {
+) -> io::Result<Result<String, String>> {
     let seat = match daemon.seat() {
         Ok(seat) => seat,
         Err(refusal) => return Ok(Err(refusal.to_string())),
@@ -216,8 +216,8 @@ pub(crate) fn change(
     if new != again {
         return Ok(Err("they differ: the password was not changed".into()));
     }
-    let request = SeatRequest::Change { old, new };
-    Ok(daemon.password(request))
+    let request = SeatRequest::Change { old, new: new.clone() };
+    Ok(daemon.password(request).map(|()| new))
 }
 
 /// Reads a password; `None` if it is given up.

@@ -1,9 +1,11 @@
 //! What the shell does itself.
 
-use std::io;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 use super::super::desk;
 use super::super::help;
+use super::super::keeper;
 use super::super::lock;
 use super::super::own::Refusal;
 use super::super::pager::Pager;
@@ -12,6 +14,7 @@ use super::super::terminal::{Manner, write};
 use super::super::tree::Own;
 use super::super::words::Typed;
 use super::{Console, Done, Session, UNKNOWN, complain, remark};
+use crate::{appliance, dial};
 
 impl Session {
     pub(super) fn do_own(&mut self, own: Own, found: &Resolved, typed: &Typed) -> io::Result<Done> {
@@ -74,12 +77,18 @@ impl Session {
             return Ok(needs_terminal());
         };
         let changed = lock::change(&self.daemon, terminal, interrupts)?;
-        if changed.is_ok() {
+        if let Ok(new) = &changed {
             // The guard must learn of it.
             lock.renew(&self.daemon, terminal)?;
             write("changed\n")?;
+            if appliance::is_one()
+                && let Err(error) = tell_boot_loader(new)
+            {
+                let text = format!("THE BOOT LOADER STILL HAS THE OLD PASSWORD, or none: {error}");
+                return Ok(finish(Err(text)));
+            }
         }
-        Ok(finish(changed))
+        Ok(finish(changed.map(drop)))
     }
 
     fn lock(&mut self) -> io::Result<Done> {
@@ -120,6 +129,22 @@ impl Session {
             Some(console) => Pager::show(&console.terminal, &text)?,
         }
         Ok(Done::Well)
+    }
+}
+
+/// Has the boot loader ask for a password, or for none if it is empty: its rescue prompt leads past ours.
+fn tell_boot_loader(password: &str) -> io::Result<()> {
+    let keeper = dial::keeper().ok_or_else(|| io::Error::other("only root's shell can tell it"))?;
+    let hash = if password.is_empty() { String::new() } else { appliance::boot_hash(password)? };
+    let (input, mut ours) = io::pipe()?;
+    // Far less than a pipe holds.
+    ours.write_all(hash.as_bytes())?;
+    drop(ours);
+    let (output, errors) = (io::stdout(), io::stderr());
+    let verb = [keeper::BOOT_PASSWORD.to_owned()];
+    match dial::run(keeper, &verb, [input.as_fd(), output.as_fd(), errors.as_fd()])? {
+        Some(0) => Ok(()),
+        _ => Err(io::Error::other("see above")),
     }
 }
 
