@@ -2,29 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::console::Role;
-
-/// Whoever left after so long left on purpose.
-const VISIT: Duration = Duration::from_secs(2);
-
-/// The pause after a visit that was shorter: the first, doubled each time, and the longest.
-const PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+use super::pace::Pace;
 
 /// The console on one terminal.
 #[derive(Debug)]
 struct Seat {
     terminal: PathBuf,
     taken: Option<(Pid, Role)>,
-    since: Instant,
-    /// Short visits in a row.
-    short: u32,
-    /// Nobody is met before.
-    until: Option<Instant>,
+    pace: Pace,
 }
 
 /// All of them.
@@ -38,9 +28,7 @@ impl Seats {
         let seat = |terminal: &PathBuf| Seat {
             terminal: terminal.clone(),
             taken: None,
-            since: now,
-            short: 0,
-            until: None,
+            pace: Pace::new(now),
         };
         Self(terminals.iter().map(seat).collect())
     }
@@ -53,9 +41,8 @@ impl Seats {
                     // Its group is its session's first, and has what it has started on the terminal.
                     let _ = kill_process_group(pid, Signal::HUP);
                 }
-                Some(_) => {}
-                None if seat.until.is_some_and(|until| now < until) => {}
-                None => seat.fill(now, role, weir),
+                None if seat.pace.is_over(now) => seat.fill(now, role, weir),
+                Some(_) | None => {}
             }
         }
     }
@@ -68,7 +55,7 @@ impl Seats {
             return false;
         };
         seat.taken = None;
-        seat.leave(now);
+        seat.pace.ended(now);
         true
     }
 
@@ -80,7 +67,7 @@ impl Seats {
 
 impl Seat {
     fn fill(&mut self, now: Instant, role: Role, weir: &Path) {
-        self.since = now;
+        self.pace.started(now);
         let started = Command::new(weir)
             .args(["box", "console"])
             .arg(&self.terminal)
@@ -94,41 +81,7 @@ impl Seat {
             .and_then(|child| Pid::from_raw(child.id().cast_signed()))
             .map(|pid| (pid, role));
         if self.taken.is_none() {
-            self.leave(now);
+            self.pace.ended(now);
         }
-    }
-
-    fn leave(&mut self, now: Instant) {
-        self.short = if now.duration_since(self.since) < VISIT { self.short + 1 } else { 0 };
-        let pause = match self.short.checked_sub(1) {
-            None => Duration::ZERO,
-            Some(doubled) => PAUSE.saturating_mul(1 << doubled.min(10)).min(LONGEST_PAUSE),
-        };
-        self.until = Some(now + pause);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_terminal_that_is_not_there_is_tried_less_and_less_often() {
-        let mut seats = Seats::new(&["/dev/null".into()]);
-        let mut now = Instant::now();
-        let mut pauses = Vec::new();
-        for _ in 0..10 {
-            let seat = &mut seats.0[0];
-            seat.since = now;
-            seat.leave(now);
-            pauses.push(seat.until.expect("a pause") - now);
-            now = seat.until.expect("a pause");
-        }
-        assert_eq!((pauses[0], pauses[1]), (PAUSE, PAUSE * 2));
-        assert_eq!(pauses.last(), Some(&LONGEST_PAUSE));
-        let seat = &mut seats.0[0];
-        seat.since = now;
-        seat.leave(now + VISIT);
-        assert_eq!((seat.until, seat.short), (Some(now + VISIT), 0), "at once");
     }
 }

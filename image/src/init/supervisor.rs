@@ -23,6 +23,7 @@ use super::console::Role;
 use super::plane::{Act, Plane};
 use super::runlog::{self, LastWords};
 use super::seats::Seats;
+use super::servant::Servant;
 use super::tell::{Teller, note};
 use super::trial::{Trial, Verdict};
 
@@ -95,6 +96,8 @@ pub(super) struct Supervisor<M> {
     pid: Option<Pid>,
     last_words: LastWords,
     seats: Seats,
+    /// Looks after the management port.
+    network: Servant,
     trial: Option<Trial>,
     begun: Instant,
     well_since: Option<Instant>,
@@ -128,6 +131,7 @@ impl<M: Machine> Supervisor<M> {
         let now = Instant::now();
         let mut supervisor = Self {
             seats: Seats::new(&plan.terminals),
+            network: Servant::new(&["box", "network"]),
             trial: plan.trial.then(|| Trial::new(now)),
             plan,
             machine,
@@ -182,6 +186,9 @@ impl<M: Machine> Supervisor<M> {
         };
         if role != Role::Shell || self.open || now.duration_since(self.begun) > COURTESY {
             self.seats.step(now, role, &self.plan.weir);
+        }
+        if !self.plan.rescue {
+            self.network.step(now, &self.plan.weir);
         }
         if self.plane.feeds(now) {
             self.machine.feed();
@@ -292,6 +299,8 @@ impl<M: Machine> Supervisor<M> {
                 self.pid = None;
                 self.plane.ended(now);
                 self.tell_end(status);
+            } else if self.network.ended(pid, now) {
+                note("what looks after the management port has ended: it is started again");
             } else if self.seats.ended(pid, now) && !self.configured {
                 // Whoever was there may have set the box up.
                 self.look_at_settings();
