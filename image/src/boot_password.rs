@@ -46,7 +46,9 @@ fn write(esp: &Path, hash: &str) -> io::Result<()> {
             _ => Ok(()),
         };
     }
-    let text = format!("set superusers=\"{USER}\"\npassword_pbkdf2 {USER} {hash}\n");
+    // Exported, or GRUB's submenus would not know it.
+    let text =
+        format!("set superusers=\"{USER}\"\npassword_pbkdf2 {USER} {hash}\nexport superusers\n");
     whole::write(&path, text.as_bytes(), 0o600)
 }
 
@@ -62,7 +64,9 @@ mod tests {
         write(esp.path(), &hash).unwrap();
         let path = esp.path().join(FILE);
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text, format!("set superusers=\"weir\"\npassword_pbkdf2 weir {hash}\n"));
+        let wanted =
+            format!("set superusers=\"weir\"\npassword_pbkdf2 weir {hash}\nexport superusers\n");
+        assert_eq!(text, wanted);
         write(esp.path(), "").unwrap();
         assert!(!path.exists());
         write(esp.path(), "").unwrap();
