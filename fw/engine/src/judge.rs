@@ -332,7 +332,8 @@ impl Engine {
             return verdict;
         }
         if entry.is_none()
-            && let Some(verdict) = self.judge_late(arrival, frames)
+            && let Some(verdict) =
+                self.judge_late(arrival, frames).or_else(|| self.judge_given_up(arrival))
         {
             return verdict;
         }

@@ -40,6 +40,20 @@ impl Engine {
         Some(self.admit_proven(arrival, frames, &header, &proven, log))
     }
 
+    /// The RST of a client that has given up before its SYN was answered, or has never sent it: there is
+    /// nothing that it could end, and it is no attack.
+    pub(crate) fn judge_given_up(&mut self, arrival: &Arrival<'_>) -> Option<Verdict> {
+        let &Arrival { lane, packet, .. } = arrival;
+        let Transport::Tcp(header) = packet.transport else { return None };
+        let gives_up = header.flags & (flags::SYN | flags::RST) == flags::RST
+            && packet.payload == 0
+            && self.synproxy.expected.has(flow(lane));
+        gives_up.then(|| {
+            self.counters.late += 1;
+            self.block(packet, Direction::In, Reason::TcpLate)
+        })
+    }
+
     /// Whether a segment completes a handshake that weir has answered.
     pub(super) fn prove<F: Frames>(
         &mut self,

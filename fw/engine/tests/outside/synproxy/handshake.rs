@@ -267,6 +267,18 @@ fn a_syn_ack_comes_again_while_few_wait() {
     assert_eq!(scene.bridge.counters().synproxy.sent, 20_000);
 }
 
+/// What a client answers that has given up, or never asked, is no business of the rules; a stranger's RST
+/// is.
+#[test]
+fn a_client_that_has_given_up_is_not_logged() {
+    let mut scene = Scene::new("block log\npass proto tcp synproxy state\n");
+    let rst = scene.up(RST, C + 1, 0).frame();
+    assert_eq!(scene.bridge.judge(WAN, &rst), Verdict::Drop(Reason::BlockRule));
+    scene.syn(&full(70, 0));
+    assert_eq!(scene.bridge.judge(WAN, &rst), Verdict::Drop(Reason::TcpLate));
+    assert_eq!(scene.bridge.counters().late, 1);
+}
+
 #[test]
 fn nothing_is_answered_that_is_no_handshake_between_two_hosts() {
     let rules = "pass proto tcp allow-opts synproxy state\n";
