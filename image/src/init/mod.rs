@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getpid, setrlimit};
 use rustix::system::{RebootCommand, reboot, sethostname};
 
 use self::dog::Dog;
@@ -51,14 +51,6 @@ const RESERVE: Duration = Duration::from_secs(4);
 
 /// How long a message stands there before the machine is started anew.
 const READING: Duration = Duration::from_secs(30);
-
-/// Has the first process stop weir and start it again, by the settings that hold now.
-///
-/// # Errors
-/// Those of kill(2).
-pub fn restart() -> io::Result<()> {
-    Ok(kill_process(Pid::INIT, Signal::HUP)?)
-}
 
 /// Runs as the first process of the appliance, and of nothing else.
 pub fn main() -> ExitCode {
